@@ -1,0 +1,72 @@
+package oauth
+
+// ServerMetadata is an authorization server's document (RFC 8414 section 2,
+// OpenID Connect Discovery section 3). Empty members are left out.
+type ServerMetadata struct {
+	Issuer                                string   `json:"issuer"`
+	AuthorizationEndpoint                 string   `json:"authorization_endpoint,omitempty"`
+	TokenEndpoint                         string   `json:"token_endpoint,omitempty"`
+	JWKSURI                               string   `json:"jwks_uri,omitempty"`
+	RegistrationEndpoint                  string   `json:"registration_endpoint,omitempty"`
+	RevocationEndpoint                    string   `json:"revocation_endpoint,omitempty"`
+	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
+	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
+	ScopesSupported                       []string `json:"scopes_supported,omitempty"`
+	ResponseTypesSupported                []string `json:"response_types_supported,omitempty"`
+	ResponseModesSupported                []string `json:"response_modes_supported,omitempty"`
+	GrantTypesSupported                   []string `json:"grant_types_supported,omitempty"`
+	TokenEndpointAuthMethodsSupported     []string `json:"token_endpoint_auth_methods_supported,omitempty"`
+	TokenEndpointAuthSigningAlgsSupported []string `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
+	RevocationEndpointAuthMethods         []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
+	CodeChallengeMethodsSupported         []string `json:"code_challenge_methods_supported,omitempty"`
+	AuthorizationResponseIss              bool     `json:"authorization_response_iss_parameter_supported,omitempty"`
+	ClientIDMetadataDocument              bool     `json:"client_id_metadata_document_supported,omitempty"`
+	AuthorizationGrantProfiles            []string `json:"authorization_grant_profiles_supported,omitempty"`
+	IdentityChainingRequestedTokenTypes   []string `json:"identity_chaining_requested_token_types_supported,omitempty"`
+	ProtectedResources                    []string `json:"protected_resources,omitempty"`
+	SubjectTypesSupported                 []string `json:"subject_types_supported,omitempty"`
+	IDTokenSigningAlgsSupported           []string `json:"id_token_signing_alg_values_supported,omitempty"`
+	ClaimsSupported                       []string `json:"claims_supported,omitempty"`
+}
+
+// ResourceMetadata is a protected resource's document (RFC 9728 section 2).
+type ResourceMetadata struct {
+	Resource               string   `json:"resource"`
+	AuthorizationServers   []string `json:"authorization_servers,omitempty"`
+	ScopesSupported        []string `json:"scopes_supported,omitempty"`
+	BearerMethodsSupported []string `json:"bearer_methods_supported,omitempty"`
+	ResourceName           string   `json:"resource_name,omitempty"`
+}
+
+// ClientMetadata is what a client says of itself (RFC 7591 section 2).
+type ClientMetadata struct {
+	ClientID                string   `json:"client_id,omitempty"`
+	ClientName              string   `json:"client_name,omitempty"`
+	ClientURI               string   `json:"client_uri,omitempty"`
+	LogoURI                 string   `json:"logo_uri,omitempty"`
+	RedirectURIs            []string `json:"redirect_uris,omitempty"`
+	GrantTypes              []string `json:"grant_types,omitempty"`
+	ResponseTypes           []string `json:"response_types,omitempty"`
+	Scope                   string   `json:"scope,omitempty"`
+	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method,omitempty"`
+	ApplicationType         string   `json:"application_type,omitempty"`
+	Contacts                []string `json:"contacts,omitempty"`
+	TosURI                  string   `json:"tos_uri,omitempty"`
+	PolicyURI               string   `json:"policy_uri,omitempty"`
+	SoftwareID              string   `json:"software_id,omitempty"`
+	SoftwareVersion         string   `json:"software_version,omitempty"`
+	JWKSURI                 string   `json:"jwks_uri,omitempty"`
+}
+
+// TokenResponse is the answer of a token endpoint (RFC 6749 section 5.1,
+// RFC 8693 section 2.2.1).
+type TokenResponse struct {
+	AccessToken     string `json:"access_token"`
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
+	TokenType       string `json:"token_type"`
+	ExpiresIn       int64  `json:"expires_in,omitempty"`
+	RefreshToken    string `json:"refresh_token,omitempty"`
+	Scope           string `json:"scope,omitempty"`
+	IDToken         string `json:"id_token,omitempty"`
+	Resource        string `json:"resource,omitempty"`
+}
