@@ -1,0 +1,148 @@
+package access
+
+import (
+	"path"
+	"strings"
+	"testing"
+)
+
+// covers: SEC-30
+func TestMatchWho(t *testing.T) {
+	provider := Subject{Person: "okta/alice", Provider: "okta", Client: "desktop"}
+	for _, tt := range []struct {
+		who  string
+		s    Subject
+		want bool
+	}{
+		{"everyone", alice, true},
+		{"everyone", bob, true},
+		{"everyone", job, true},
+		{"everyone", Subject{}, false},
+		{"Everyone", alice, false},
+		{"", alice, false},
+		{"", Subject{}, false},
+		{"alice", alice, false},
+
+		{"person:alice", alice, true},
+		{"person:Alice", alice, false},
+		{"person:al*", alice, false},
+		{"person:", alice, false},
+		{"person:", Subject{}, false},
+		{"person:alice", provider, false},
+		{"person:okta/alice", provider, true},
+		{"person:okta/alice", alice, false},
+		{"person:okta/alice", Subject{Person: "okta/alice"}, false}, // a local name that imitates a provider's
+		{"person:okta/alice", Subject{Person: "okta/alice", Provider: "entra"}, false},
+		{"person:alice", Subject{Person: "alice", Provider: "okta"}, false},
+		{"person:/alice", alice, false},
+		{"person:okta/a/b", Subject{Person: "okta/a/b", Provider: "okta"}, true},
+		{"person:job", job, false},
+		{"person:alice", Subject{Client: "alice"}, false}, // a client that calls itself like a person
+		{"person:alice", Subject{Client: "person:alice"}, false},
+
+		{"alice@example.com", alice, true},
+		{"ALICE@EXAMPLE.COM", alice, true},
+		{"alice@example.com", bob, false},
+		{"alice@example.com", job, false},
+		{"alice@example.com.evil", alice, false},
+		{"*@example.com", alice, false},
+		{"mike@example.com", Subject{Person: "m", Email: "mi\u212ae@example.com"}, false}, // the Kelvin sign folds into k
+		{"zoë@example.com", Subject{Person: "z", Email: "zoë@example.com"}, true},
+		{"@", Subject{Person: "z", Email: "@"}, false},
+
+		{"group:eng", alice, true},
+		{"group:eng", bob, true},
+		{"group:eng", job, false},
+		{"group:Eng", alice, false},
+		{"group:", Subject{Person: "x", Groups: []string{""}}, false},
+		{"group:okta/eng", bob, true},
+		{"group:okta/eng", alice, false},
+		{"group:entra/eng", bob, false},
+		{"group:okta//path/eng", bob, true},
+		{"group:/path/eng", bob, false},
+		{"group:/eng", alice, false},
+		{"group:okta/", Subject{Person: "okta/x", Provider: "okta", Groups: []string{""}}, false},
+		{"group:okta/eng", Subject{Person: "alice", Groups: []string{"okta/eng"}}, false}, // a local group that imitates a provider's
+
+		{"client:job", job, true},
+		{"client:desktop", alice, true},
+		{"client:Job", job, false},
+		{"client:", Subject{Person: "x"}, false},
+		{"client:alice", alice, false},
+		{"client:https://app.example/client.json", Subject{Client: "https://app.example/client.json"}, true},
+	} {
+		if got := matchWho(tt.who, tt.s); got != tt.want {
+			t.Errorf("matchWho(%q, %+v) = %v", tt.who, tt.s, got)
+		}
+	}
+}
+
+func TestCheckWho(t *testing.T) {
+	for _, ok := range []string{"everyone", "person:alice", "person:okta/00u1", "person:okta/a@b.example", "alice@example.com", "group:eng", "group:okta/eng", "group:kc//eng",
+		"client:job", "client:https://app.example/client.json?x=*"} {
+		if err := CheckWho(ok); err != nil {
+			t.Error(err)
+		}
+	}
+	for bad, reason := range map[string]string{
+		"": "empty", " everyone": "space", "person:alice ": "space", "person:": "incomplete", "person:/alice": "incomplete", "person:okta/": "incomplete",
+		"group:": "incomplete", "group:/eng": "incomplete", "group:okta/": "incomplete", "client:": "no client", "client:*": "no client",
+		"*": "patterns", "group:*": "patterns", "*@example.com": "patterns", "alice": "not known", "Everyone": "not known", "user:alice": "not known",
+		"@example.com": "not known", "alice@": "not known", "a@b@c": "not known", "a b@example.com": "not known", "Person:alice": "not known", "<a@b.c>": "not known",
+	} {
+		if err := CheckWho(bad); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("CheckWho(%q) = %v, want the reason %q", bad, err, reason)
+		}
+	}
+}
+
+func TestMatchPattern(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true}, {"*", "", true}, {"*", "anything/at all", true}, {"a", "a", true}, {"a*", "a", true}, {"*a", "ba", true}, {"a*c", "abc", true},
+		{"a*b*c", "a-b-b-c", true}, {"*b*", "abc", true}, {"a**c", "ac", true}, {"*ab*ab*", "abab", true}, {"https://a/*", "https://a/b/c", true}, {"?", "?", true}, {"[a]", "[a]", true},
+		{"", "a", false}, {"a", "", false}, {"a", "A", false}, {"a", "ab", false}, {"a*", "ba", false}, {"*a", "ab", false}, {"a*a", "a", false}, {"ab*bc", "abc", false},
+		{"a*b*c", "acb", false}, {"*ab*ab*", "aba", false}, {"?", "a", false}, {"[a]", "a", false}, {"a.c", "abc", false},
+	} {
+		if got := matchPattern(tt.pattern, tt.s); got != tt.want {
+			t.Errorf("matchPattern(%q, %q) = %v", tt.pattern, tt.s, got)
+		}
+	}
+}
+
+func FuzzMatchPattern(f *testing.F) {
+	f.Add("a*b", "a-b")
+	f.Add("*ab*ab*", "abab")
+	f.Add("ab*bc", "abc")
+	f.Fuzz(func(t *testing.T, pattern, s string) {
+		// path.Match agrees wherever its other signs and its separator are absent.
+		if strings.ContainsAny(pattern+s, `?[]\/`) {
+			return
+		}
+		want, err := path.Match(pattern, s)
+		if err != nil {
+			t.Skip()
+		}
+		if got := matchPattern(pattern, s); got != want {
+			t.Errorf("matchPattern(%q, %q) = %v", pattern, s, got)
+		}
+	})
+}
+
+// An entry that may not be written means nobody, should one slip past the
+// configuration.
+func TestRefusedWhoMeansNobody(t *testing.T) {
+	people := []Subject{alice, bob, job, {Person: "x", Provider: "p", Groups: []string{"*", "", "/eng"}, Email: "@", Client: "*"}}
+	for _, who := range []string{"", "person:", "person:/alice", "person:okta/", "group:", "group:/eng", "group:okta/", "client:", "alice", "@", "*", "Everyone"} {
+		if CheckWho(who) == nil {
+			t.Errorf("%q may be written", who)
+		}
+		for _, s := range people {
+			if matchWho(who, s) {
+				t.Errorf("%q may not be written and means %+v", who, s)
+			}
+		}
+	}
+}
