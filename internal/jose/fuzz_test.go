@@ -1,0 +1,130 @@
+package jose
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	gojose "github.com/go-jose/go-jose/v4"
+)
+
+// FuzzVerifyAgainstGoJose takes header, payload and what is done to the token,
+// and asks: is what we accept accepted by go-jose with the same payload, and do
+// we accept what go-jose made?
+func FuzzVerifyAgainstGoJose(f *testing.F) {
+	ec, ed := newP256(f, "ec"), newKey(f, ed25519.NewKeyFromSeed(make([]byte, 32)), "ed")
+	keys := NewSet(ec, ed)
+	f.Add(`{"alg":"ES256","kid":"ec"}`, `{"sub":"x"}`, 0, byte(0))
+	f.Add(`{"alg":"EdDSA","kid":"ed","typ":"JWT"}`, `{}`, 3, byte(1))
+	f.Add(`{"alg":"ES256","kid":"ec","jwk":{}}`, `{"a":1,"a":2}`, 0, byte(0))
+	f.Add(`{"alg":"none"}`, `[]`, 0, byte(0))
+	f.Add(`{"alg":"ES256","crit":["b64"],"b64":false}`, `{}`, 40, byte('\n'))
+	algs := []gojose.SignatureAlgorithm{gojose.ES256, gojose.EdDSA}
+	f.Fuzz(func(t *testing.T, header, payload string, at int, flip byte) {
+		for _, k := range []*Key{ec, ed} {
+			token := []byte(forge(t, k, header, payload))
+			if flip != 0 && at >= 0 {
+				token[at%len(token)] ^= flip
+			}
+			v, err := Verify(string(token), keys, []string{ES256, EdDSA}, nil)
+			if err != nil {
+				continue
+			}
+			jws, err := gojose.ParseSigned(string(token), algs)
+			if err != nil {
+				// It also reads the key and the certificates in a header, which
+				// we pass over unread.
+				if _, ours, _ := Peek(string(token)); ours != nil && hasKeyMember(header) {
+					continue
+				}
+				t.Fatalf("accepted, but go-jose does not parse it: %v\n%s", err, token)
+			}
+			pub := ec.pub
+			if v.Header().Alg == EdDSA {
+				pub = ed.pub
+			}
+			body, err := jws.Verify(pub)
+			if err != nil {
+				t.Fatalf("accepted, but go-jose does not verify it: %v\n%s", err, token)
+			}
+			same, err := object(body)
+			if err != nil || len(same) != len(v.Claims()) {
+				t.Fatalf("go-jose reads another payload: %s", body)
+			}
+			for name, raw := range v.Claims() {
+				if !bytes.Equal(raw, same[name]) {
+					t.Fatalf("claim %q differs: %s and %s", name, raw, same[name])
+				}
+			}
+		}
+		roundTrip(t, ec, gojose.ES256, payload)
+		roundTrip(t, ed, gojose.EdDSA, payload)
+	})
+}
+
+func hasKeyMember(header string) bool {
+	m, err := object([]byte(header))
+	return err == nil && len(m) > 0 && (m["jwk"] != nil || m["x5c"] != nil || m["x5u"] != nil || m["nonce"] != nil)
+}
+
+// roundTrip: a well-formed token of go-jose passes here.
+func roundTrip(t *testing.T, k *Key, alg gojose.SignatureAlgorithm, payload string) {
+	if _, err := object([]byte(payload)); err != nil {
+		return
+	}
+	signer, err := gojose.NewSigner(gojose.SigningKey{Algorithm: alg, Key: k.signer},
+		(&gojose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", k.id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signer.Sign([]byte(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(token) > MaxToken {
+		return
+	}
+	if _, err := Verify(token, NewSet(k), []string{string(alg)}, []string{"at+jwt"}); err != nil {
+		t.Fatalf("a token of go-jose is refused: %v\n%s", err, token)
+	}
+	if _, err := Verify(token, NewSet(newP256(t, k.id)), []string{string(alg)}, nil); err == nil {
+		t.Fatal("a token passes with another key")
+	}
+}
+
+// FuzzPeek: no input panics, and what is read is what encoding/json reads.
+func FuzzPeek(f *testing.F) {
+	f.Add(rfc7515Token)
+	f.Add("..")
+	f.Add(b64(`{"alg":"x"}`) + "." + b64(` {"a" : [1,{"b":"}\""}] , "c":-1e3,"d":null } `) + ".")
+	f.Add(b64(`{"alg":"ES256","typ":"Application/JWT"}`) + "." + b64(`{"\u0061":"\\","b":tru`) + ".AA")
+	f.Fuzz(func(t *testing.T, token string) {
+		_, c, err := Peek(token)
+		if err != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(decode(t, strings.Split(token, ".")[1]), &want); err != nil {
+			t.Fatalf("taken, but no JSON object: %v", err)
+		}
+		if len(want) != len(c) {
+			t.Fatalf("%d members, want %d", len(c), len(want))
+		}
+		for name, raw := range want {
+			if !bytes.Equal(c[name], raw) {
+				t.Fatalf("member %q: %s, want %s", name, c[name], raw)
+			}
+		}
+		for name := range c {
+			_, _ = c.Text(name)
+			_, _ = c.Texts(name)
+			_, _ = c.Time(name)
+		}
+	})
+}

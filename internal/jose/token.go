@@ -1,0 +1,151 @@
+package jose
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Header is the protected header of a JWS. jku, x5u, x5c and jwk are ignored
+// (RFC 8725 section 3.10).
+type Header struct {
+	Alg string
+	Kid string
+	Typ string // in lower case, without "application/"
+}
+
+// parsed is a token taken apart, nothing of it checked but its form.
+type parsed struct {
+	header    Header
+	members   map[string]json.RawMessage // of the header
+	claims    Claims
+	input     string // what the signature is over
+	signature []byte
+}
+
+// parse takes a compact JWS apart: three segments of strict base64url, two
+// JSON objects (RFC 7515 section 5.2 steps 1 to 7, RFC 7519 section 7.2).
+func parse(token string) (parsed, error) {
+	if len(token) > MaxToken {
+		return parsed{}, fmt.Errorf("token: %d bytes are over the limit of %d", len(token), MaxToken)
+	}
+	head, rest, ok1 := strings.Cut(token, ".")
+	body, tail, ok2 := strings.Cut(rest, ".")
+	if !ok1 || !ok2 {
+		return parsed{}, errors.New("token: not three segments, so no signed JWT")
+	}
+	header, err := segment(head)
+	if err != nil {
+		return parsed{}, fmt.Errorf("token header: %w", err)
+	}
+	payload, err := segment(body)
+	if err != nil {
+		return parsed{}, fmt.Errorf("token payload: %w", err)
+	}
+	p := parsed{input: token[:len(head)+1+len(body)]}
+	if p.signature, err = segment(tail); err != nil {
+		return parsed{}, fmt.Errorf("token signature: %w", err)
+	}
+	if p.members, err = object(header); err != nil {
+		return parsed{}, fmt.Errorf("token header: %w", err)
+	}
+	if p.header, err = readHeader(p.members); err != nil {
+		return parsed{}, fmt.Errorf("token header: %w", err)
+	}
+	if p.claims, err = object(payload); err != nil {
+		return parsed{}, fmt.Errorf("token payload: %w", err)
+	}
+	return p, nil
+}
+
+var strict = base64.RawURLEncoding.Strict()
+
+// segment decodes unpadded base64url. The decoder of the standard library
+// passes over line breaks, so these are looked for first.
+func segment(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("white space in base64url")
+	}
+	b, err := strict.DecodeString(s)
+	if err != nil {
+		return nil, errors.New("no strict base64url without padding (RFC 7515 section 2)")
+	}
+	return b, nil
+}
+
+func readHeader(m map[string]json.RawMessage) (Header, error) {
+	// We implement no extension, so none may be critical (RFC 7515 section
+	// 4.1.11), and b64 must be understood or refused (RFC 7797 section 6).
+	for _, name := range []string{"crit", "b64"} {
+		if _, there := m[name]; there {
+			return Header{}, fmt.Errorf("%s is not supported", name)
+		}
+	}
+	var h Header
+	var err error
+	if h.Alg, err = member(m, "alg"); err != nil {
+		return Header{}, err
+	}
+	if h.Alg == "" {
+		return Header{}, errors.New("alg is missing")
+	}
+	if h.Kid, err = member(m, "kid"); err != nil {
+		return Header{}, err
+	}
+	if h.Typ, err = member(m, "typ"); err != nil {
+		return Header{}, err
+	}
+	h.Typ = mediaType(h.Typ)
+	return h, nil
+}
+
+// mediaType is typ as it is compared: without case, and without "application/"
+// where no other slash is in it (RFC 7515 section 4.1.9). Only ASCII letters
+// are lowered: no other letter may turn into one.
+func mediaType(typ string) string {
+	lower := strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, typ)
+	if rest, ok := strings.CutPrefix(lower, "application/"); ok && rest != "" && !strings.Contains(rest, "/") {
+		return rest
+	}
+	return lower
+}
+
+// Peek reads a token without checking its signature, to find out whose key to
+// check it with. Nothing in it may be believed.
+func Peek(token string) (Header, Claims, error) {
+	p, err := parse(token)
+	return p.header, p.claims, err
+}
+
+// EmbeddedKey returns the key that a DPoP proof brings in its header member
+// jwk, as a set of one key that answers to any kid, and its RFC 7638
+// thumbprint. It is for DPoP proofs only (RFC 9449 section 4.2): whoever made a
+// token chose the key in it, so that this key proves possession and nothing
+// else. A jwk with private parts is an error.
+func EmbeddedKey(proof string) (*Set, string, error) {
+	p, err := parse(proof)
+	if err != nil {
+		return nil, "", err
+	}
+	raw, there := p.members["jwk"]
+	if !there {
+		return nil, "", errors.New("token header: jwk is missing")
+	}
+	k, err := parsePublic(raw)
+	if err != nil {
+		return nil, "", fmt.Errorf("token header: jwk: %w", err)
+	}
+	k.id = ""
+	jkt, err := thumbprint(k.pub)
+	if err != nil {
+		return nil, "", err
+	}
+	return &Set{keys: []publicKey{k}}, jkt, nil
+}
