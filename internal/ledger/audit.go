@@ -1,0 +1,49 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"doorward/internal/audit"
+	"doorward/store"
+)
+
+// DefaultAuditKeep is how long events are kept.
+const DefaultAuditKeep = 2160 * time.Hour
+
+// AuditOp is the op that writes an event in the commit of what it records.
+func (l *Ledger) AuditOp(e audit.Event) store.Op {
+	if e.Time.IsZero() {
+		e.Time = l.now()
+	}
+	keep := l.AuditKeep
+	if keep == 0 {
+		keep = DefaultAuditKeep
+	}
+	return store.Put(store.Record{Kind: KindAudit, Key: eventKey(e.Time), Value: encode(e), Expires: e.Time.Add(keep)})
+}
+
+// eventKey orders events by time: 8 bytes of nanoseconds and 8 random ones.
+func eventKey(t time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(t.UnixNano()))
+	rand.Read(b[8:])
+	return hex.EncodeToString(b[:])
+}
+
+// AuditSink writes queued events to the store.
+func (l *Ledger) AuditSink() audit.Sink { return auditSink{l} }
+
+type auditSink struct{ l *Ledger }
+
+// Write keeps the events in one commit.
+func (s auditSink) Write(ctx context.Context, events []audit.Event) error {
+	ops := make([]store.Op, len(events))
+	for i, e := range events {
+		ops[i] = s.l.AuditOp(e)
+	}
+	return s.l.Store.Commit(ctx, ops...)
+}

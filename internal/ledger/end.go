@@ -1,0 +1,353 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"doorward/store"
+)
+
+// Which says whose things end. Exactly one field is set.
+type Which struct {
+	Person   string // account id
+	Client   string // client id
+	Resource string // resource identifier of a guarded server
+	Issuer   string // issuer of assertions
+	Grant    string // grant id
+	All      bool
+}
+
+// Receipt is what ended.
+type Receipt struct {
+	Grants   []EndedGrant `json:"grants"`
+	Sessions int          `json:"sessions"`
+	Consents int          `json:"consents"`
+}
+
+// EndedGrant is one grant of a receipt.
+type EndedGrant struct {
+	ID       string    `json:"id"`
+	Person   string    `json:"person,omitempty"`
+	Client   string    `json:"client"`
+	Resource string    `json:"resource"`
+	Scope    string    `json:"scope,omitempty"`
+	Since    time.Time `json:"since"`
+}
+
+func (w Which) query() (store.Query, error) {
+	q := store.Query{Kind: KindGrant, Limit: 500}
+	switch {
+	case w.All:
+	case w.Person != "":
+		q.Index = "person=" + w.Person
+	case w.Client != "":
+		q.Index = "client=" + w.Client
+	case w.Resource != "":
+		q.Index = "resource=" + w.Resource
+	case w.Issuer != "":
+		q.Index = "issuer=" + w.Issuer
+	default:
+		return q, errors.New("ledger: nothing named to end")
+	}
+	return q, nil
+}
+
+// End ends grants, and with a person, a client or all also the sign-in
+// sessions and remembered consents. Every process on the store refuses the
+// grants' tokens from its next request on (within a second elsewhere).
+func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, error) {
+	var rec Receipt
+	if w.Grant != "" {
+		ended, err := l.endOne(ctx, w.Grant, reason)
+		if ended != nil {
+			rec.Grants = append(rec.Grants, *ended)
+		}
+		return rec, err
+	}
+	q, err := w.query()
+	if err != nil {
+		return rec, err
+	}
+	if err := l.endGrants(ctx, q, reason, &rec); err != nil {
+		return rec, err
+	}
+	if w.Person == "" && w.Client == "" && !w.All {
+		return rec, nil
+	}
+	if rec.Sessions, err = l.deleteAll(ctx, KindSession, q.Index); err != nil {
+		return rec, err
+	}
+	rec.Consents, err = l.deleteAll(ctx, KindConsent, q.Index)
+	return rec, err
+}
+
+func (l *Ledger) endGrants(ctx context.Context, q store.Query, reason string, rec *Receipt) error {
+	for {
+		recs, next, err := l.Store.List(ctx, q)
+		if err != nil {
+			return err
+		}
+		if err := l.endPage(ctx, recs, reason, rec); err != nil {
+			return err
+		}
+		if next == "" {
+			return nil
+		}
+		q.After = next
+	}
+}
+
+// endPage ends a page in one commit; if one of its grants changed meanwhile
+// (a refresh at this moment) they are ended one by one.
+func (l *Ledger) endPage(ctx context.Context, recs []store.Record, reason string, rec *Receipt) error {
+	var ops []store.Op
+	var ended []EndedGrant
+	for _, r := range recs {
+		g, err := grantOf(r)
+		if err != nil {
+			return err
+		}
+		if g.Ended.IsZero() {
+			ops = append(ops, l.endOps(g, reason)...)
+			ended = append(ended, receiptOf(g))
+		}
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	err := l.Store.Commit(ctx, ops...)
+	if err == nil {
+		rec.Grants = append(rec.Grants, ended...)
+		return nil
+	}
+	if !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	for _, e := range ended {
+		one, err := l.endOne(ctx, e.ID, reason)
+		if err != nil {
+			return err
+		}
+		if one != nil {
+			rec.Grants = append(rec.Grants, *one)
+		}
+	}
+	return nil
+}
+
+// endOne ends one grant; nil if it is not there or had ended.
+func (l *Ledger) endOne(ctx context.Context, id, reason string) (*EndedGrant, error) {
+	for {
+		g, err := l.Grant(ctx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !g.Ended.IsZero() {
+			return nil, nil
+		}
+		err = l.Store.Commit(ctx, l.endOps(g, reason)...)
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e := receiptOf(g)
+		return &e, nil
+	}
+}
+
+func (l *Ledger) endOps(g Grant, reason string) []store.Op {
+	now := l.now()
+	g.Ended, g.EndReason, g.Refresh = now, reason, nil
+	ops := []store.Op{g.Put()}
+	if now.Before(g.TokensUntil) {
+		ops = append(ops, store.Put(store.Record{Kind: KindEnded, Key: g.ID, Expires: g.TokensUntil}))
+	}
+	return ops
+}
+
+func receiptOf(g Grant) EndedGrant {
+	return EndedGrant{ID: g.ID, Person: g.Subject.ID, Client: g.Client, Resource: g.Resource,
+		Scope: g.Scopes.String(), Since: g.Created}
+}
+
+func (l *Ledger) deleteAll(ctx context.Context, kind store.Kind, index string) (int, error) {
+	n := 0
+	for {
+		recs, _, err := l.Store.List(ctx, store.Query{Kind: kind, Index: index, Limit: 500})
+		if err != nil || len(recs) == 0 {
+			return n, err
+		}
+		ops := make([]store.Op, len(recs))
+		for i, r := range recs {
+			ops[i] = store.Delete(kind, r.Key)
+		}
+		if err := l.Store.Commit(ctx, ops...); err != nil {
+			return n, err
+		}
+		n += len(recs)
+	}
+}
+
+// Leave marks the person's account as left and ends everything of theirs. A
+// person who never came gets an account that is marked.
+func (l *Ledger) Leave(ctx context.Context, person string) (Receipt, error) {
+	for {
+		a, err := l.Account(ctx, person)
+		if errors.Is(err, store.ErrNotFound) {
+			a, err = Account{ID: person, Created: l.now()}, nil
+			if p, acc, ok := strings.Cut(person, "/"); ok {
+				a.Provider, a.Account = p, acc
+			}
+		}
+		if err != nil {
+			return Receipt{}, err
+		}
+		if a.Left.IsZero() {
+			a.Left = l.now()
+			err = l.Store.Commit(ctx, a.Put())
+			if errors.Is(err, store.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return Receipt{}, err
+			}
+		}
+		return l.End(ctx, Which{Person: person}, "leave")
+	}
+}
+
+// Return lets a person who left come back. What ended stays ended.
+func (l *Ledger) Return(ctx context.Context, person string) error {
+	a, err := l.Account(ctx, person)
+	if err != nil {
+		return err
+	}
+	a.Left = time.Time{}
+	return l.Store.Commit(ctx, a.Put())
+}
+
+// FindPerson resolves what an administrator typed: an account id, or the
+// account's name or e-mail address at any provider if that is one person.
+func (l *Ledger) FindPerson(ctx context.Context, typed string) (string, error) {
+	if _, err := l.Account(ctx, typed); err == nil {
+		return typed, nil
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return "", err
+	}
+	var found []string
+	for after := ""; ; {
+		page, next, err := l.Accounts(ctx, after)
+		if err != nil {
+			return "", err
+		}
+		for _, a := range page {
+			if a.Account == typed || strings.EqualFold(a.Email, typed) && a.Email != "" {
+				found = append(found, a.ID)
+			}
+		}
+		if after = next; after == "" {
+			break
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("%q: %w", typed, store.ErrNotFound)
+	case 1:
+		return found[0], nil
+	}
+	slices.Sort(found)
+	return "", fmt.Errorf("%q is several people: %s; name one of them", typed, strings.Join(found, ", "))
+}
+
+// Ended is the grants that ended while tokens that name them may still live,
+// in memory: told at once by this process, within a second by others.
+type Ended struct {
+	now  func() time.Time
+	mu   sync.Mutex
+	till map[string]time.Time
+	subs map[string]map[int]func()
+	next int
+}
+
+// WatchEnded starts the set and keeps it until ctx ends.
+func (l *Ledger) WatchEnded(ctx context.Context) (*Ended, error) {
+	e := &Ended{now: l.now, till: map[string]time.Time{}, subs: map[string]map[int]func(){}}
+	if err := l.Store.Watch(ctx, KindEnded, e.add); err != nil {
+		return nil, err
+	}
+	for after := ""; ; {
+		recs, next, err := l.Store.List(ctx, store.Query{Kind: KindEnded, After: after, Limit: 1000})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range recs {
+			e.add(r)
+		}
+		if after = next; after == "" {
+			return e, nil
+		}
+	}
+}
+
+func (e *Ended) add(r store.Record) {
+	e.mu.Lock()
+	if len(e.till) >= 1024 && len(e.till)&(len(e.till)-1) == 0 { // at powers of two: amortised
+		now := e.now()
+		for id, till := range e.till {
+			if now.After(till) {
+				delete(e.till, id)
+			}
+		}
+	}
+	e.till[r.Key] = r.Expires
+	subs := e.subs[r.Key]
+	delete(e.subs, r.Key)
+	e.mu.Unlock()
+	for _, fn := range subs {
+		fn()
+	}
+}
+
+// Has reports whether the grant ended.
+func (e *Ended) Has(grant string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, ok := e.till[grant]
+	return ok
+}
+
+// OnEnd calls fn once when the grant ends, at once if it has; cancel forgets
+// it.
+func (e *Ended) OnEnd(grant string, fn func()) (cancel func()) {
+	e.mu.Lock()
+	if _, ok := e.till[grant]; ok {
+		e.mu.Unlock()
+		fn()
+		return func() {}
+	}
+	e.next++
+	id := e.next
+	if e.subs[grant] == nil {
+		e.subs[grant] = map[int]func(){}
+	}
+	e.subs[grant][id] = fn
+	e.mu.Unlock()
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.subs[grant], id)
+		if len(e.subs[grant]) == 0 {
+			delete(e.subs, grant)
+		}
+	}
+}

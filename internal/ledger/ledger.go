@@ -1,0 +1,283 @@
+// Package ledger is what a client, a grant, an account is, written once above
+// the store: typed records, their keys and indexes, and the one way to end
+// them. Everybody who reads or writes these records goes through it.
+//
+// Read [Ledger.End] first: it is the off switch.
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// Kinds of records.
+const (
+	KindGrant   store.Kind = "grant"
+	KindClient  store.Kind = "client"
+	KindAccount store.Kind = "account"
+	KindSession store.Kind = "session"
+	KindConsent store.Kind = "consent"
+	KindCode    store.Kind = "code"
+	KindEnded   store.Kind = "ended"
+	KindKey     store.Kind = "key"
+	KindAudit   store.Kind = "audit"
+	KindMeta    store.Kind = "meta"
+)
+
+// Ledger keeps typed records in a store.
+type Ledger struct {
+	Store store.Store
+	Now   func() time.Time // nil: time.Now
+	// AuditKeep is how long events are kept; 0: DefaultAuditKeep.
+	AuditKeep time.Duration
+}
+
+func (l *Ledger) now() time.Time {
+	if l.Now == nil {
+		return time.Now()
+	}
+	return l.Now()
+}
+
+// Grant is a grant with what its handles need.
+type Grant struct {
+	oauth.Grant
+	Refresh     *Refresh  `json:"refresh,omitempty"`
+	TokensUntil time.Time `json:"tokens_until"` // when the last access token that names it expires
+	Ended       time.Time `json:"ended,omitzero"`
+	EndReason   string    `json:"end_reason,omitempty"`
+	// Assertion names the ID-JAG it was made from: SHA-256 of the whole JWS.
+	Assertion []byte `json:"assertion,omitempty"`
+
+	version uint64
+}
+
+// Refresh is the state of a grant's one living refresh token. Only hashes lie
+// here; the successor is derived from the predecessor (authserver).
+type Refresh struct {
+	Hash       []byte    `json:"hash"`               // SHA-256 of the token that is current
+	Previous   []byte    `json:"previous,omitempty"` // of its predecessor
+	Generation uint32    `json:"generation"`
+	Rotated    time.Time `json:"rotated,omitzero"`
+	IdleUntil  time.Time `json:"idle_until"`
+}
+
+// Active reports whether the grant may still be used at the time.
+func (g Grant) Active(now time.Time) bool { return g.Ended.IsZero() && now.Before(g.Expires) }
+
+// Put is the op that writes the grant: a new one must not exist yet, one that
+// was read must not have changed since.
+func (g Grant) Put() store.Op {
+	r := store.Record{
+		Kind: KindGrant, Key: g.ID, Value: encode(g), Version: g.version,
+		Index: []string{"person=" + g.Subject.ID, "client=" + g.Client, "resource=" + g.Resource},
+	}
+	if g.Subject.IsClient() {
+		r.Index = r.Index[1:]
+	}
+	if g.Issuer != "" {
+		r.Index = append(r.Index, "issuer="+g.Issuer)
+	}
+	r.Expires = g.Expires
+	if g.TokensUntil.After(r.Expires) {
+		r.Expires = g.TokensUntil
+	}
+	if g.version == 0 {
+		return store.Create(r)
+	}
+	return store.Put(r)
+}
+
+// Grant reads a grant, ended or not. store.ErrNotFound if there is none.
+func (l *Ledger) Grant(ctx context.Context, id string) (Grant, error) {
+	r, err := l.Store.Get(ctx, KindGrant, id)
+	if err != nil {
+		return Grant{}, err
+	}
+	return grantOf(r)
+}
+
+func grantOf(r store.Record) (Grant, error) {
+	var g Grant
+	if err := decode(r, &g); err != nil {
+		return Grant{}, err
+	}
+	g.version = r.Version
+	return g, nil
+}
+
+// Client sources.
+const (
+	FromFile    = "file"
+	FromAdmin   = "admin"
+	FromDynamic = "dynamic"
+)
+
+// Client is a registered client. Clients of the configuration file have this
+// shape too, but are not stored.
+type Client struct {
+	ID           string       `json:"id"`
+	Name         string       `json:"name,omitempty"`
+	SecretHash   []byte       `json:"secret_hash,omitempty"` // SHA-256; nil: public
+	AuthMethod   string       `json:"auth_method,omitempty"` // none, client_secret_basic, client_secret_post; "": basic or post
+	RedirectURIs []string     `json:"redirect_uris,omitempty"`
+	GrantTypes   []string     `json:"grant_types"`
+	Scopes       oauth.Scopes `json:"scopes,omitempty"` // empty: no bound of its own
+	Source       string       `json:"source"`
+	Known        string       `json:"known,omitempty"`    // name in the catalogue of known clients
+	Approved     bool         `json:"approved,omitempty"` // an administrator let it in, or policy did
+	URI          string       `json:"uri,omitempty"`      // client_uri
+	Application  string       `json:"application_type,omitempty"`
+	Created      time.Time    `json:"created,omitzero"`
+	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never
+
+	Version uint64 `json:"-"`
+}
+
+// Public reports whether the client has no credentials.
+func (c Client) Public() bool { return len(c.SecretHash) == 0 }
+
+// Put is the op that writes the client.
+func (c Client) Put() store.Op {
+	r := store.Record{Kind: KindClient, Key: c.ID, Value: encode(c), Expires: c.Expires, Version: c.Version,
+		Index: []string{"source=" + c.Source}}
+	if c.Version == 0 {
+		return store.Create(r)
+	}
+	return store.Put(r)
+}
+
+// Client reads a client of the store.
+func (l *Ledger) Client(ctx context.Context, id string) (Client, error) {
+	r, err := l.Store.Get(ctx, KindClient, id)
+	if err != nil {
+		return Client{}, err
+	}
+	return clientOf(r)
+}
+
+func clientOf(r store.Record) (Client, error) {
+	var c Client
+	if err := decode(r, &c); err != nil {
+		return Client{}, err
+	}
+	c.Version = r.Version
+	return c, nil
+}
+
+// Clients lists the clients of the store, a page at a time.
+func (l *Ledger) Clients(ctx context.Context, after string) ([]Client, string, error) {
+	recs, next, err := l.Store.List(ctx, store.Query{Kind: KindClient, After: after})
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]Client, 0, len(recs))
+	for _, r := range recs {
+		c, err := clientOf(r)
+		if err != nil {
+			return nil, "", err
+		}
+		out = append(out, c)
+	}
+	return out, next, nil
+}
+
+// Account is a person as this issuer knows them.
+type Account struct {
+	ID       string    `json:"id"` // NAME or PROVIDER/ACCOUNT
+	Provider string    `json:"provider,omitempty"`
+	Account  string    `json:"account,omitempty"`
+	Name     string    `json:"name,omitempty"`
+	Email    string    `json:"email,omitempty"`
+	Created  time.Time `json:"created"`
+	Left     time.Time `json:"left,omitzero"` // the person left: nothing new is granted
+	// Password is an argon2id hash, for local people that `user add` made.
+	Password string   `json:"password,omitempty"`
+	Groups   []string `json:"groups,omitempty"` // likewise
+
+	Version uint64 `json:"-"`
+}
+
+// Put is the op that writes the account.
+func (a Account) Put() store.Op {
+	r := store.Record{Kind: KindAccount, Key: a.ID, Value: encode(a), Version: a.Version}
+	if a.Version == 0 {
+		return store.Create(r)
+	}
+	return store.Put(r)
+}
+
+// Account reads an account.
+func (l *Ledger) Account(ctx context.Context, id string) (Account, error) {
+	r, err := l.Store.Get(ctx, KindAccount, id)
+	if err != nil {
+		return Account{}, err
+	}
+	return accountOf(r)
+}
+
+func accountOf(r store.Record) (Account, error) {
+	var a Account
+	if err := decode(r, &a); err != nil {
+		return Account{}, err
+	}
+	a.Version = r.Version
+	return a, nil
+}
+
+// Accounts lists all accounts, a page at a time.
+func (l *Ledger) Accounts(ctx context.Context, after string) ([]Account, string, error) {
+	recs, next, err := l.Store.List(ctx, store.Query{Kind: KindAccount, After: after})
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]Account, 0, len(recs))
+	for _, r := range recs {
+		a, err := accountOf(r)
+		if err != nil {
+			return nil, "", err
+		}
+		out = append(out, a)
+	}
+	return out, next, nil
+}
+
+// ErrLeft: the person left.
+var ErrLeft = errors.New("this person has left")
+
+// CheckPerson returns ErrLeft if the person left. Whoever makes a grant asks
+// again after the commit: leaving marks the account first and lists the grants
+// after, so one of the two sees the other.
+func (l *Ledger) CheckPerson(ctx context.Context, id string) error {
+	a, err := l.Account(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case !a.Left.IsZero():
+		return ErrLeft
+	}
+	return nil
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("ledger: record cannot be encoded: %v", err)) // our own types only
+	}
+	return b
+}
+
+func decode(r store.Record, v any) error {
+	if err := json.Unmarshal(r.Value, v); err != nil {
+		return fmt.Errorf("ledger: %s %s cannot be read: %w", r.Kind, r.Key, err)
+	}
+	return nil
+}
