@@ -1,0 +1,82 @@
+//go:build unix
+
+package sqlite_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"doorward/store"
+	"doorward/store/sqlite"
+)
+
+// BenchmarkCommit writes one new record of 300 bytes a commit, durably.
+func BenchmarkCommit(b *testing.B) {
+	b.Run("serial", func(b *testing.B) { benchmarkCommit(b, 1) })
+	b.Run("parallel-64", func(b *testing.B) { benchmarkCommit(b, 64) })
+}
+
+func benchmarkCommit(b *testing.B, callers int) {
+	db, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	value, expires := make([]byte, 300), time.Now().Add(time.Hour)
+	var n atomic.Int64
+	before := cpuTime()
+	b.SetParallelism((callers + 1) / 2)
+	b.ResetTimer()
+	if callers == 1 {
+		for range b.N {
+			key := fmt.Sprintf("%016x", uint64(n.Add(1))*0x9e3779b97f4a7c15)
+			if err := db.Commit(b.Context(), store.Create(store.Record{Kind: "bench", Key: key, Value: value, Expires: expires})); err != nil {
+				b.Fatal(err)
+			}
+		}
+	} else {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				key := fmt.Sprintf("%016x", uint64(n.Add(1))*0x9e3779b97f4a7c15)
+				if err := db.Commit(b.Context(), store.Create(store.Record{Kind: "bench", Key: key, Value: value, Expires: expires})); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	b.StopTimer()
+	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
+// BenchmarkGet reads one record of 300 bytes out of 10,000.
+func BenchmarkGet(b *testing.B) {
+	db, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	var ops []store.Op
+	for i := range 10000 {
+		ops = append(ops, store.Create(store.Record{Kind: "bench", Key: fmt.Sprint(i), Value: make([]byte, 300), Index: []string{"person=corp/alice"}}))
+	}
+	if err := db.Commit(b.Context(), ops...); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := db.Get(b.Context(), "bench", fmt.Sprint(i%10000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func cpuTime() time.Duration {
+	var r syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}

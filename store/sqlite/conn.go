@@ -1,0 +1,204 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// rawConn is what the driver's connections can do.
+type rawConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+}
+
+// conn is one connection with its prepared statements, for one goroutine at a
+// time. It stands directly on the driver, because the pooling and retrying of
+// database/sql is done here already, and differently for readers and writer.
+type conn struct {
+	raw   rawConn
+	stmts [statements]driver.Stmt
+	args  []driver.NamedValue
+}
+
+// statement names a prepared statement.
+type statement int
+
+const (
+	begin statement = iota
+	commit
+	rollback
+	get
+	listKind
+	listIndex
+	load
+	insert
+	update
+	updateValue
+	updateTaken
+	remove
+	insertName
+	removeName
+	expired
+	insertChange
+	cutChanges
+	lastChange
+	firstChange
+	changesOfOthers
+	dataVersion
+	statements // how many there are
+)
+
+const columns = "record.key, record.version, record.expires, record.taken, record.names, record.value"
+
+var statementText = [statements]string{
+	begin:    "BEGIN IMMEDIATE",
+	commit:   "COMMIT",
+	rollback: "ROLLBACK",
+
+	get: "SELECT " + columns + " FROM record WHERE kind = ? AND key = ?",
+	listKind: "SELECT " + columns + ` FROM record WHERE kind = ? AND key > ?
+		AND (expires = 0 OR expires > ?) ORDER BY key LIMIT ?`,
+	// CROSS JOIN keeps the order of the loops: the index leads.
+	listIndex: "SELECT " + columns + ` FROM named CROSS JOIN record
+		WHERE named.kind = ? AND named.name = ? AND named.key > ?
+		AND record.kind = named.kind AND record.key = named.key
+		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.key LIMIT ?`,
+
+	load:        "SELECT version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
+	insert:      "INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	update:      "UPDATE record SET version = ?3, expires = ?4, taken = ?5, names = ?6, value = ?7 WHERE kind = ?1 AND key = ?2",
+	updateValue: "UPDATE record SET version = ?3, taken = ?4, names = ?5, value = ?6 WHERE kind = ?1 AND key = ?2",
+	updateTaken: "UPDATE record SET version = ?3, taken = ?4 WHERE kind = ?1 AND key = ?2",
+	remove:      "DELETE FROM record WHERE kind = ? AND key = ?",
+	insertName:  "INSERT INTO named (kind, name, key) VALUES (?, ?, ?)",
+	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND key = ?",
+
+	expired: "SELECT kind, key, names FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?",
+
+	insertChange:    "INSERT INTO change (writer, puts) VALUES (?, ?)",
+	cutChanges:      "DELETE FROM change WHERE seq <= (SELECT max(seq) FROM change) - ?",
+	lastChange:      "SELECT coalesce(max(seq), 0) FROM change",
+	firstChange:     "SELECT coalesce(min(seq), 0) FROM change",
+	changesOfOthers: "SELECT puts FROM change WHERE seq > ? AND seq <= ? AND writer <> ? ORDER BY seq",
+	dataVersion:     "PRAGMA data_version",
+}
+
+// newConn opens a connection and runs the script that sets it up.
+func newConn(connector driver.Connector, setup string) (*conn, error) {
+	dc, err := connector.Connect(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	raw, ok := dc.(rawConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the driver's connections (%T) cannot do what is needed", dc), dc.Close())
+	}
+	c := &conn{raw: raw}
+	if err := c.script(setup); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *conn) close() error {
+	if c == nil {
+		return nil
+	}
+	var errs []error
+	for _, st := range c.stmts {
+		if st != nil {
+			errs = append(errs, st.Close())
+		}
+	}
+	return errors.Join(append(errs, c.raw.Close())...)
+}
+
+// script runs statements that return nothing of interest.
+func (c *conn) script(text string) error {
+	_, err := c.raw.ExecContext(context.Background(), text, nil)
+	return err
+}
+
+// text runs a query once and returns its one column of one row.
+func (c *conn) text(query string) (string, error) {
+	rows, err := c.raw.QueryContext(context.Background(), query, nil)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	row := make([]driver.Value, 1)
+	if err := rows.Next(row); err != nil {
+		return "", err
+	}
+	return fmt.Sprint(row[0]), nil
+}
+
+func (c *conn) prepared(s statement) (driver.Stmt, error) {
+	if c.stmts[s] == nil {
+		st, err := c.raw.Prepare(statementText[s])
+		if err != nil {
+			return nil, err
+		}
+		c.stmts[s] = st
+	}
+	return c.stmts[s], nil
+}
+
+func (c *conn) bind(args []driver.Value) []driver.NamedValue {
+	c.args = c.args[:0]
+	for i, a := range args {
+		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return c.args
+}
+
+// exec runs a prepared statement that returns no rows. A context would cost a
+// goroutine per statement, and every statement here is short.
+func (c *conn) exec(s statement, args ...driver.Value) error {
+	st, err := c.prepared(s)
+	if err != nil {
+		return err
+	}
+	_, err = st.(driver.StmtExecContext).ExecContext(context.Background(), c.bind(args))
+	clear(c.args)
+	return err
+}
+
+// query runs a prepared query and calls each for every row until it returns
+// false. The values are the callee's to keep; the slice is not.
+func (c *conn) query(s statement, each func(row []driver.Value) bool, args ...driver.Value) error {
+	st, err := c.prepared(s)
+	if err != nil {
+		return err
+	}
+	rows, err := st.(driver.StmtQueryContext).QueryContext(context.Background(), c.bind(args))
+	clear(c.args)
+	if err != nil {
+		return err
+	}
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		if err = rows.Next(row); err != nil || !each(row) {
+			break
+		}
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return errors.Join(err, rows.Close())
+}
+
+// number runs a prepared query for one integer.
+func (c *conn) number(s statement, args ...driver.Value) (n int64, err error) {
+	err = c.query(s, func(row []driver.Value) bool {
+		n = row[0].(int64)
+		return false
+	}, args...)
+	return n, err
+}

@@ -1,0 +1,184 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"doorward/store"
+)
+
+func openAt(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func create(key string) store.Op {
+	return store.Create(store.Record{Kind: "test", Key: key, Index: []string{"i"}})
+}
+
+// If the transaction cannot be begun, written or committed everybody in it
+// learns so, nothing is left, and the next one is not hurt.
+func TestWriteFails(t *testing.T) {
+	for name, test := range map[string]struct{ breaks, mends string }{
+		"begin": {"PRAGMA query_only=1", "PRAGMA query_only=0"},
+		"write": {"CREATE TRIGGER fails AFTER INSERT ON record BEGIN SELECT RAISE(ROLLBACK, 'fails'); END", "DROP TRIGGER fails"},
+		"commit": {`PRAGMA foreign_keys=1;
+			CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE q (id REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+			CREATE TRIGGER fails AFTER INSERT ON record BEGIN INSERT INTO q VALUES (1); END`,
+			"DROP TRIGGER fails; PRAGMA foreign_keys=0; DROP TABLE q; DROP TABLE p"},
+	} {
+		for _, path := range []string{memory, filepath.Join(t.TempDir(), "auth.db")} {
+			t.Run(name+" "+filepath.Base(path), func(t *testing.T) { writeFails(t, openAt(t, path), test.breaks, test.mends) })
+		}
+	}
+}
+
+func writeFails(t *testing.T, s *Store, breaks, mends string) {
+	script := func(text string) {
+		t.Helper()
+		c := <-s.writer
+		err := c.script(text)
+		if s.writer <- c; err != nil {
+			t.Fatal(err)
+		}
+	}
+	script(breaks)
+	told := 0
+	if err := s.Watch(t.Context(), "test", func(store.Record) { told++ }); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			err := s.Commit(t.Context(), create(fmt.Sprint(i)), create("same"))
+			if err == nil || errors.Is(err, store.ErrConflict) { // "same" was never there
+				t.Errorf("%v, want why it could not be written", err)
+			}
+		})
+	}
+	wg.Wait()
+	script(mends)
+	if recs, _, err := s.List(t.Context(), store.Query{Kind: "test", Index: "i"}); err != nil || len(recs) > 0 || told > 0 {
+		t.Errorf("left %+v, %v, told %d times", recs, err, told)
+	}
+	if err := s.Commit(t.Context(), create("same")); err != nil || told != 1 {
+		t.Errorf("told %d times, %v", told, err)
+	}
+}
+
+// A process that was stopped for so long that the log of changes was cut
+// behind it hears of every record that may be new.
+func TestLaggingWatcher(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	s, other := openAt(t, path), openAt(t, path)
+	heard := map[string]bool{}
+	s.watch.add("test", &watcher{t.Context(), func(r store.Record) { heard[r.Key] = true }})
+	c, err := openReader(s.connector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	p := &poller{s: s, c: c, version: -1}
+	look := func(want ...string) {
+		t.Helper()
+		clear(heard)
+		if err := p.look(); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range want {
+			if !heard[key] {
+				t.Errorf("did not hear of %q", key)
+			}
+		}
+		if len(heard) != len(want) {
+			t.Errorf("heard of %v, want %q", heard, want)
+		}
+	}
+	commit := func(keys ...string) {
+		t.Helper()
+		for _, key := range keys {
+			if err := other.Commit(t.Context(), create(key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	commit("a", "b")
+	look("a", "b")
+	look()
+	commit("c", "d", "e")
+	cut := <-other.writer
+	if err := cut.exec(cutChanges, int64(1)); err != nil {
+		t.Fatal(err)
+	}
+	other.writer <- cut
+	look("a", "b", "c", "d", "e")
+	commit("f")
+	look("f")
+}
+
+// The log of changes does not grow without end.
+func TestLogIsCut(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "auth.db"))
+	c := <-s.writer
+	if err := c.script(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 20000)
+		INSERT INTO change (writer, puts) SELECT 1, x'' FROM n`); err != nil {
+		t.Fatal(err)
+	}
+	s.writer <- c
+	for i := range cutEvery {
+		if err := s.Commit(t.Context(), create(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c = <-s.writer
+	defer func() { s.writer <- c }()
+	first, err := c.number(firstChange)
+	last, err2 := c.number(lastChange)
+	if err := errors.Join(err, err2); err != nil || last != 20000+cutEvery || last-first >= keepChanges {
+		t.Fatalf("changes %d to %d, %v", first, last, err)
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	f.Add(pack("a", "", "person=corp/alice"))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Add([]byte{5, 'a'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		names := unpack(b)
+		if again := unpack(pack(names...)); !slices.Equal(names, again) {
+			t.Fatalf("%q, again %q", names, again)
+		}
+	})
+}
+
+// No statement walks a whole table or sorts.
+func TestQueryPlans(t *testing.T) {
+	s := openAt(t, memory)
+	c := <-s.writer
+	defer func() { s.writer <- c }()
+	for st := get; st < dataVersion; st++ {
+		text := strings.NewReplacer("?1", "1", "?2", "1", "?3", "1", "?4", "1", "?5", "1", "?6", "1", "?7", "1", "?", "1").Replace(statementText[st])
+		rows, err := c.raw.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := make([]driver.Value, len(rows.Columns()))
+		for err = rows.Next(row); err == nil; err = rows.Next(row) {
+			if step := fmt.Sprint(row[3]); strings.HasPrefix(step, "SCAN record") || strings.HasPrefix(step, "SCAN named") || strings.Contains(step, "TEMP B-TREE") {
+				t.Errorf("%s: %s", statementText[st], step)
+			}
+		}
+		rows.Close()
+	}
+}

@@ -1,0 +1,284 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"doorward/store"
+	"doorward/store/sqlite"
+)
+
+// The test binary starts itself again as another process on the same file,
+// with what it is to do in childRole and the file in childPath.
+const (
+	childRole = "DOORWARD_SQLITE_TEST_ROLE"
+	childPath = "DOORWARD_SQLITE_TEST_PATH"
+)
+
+const (
+	contenders = 4
+	codes      = 150 // that they contend for
+	increments = 50  // of one counter, by each
+)
+
+func TestMain(m *testing.M) {
+	role := map[string]func(context.Context, *sqlite.Store, io.Writer) error{
+		"crash": commitForever, "contend": contend, "put": putOne,
+	}[os.Getenv(childRole)]
+	if role == nil {
+		os.Exit(m.Run())
+	}
+	s, err := sqlite.Open(os.Getenv(childPath))
+	if err == nil {
+		err = errors.Join(role(context.Background(), s, os.Stdout), s.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func child(t *testing.T, role, path string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), childRole+"="+role, childPath+"="+path)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func put(key string) store.Op {
+	return store.Create(store.Record{Kind: "test", Key: key, Value: []byte("value of " + key), Index: []string{"all"}})
+}
+
+// commitForever prints each key after its commit returned.
+func commitForever(ctx context.Context, s *sqlite.Store, out io.Writer) error {
+	errs := make(chan error)
+	var mu sync.Mutex
+	for w := range 8 {
+		go func() {
+			for i := 0; ; i++ {
+				key := fmt.Sprintf("%d-%d", w, i)
+				if err := s.Commit(ctx, put(key), put(key+"-too")); err != nil {
+					errs <- err
+					return
+				}
+				mu.Lock()
+				fmt.Fprintln(out, key)
+				mu.Unlock()
+			}
+		}()
+	}
+	return <-errs
+}
+
+func putOne(ctx context.Context, s *sqlite.Store, _ io.Writer) error {
+	return s.Commit(ctx, put("of the child"))
+}
+
+// What a commit that returned wrote is there after the process was killed, and
+// of the others all or nothing.
+func TestKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	cmd := child(t, "crash", path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var printed []string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		printed = append(printed, lines.Text())
+		if len(printed) == 400 {
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the child was not killed")
+	}
+	if len(printed) < 400 {
+		t.Fatalf("the child committed only %d", len(printed))
+	}
+
+	s := open(t, sqlite.Config{Path: path})
+	for _, key := range printed {
+		if r, err := s.Get(t.Context(), "test", key); err != nil || string(r.Value) != "value of "+key {
+			t.Fatalf("%s: %+v, %v", key, r, err)
+		}
+	}
+	all, after := map[string]bool{}, ""
+	for done := false; !done; done = after == "" {
+		recs, next, err := s.List(t.Context(), store.Query{Kind: "test", Index: "all", After: after, Limit: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range recs {
+			all[r.Key] = true
+		}
+		after = next
+	}
+	for key := range all {
+		if first, ok := strings.CutSuffix(key, "-too"); !all[first] || !ok && !all[key+"-too"] {
+			t.Errorf("half a commit: %s", key)
+		}
+	}
+	if err := s.Commit(t.Context(), put("after")); err != nil {
+		t.Error(err)
+	}
+}
+
+// contend takes and uses once what it can get, prints what it won, and counts
+// a common counter up. It starts when all contenders are there.
+func contend(ctx context.Context, s *sqlite.Store, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	me := store.Record{Kind: "ready", Key: strconv.Itoa(os.Getpid())}
+	if err := s.Commit(ctx, store.Create(me)); err != nil {
+		return err
+	}
+	for ready := 0; ready < contenders; time.Sleep(time.Millisecond) {
+		recs, _, err := s.List(ctx, store.Query{Kind: "ready"})
+		if err != nil {
+			return err
+		}
+		ready = len(recs)
+	}
+	for i := range codes {
+		key := strconv.Itoa(i)
+		if err := s.Commit(ctx, store.Take("code", key)); err == nil {
+			fmt.Fprintln(out, "took", key)
+		} else if !errors.Is(err, store.ErrTaken) {
+			return err
+		}
+		if err := s.Commit(ctx, store.Once("jti"+key, time.Now().Add(time.Hour))); err == nil {
+			fmt.Fprintln(out, "used", key)
+		} else if !errors.Is(err, store.ErrSeen) {
+			return err
+		}
+	}
+	for done := 0; done < increments; {
+		r, err := s.Get(ctx, "counter", "n")
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(string(r.Value))
+		if err != nil {
+			return err
+		}
+		r.Value = []byte(strconv.Itoa(n + 1))
+		if err = s.Commit(ctx, store.Put(r)); err == nil {
+			done++
+		} else if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Of several processes one wins each Take and each Once, and no increment is
+// lost.
+// covers: AS-CODE-02
+func TestProcessesContend(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	s := open(t, sqlite.Config{Path: path})
+	ops := []store.Op{store.Put(store.Record{Kind: "counter", Key: "n", Value: []byte("0")})}
+	for i := range codes {
+		ops = append(ops, store.Create(store.Record{Kind: "code", Key: strconv.Itoa(i)}))
+	}
+	if err := s.Commit(t.Context(), ops...); err != nil {
+		t.Fatal(err)
+	}
+	const children = contenders - 1
+	outs := make([]strings.Builder, contenders)
+	errs := make([]error, contenders)
+	var wg sync.WaitGroup
+	for i := range children {
+		cmd := child(t, "contend", path)
+		cmd.Stdout = &outs[i]
+		wg.Go(func() { errs[i] = cmd.Run() })
+	}
+	errs[children] = contend(t.Context(), s, &outs[children])
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	won := map[string]int{}
+	for i := range outs {
+		for line := range strings.Lines(outs[i].String()) {
+			won[line]++
+		}
+	}
+	for line, n := range won {
+		if n != 1 {
+			t.Errorf("%d winners %s", n, line)
+		}
+	}
+	if len(won) != 2*codes {
+		t.Errorf("%d won, want %d", len(won), 2*codes)
+	}
+	r, err := s.Get(t.Context(), "counter", "n")
+	if want := strconv.Itoa(contenders * increments); err != nil || string(r.Value) != want {
+		t.Errorf("counted %s, %v, want %s", r.Value, err, want)
+	}
+}
+
+// A watcher hears of another process's commit within a second, and of what
+// another Store of this process commits.
+func TestWatchAcross(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	watching, other := open(t, sqlite.Config{Path: path}), open(t, sqlite.Config{Path: path})
+	heard := make(chan store.Record, 100)
+	if err := watching.Watch(t.Context(), "test", func(r store.Record) { heard <- r }); err != nil {
+		t.Fatal(err)
+	}
+	hear := func(key string) {
+		t.Helper()
+		select {
+		case r := <-heard:
+			if r.Key != key || string(r.Value) != "value of "+key || r.Version != 1 || len(r.Index) != 1 {
+				t.Fatalf("heard %+v, want %s", r, key)
+			}
+		case <-time.After(time.Second):
+			t.Fatalf("did not hear of %s within a second", key)
+		}
+	}
+	commit := func(s *sqlite.Store, ops ...store.Op) {
+		t.Helper()
+		if err := s.Commit(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(other, put("of the other"), store.Put(store.Record{Kind: "unwatched", Key: "x"}))
+	hear("of the other")
+	commit(watching, put("own"))
+	hear("own")
+	commit(other, put("second"))
+	hear("second")
+	if err := child(t, "put", path).Run(); err != nil {
+		t.Fatal(err)
+	}
+	hear("of the child")
+	commit(watching, store.Take("test", "own"))
+	time.Sleep(500 * time.Millisecond) // two polls: what was heard at once is not told again
+	if len(heard) > 0 {
+		t.Fatalf("heard again: %+v", <-heard)
+	}
+}

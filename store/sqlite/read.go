@@ -1,0 +1,134 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+
+	"doorward/store"
+)
+
+// pageBytes is when a page of List ends early, so that a page of large
+// records does not fill the memory.
+const pageBytes = 8 << 20
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, kind store.Kind, key string) (store.Record, error) {
+	c, err := s.reader(ctx)
+	if err != nil {
+		return store.Record{}, err
+	}
+	defer s.release(c)
+	r, found, err := readRecord(c, kind, key, millis(s.now()))
+	if err != nil {
+		return store.Record{}, explain(s.path, err)
+	}
+	if !found {
+		return store.Record{}, store.ErrNotFound
+	}
+	return r, nil
+}
+
+// List implements store.Store. The order is that of the keys' bytes.
+func (s *Store) List(ctx context.Context, q store.Query) ([]store.Record, string, error) {
+	if err := q.Check(); err != nil {
+		return nil, "", err
+	}
+	after, err := base64.RawURLEncoding.DecodeString(q.After)
+	if err != nil {
+		return nil, "", errors.New("store/sqlite: the cursor is none that a page returned: start again without it")
+	}
+	c, err := s.reader(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	defer s.release(c)
+	recs, more, err := readPage(c, q, after, millis(s.now()))
+	if err != nil {
+		return nil, "", explain(s.path, err)
+	}
+	if !more {
+		return recs, "", nil
+	}
+	return recs, base64.RawURLEncoding.EncodeToString([]byte(recs[len(recs)-1].Key)), nil
+}
+
+func readRecord(c *conn, kind store.Kind, key string, now int64) (r store.Record, found bool, err error) {
+	err = c.query(get, func(row []driver.Value) bool {
+		found = isLive(row[2].(int64), now)
+		r = recordOf(kind, row)
+		return false
+	}, string(kind), []byte(key))
+	return r, found, err
+}
+
+// readPage also reports whether there are records after the page.
+func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Record, more bool, err error) {
+	limit := q.Limit
+	if limit == 0 {
+		limit = store.PageSize
+	}
+	size := 0
+	each := func(row []driver.Value) bool {
+		if more = len(recs) == limit || size > pageBytes; more {
+			return false
+		}
+		r := recordOf(q.Kind, row)
+		recs = append(recs, r)
+		size += len(r.Value)
+		return true
+	}
+	if q.Index == "" {
+		err = c.query(listKind, each, string(q.Kind), after, now, int64(limit)+1)
+	} else {
+		err = c.query(listIndex, each, string(q.Kind), []byte(q.Index), after, now, int64(limit)+1)
+	}
+	return recs, more, err
+}
+
+// recordOf makes a record from a row of columns.
+func recordOf(kind store.Kind, row []driver.Value) store.Record {
+	return store.Record{
+		Kind:    kind,
+		Key:     string(blob(row[0])),
+		Version: uint64(row[1].(int64)),
+		Expires: fromMillis(row[2].(int64)),
+		Taken:   fromMillis(row[3].(int64)),
+		Index:   unpack(blob(row[4])),
+		Value:   blob(row[5]),
+	}
+}
+
+func isLive(expires, now int64) bool { return expires == 0 || now < expires }
+
+// blob is a column's bytes; the driver gives nil for an empty one.
+func blob(v driver.Value) []byte {
+	b, _ := v.([]byte)
+	return b
+}
+
+// pack writes names one after the other, each after its length. nil for none.
+func pack(names ...string) []byte {
+	var b []byte
+	for _, n := range names {
+		b = binary.AppendUvarint(b, uint64(len(n)))
+		b = append(b, n...)
+	}
+	return b
+}
+
+// unpack is the reverse of pack. What pack cannot have written ends it.
+func unpack(b []byte) []string {
+	var names []string
+	for len(b) > 0 {
+		n, w := binary.Uvarint(b)
+		if w <= 0 || n > uint64(len(b)-w) {
+			return names
+		}
+		names = append(names, string(b[w:w+int(n)]))
+		b = b[w+int(n):]
+	}
+	return names
+}

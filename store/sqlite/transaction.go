@@ -1,0 +1,230 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"slices"
+	"time"
+
+	"doorward/store"
+)
+
+// id names a record.
+type id struct {
+	kind store.Kind
+	key  string
+}
+
+// entry is what a transaction knows of one record: how it lies in the
+// database, and how it is to be.
+type entry struct {
+	id
+	stored        bool // there is a row, expired or not
+	storedExpires int64
+	storedNames   []string
+
+	exists  bool // there is to be a row
+	version int64
+	expires int64
+	taken   int64
+	names   []string
+	value   []byte // known only if written
+	written bool   // value, names and expires are new
+	changed bool   // anything is
+}
+
+// transaction collects commits in memory, each checked against the state that
+// the ones before it leave, and writes the outcome at once. So a commit that
+// fails costs no savepoint, and a record that several commits touch is written
+// once.
+type transaction struct {
+	c       *conn
+	entries map[id]*entry
+	order   []*entry
+	puts    []store.Record // for the watchers, in order
+	wrote   bool           // there is something to commit
+	failed  error          // the database could not be read: nothing may be written
+}
+
+// apply does the ops of one commit, all or none.
+func (t *transaction) apply(ops []store.Op, now time.Time) error {
+	undo := make([]entry, 0, len(ops))
+	puts := len(t.puts)
+	for i := range ops {
+		e, err := t.entry(ops[i].Record)
+		if err == nil {
+			undo = append(undo, *e)
+			err = t.do(e, &ops[i], now)
+		}
+		if err != nil {
+			for _, before := range slices.Backward(undo) {
+				*t.entries[before.id] = before
+			}
+			t.puts = t.puts[:puts]
+			return err
+		}
+	}
+	return nil
+}
+
+// entry finds the record's entry, or reads it from the database.
+func (t *transaction) entry(r store.Record) (*entry, error) {
+	at := id{r.Kind, r.Key}
+	if e := t.entries[at]; e != nil {
+		return e, nil
+	}
+	e := &entry{id: at}
+	err := t.c.query(load, func(row []driver.Value) bool {
+		e.stored, e.exists = true, true
+		e.version = row[0].(int64)
+		e.expires = row[1].(int64)
+		e.taken = row[2].(int64)
+		e.names = unpack(blob(row[3]))
+		e.storedExpires, e.storedNames = e.expires, e.names
+		return false
+	}, string(at.kind), []byte(at.key))
+	if err != nil {
+		t.failed = err
+		return nil, err
+	}
+	t.entries[at] = e
+	t.order = append(t.order, e)
+	return e, nil
+}
+
+// do does one op on its entry.
+func (t *transaction) do(e *entry, op *store.Op, now time.Time) error {
+	live := e.exists && isLive(e.expires, millis(now))
+	switch r := &op.Record; op.Do {
+	case store.DoPut:
+		if r.Version != 0 && (!live || uint64(e.version) != r.Version) {
+			return store.ErrConflict
+		}
+		e.put(r, live)
+		t.puts = append(t.puts, e.record())
+	case store.DoCreate:
+		if live {
+			return store.ErrConflict
+		}
+		e.put(r, live)
+		t.puts = append(t.puts, e.record())
+	case store.DoOnce:
+		if live {
+			return store.ErrSeen
+		}
+		e.put(r, live)
+	case store.DoTake:
+		if !live {
+			return store.ErrNotFound
+		}
+		if e.taken != 0 {
+			return store.ErrTaken
+		}
+		e.taken = millis(now)
+		e.version++
+		e.changed = true
+	case store.DoDelete:
+		e.exists, e.changed = false, true
+	}
+	return nil
+}
+
+// put writes r. Over a living record the version goes on, and a record that
+// was taken stays taken.
+func (e *entry) put(r *store.Record, live bool) {
+	if !live {
+		e.version, e.taken = 0, 0
+	}
+	e.version++
+	e.expires = millis(r.Expires)
+	e.names = r.Index
+	e.value = r.Value
+	e.exists, e.written, e.changed = true, true, true
+}
+
+// record is the entry as the watchers see it.
+func (e *entry) record() store.Record {
+	return store.Record{
+		Kind: e.kind, Key: e.key, Value: e.value, Expires: fromMillis(e.expires), Index: e.names,
+		Version: uint64(e.version), Taken: fromMillis(e.taken),
+	}
+}
+
+// flush writes the entries that changed.
+func (t *transaction) flush() error {
+	for _, e := range t.order {
+		if !e.changed || !e.exists && !e.stored {
+			continue
+		}
+		t.wrote = true
+		if err := t.writeRow(e); err != nil {
+			return err
+		}
+		if e.written || !e.exists {
+			if err := t.writeNames(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *transaction) writeRow(e *entry) error {
+	kind, key := string(e.kind), []byte(e.key)
+	switch {
+	case !e.exists:
+		return t.c.exec(remove, kind, key)
+	case !e.stored:
+		return t.c.exec(insert, kind, key, e.version, e.expires, e.taken, pack(e.names...), e.value)
+	case !e.written:
+		return t.c.exec(updateTaken, kind, key, e.version, e.taken)
+	case e.expires == e.storedExpires: // leaves the index of expiries alone
+		return t.c.exec(updateValue, kind, key, e.version, e.taken, pack(e.names...), e.value)
+	}
+	return t.c.exec(update, kind, key, e.version, e.expires, e.taken, pack(e.names...), e.value)
+}
+
+// writeNames makes the index what the record says, touching only what differs.
+func (t *transaction) writeNames(e *entry) error {
+	var names []string
+	if e.exists {
+		names = e.names
+	}
+	for i, n := range e.storedNames {
+		if !slices.Contains(names, n) && !slices.Contains(e.storedNames[:i], n) {
+			if err := t.c.exec(removeName, string(e.kind), []byte(n), []byte(e.key)); err != nil {
+				return err
+			}
+		}
+	}
+	for i, n := range names {
+		if !slices.Contains(e.storedNames, n) && !slices.Contains(names[:i], n) {
+			if err := t.c.exec(insertName, string(e.kind), []byte(n), []byte(e.key)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sweep removes up to limit expired records. It comes after flush, so that
+// the database and not the entries say what has expired.
+func (t *transaction) sweep(limit int, now int64) (int, error) {
+	var gone []*entry
+	err := t.c.query(expired, func(row []driver.Value) bool {
+		gone = append(gone, &entry{
+			id:          id{store.Kind(row[0].(string)), string(blob(row[1]))},
+			storedNames: unpack(blob(row[2])),
+		})
+		return true
+	}, now, int64(limit))
+	for _, e := range gone {
+		if err == nil {
+			err = t.writeRow(e)
+		}
+		if err == nil {
+			err = t.writeNames(e)
+		}
+	}
+	t.wrote = t.wrote || len(gone) > 0
+	return len(gone), err
+}

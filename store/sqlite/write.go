@@ -1,0 +1,232 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"doorward/store"
+)
+
+const (
+	groupCommits = 256              // commits that share a transaction
+	groupBytes   = 8 << 20          // bytes of values in them
+	sweepStep    = 200              // records that one transaction sweeps
+	lockTime     = 30 * time.Second // how long another process may hold the lock
+)
+
+// request is a commit or a sweep that waits for the writer.
+type request struct {
+	ops   []store.Op
+	bytes int // of the values
+	sweep int // > 0: sweep up to so many records instead
+	swept int
+
+	// claimed decides between the writer that starts it and the caller whose
+	// context ends: exactly one of them gets it.
+	claimed atomic.Bool
+	done    chan error // buffered, 1
+}
+
+// Commit implements store.Store. If ctx ends before the commit had its turn,
+// its error is returned and nothing is written; once it is being written
+// Commit waits for the outcome.
+func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
+	r := &request{ops: ops}
+	for i := range ops {
+		if err := ops[i].Check(); err != nil {
+			return err
+		}
+		r.bytes += len(ops[i].Record.Value)
+	}
+	return s.submit(ctx, r)
+}
+
+// Sweep implements store.Store. It removes in small steps, so that commits
+// need not wait long.
+func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
+	total := 0
+	for {
+		step := max(0, min(limit-total, sweepStep))
+		r := &request{sweep: step}
+		if err := s.submit(ctx, r); err != nil {
+			return total, err
+		}
+		if total += r.swept; r.swept < step || step < sweepStep {
+			return total, nil
+		}
+	}
+}
+
+// submit hands a request to the writer and waits until it is durable.
+func (s *Store) submit(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.done = make(chan error, 1)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return store.ErrClosed
+	}
+	s.queue = append(s.queue, r)
+	s.mu.Unlock()
+	s.wakeWriter()
+
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		if r.claimed.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		return <-r.done
+	}
+}
+
+func (s *Store) wakeWriter() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write is the writer: it takes what waits, writes it as one transaction, and
+// answers, until the store is closed and nothing waits.
+func (s *Store) write() {
+	defer close(s.written)
+	for range s.wake {
+		for {
+			waiting, closed := s.waiting()
+			if waiting {
+				s.transact()
+			} else if closed {
+				return
+			} else {
+				break
+			}
+		}
+	}
+}
+
+// waiting drops requests whose callers gave up and reports whether one is left.
+func (s *Store) waiting() (waiting, closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for n < len(s.queue) && s.queue[n].claimed.Load() {
+		n++
+	}
+	s.queue = s.queue[n:]
+	return len(s.queue) > 0, s.closed
+}
+
+// claim takes the requests of the next transaction from the queue.
+func (s *Store) claim() []*request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var group []*request
+	n, bytes := 0, 0
+	for ; n < len(s.queue) && len(group) < groupCommits && bytes < groupBytes; n++ {
+		if r := s.queue[n]; r.claimed.CompareAndSwap(false, true) {
+			group = append(group, r)
+			bytes += r.bytes
+		}
+	}
+	clear(s.queue[:n])
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue = nil
+	}
+	return group
+}
+
+// transact writes one transaction. The requests are claimed after the lock is
+// held: nobody who waits for another process's lock is bound to it.
+func (s *Store) transact() {
+	c := <-s.writer
+	held, err := s.begin(c)
+	if !held && err == nil {
+		s.writer <- c
+		return
+	}
+	runtime.Gosched() // whoever is about to commit comes along: fewer, larger transactions
+	group := s.claim()
+	if err != nil {
+		s.writer <- c
+		answer(group, nil, explain(s.path, err))
+		return
+	}
+	t := &transaction{c: c, entries: make(map[id]*entry, 2*len(group))}
+	results := make([]error, len(group))
+	for i, r := range group {
+		if r.sweep == 0 {
+			results[i] = t.apply(r.ops, s.now())
+		}
+	}
+	err = s.finish(t, group)
+	s.writer <- c
+	if err == nil {
+		s.watch.tell(t.puts)
+	}
+	answer(group, results, explain(s.path, err))
+}
+
+// begin takes the lock of the file, in turn with other processes. It gives up
+// when all callers did.
+func (s *Store) begin(c *conn) (held bool, err error) {
+	for end := time.Now().Add(lockTime); ; {
+		err := c.exec(begin)
+		if err == nil || !isBusy(err) {
+			return err == nil, err
+		}
+		if time.Now().After(end) {
+			return false, fmt.Errorf("for more than %v: %w", lockTime, err)
+		}
+		if waiting, _ := s.waiting(); !waiting {
+			return false, nil
+		}
+	}
+}
+
+// finish writes what the commits came to, sweeps, and makes it durable; or
+// leaves nothing.
+func (s *Store) finish(t *transaction, group []*request) error {
+	err := t.failed
+	if err == nil {
+		err = t.flush()
+	}
+	if err == nil && len(t.puts) > 0 && !s.inMemory() {
+		err = s.logChange(t)
+	}
+	for _, r := range group {
+		if err == nil && r.sweep > 0 {
+			r.swept, err = t.sweep(r.sweep, millis(s.now()))
+		}
+	}
+	if err == nil && !t.wrote {
+		return t.c.exec(rollback)
+	}
+	if err == nil {
+		if err = t.c.exec(commit); err == nil {
+			return nil
+		}
+	}
+	// SQLite may have rolled back itself, then this one fails; either way
+	// nothing is left.
+	_ = t.c.exec(rollback)
+	return err
+}
+
+// answer tells every caller of the group. If the transaction failed all of it
+// failed, also the answers that were drawn from what it would have written.
+func answer(group []*request, results []error, failed error) {
+	for i, r := range group {
+		if failed != nil {
+			r.done <- failed
+		} else {
+			r.done <- results[i]
+		}
+	}
+}
