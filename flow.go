@@ -1,0 +1,269 @@
+package doorward
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"doorward/internal/jose"
+	"doorward/internal/oauth"
+)
+
+// Flow is a way to get a token: an [AuthorizationCode], [ClientCredentials] or
+// [CrossApp], by pointer. It holds no state, so one may serve several
+// Transports; it must not be changed once a Transport uses it.
+type Flow interface {
+	// server is the client's identity at the authorization server.
+	server() Credentials
+	// subject names the person of this request; zero if there is none.
+	subject(ctx context.Context) (Subject, error)
+	// obtain gets a token.
+	obtain(ctx context.Context, w want) (got, error)
+}
+
+// Credentials are a client's identity at one issuer.
+type Credentials struct {
+	// Issuer they are for (RFC 8414, section 2), exactly as it calls itself. At an
+	// authorization server it may be empty: then it is found from the MCP
+	// server, and a Secret is used with the first issuer that is found and with
+	// no other.
+	Issuer string
+	// ID is the client_id.
+	ID string
+	// Secret is the client_secret; empty for a client with a Key or a public one.
+	Secret string
+	// Key signs client assertions (private_key_jwt, RFC 7523 section 2.2): ECDSA
+	// P-256, Ed25519, or RSA of at least 2048 bits. nil: none.
+	Key crypto.Signer
+	// KeyID is the kid of Key in the client's key set; empty: its RFC 7638 thumbprint.
+	KeyID string
+}
+
+// Subject is the person for whom a request is sent.
+type Subject struct {
+	// Person is how this program tells people apart: tokens of one are never
+	// used for another. Empty: the SHA-256 of Token, so that a new Token is a
+	// new person.
+	Person string
+	// Token proves the person to the IdP: the ID token that this program got at
+	// sign-in, or what Type says.
+	Token string
+	// Type is the token type of Token (RFC 8693 section 3); empty:
+	// urn:ietf:params:oauth:token-type:id_token.
+	Type string
+}
+
+// want is what a Flow is asked for.
+type want struct {
+	t       *Transport
+	target  target
+	scopes  oauth.Scopes
+	subject Subject
+	refresh string // refresh token held for this target
+	client  registration
+	wider   bool // more scopes than a held refresh token can bring
+	quiet   bool // without a person
+	age     string
+	acr     string
+}
+
+// got is what a Flow brought.
+type got struct {
+	access  string
+	refresh string
+	expires time.Time // zero: not known
+	client  registration
+}
+
+// errQuiet is the answer to a quiet want that needs a person.
+var errQuiet = errors.New("a person is needed")
+
+// answer is a token endpoint's (RFC 6749 section 5.1, RFC 8693 section 2.2.1).
+type answer struct {
+	AccessToken      string          `json:"access_token"`
+	TokenType        string          `json:"token_type"`
+	IssuedTokenType  string          `json:"issued_token_type"`
+	RefreshToken     string          `json:"refresh_token"`
+	Scope            *string         `json:"scope"`
+	ExpiresIn        json.RawMessage `json:"expires_in"`
+	Error            string          `json:"error"`
+	ErrorDescription string          `json:"error_description"`
+	MaxAge           json.RawMessage `json:"max_age"`
+	ACRValues        string          `json:"acr_values"`
+}
+
+// tokenRequest sends a token request and checks that the answer is one. It is
+// the only sender of token requests. method is the client authentication that
+// a registration fixed; empty: chosen from the metadata.
+func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.ServerMetadata, by trust, as Credentials, method string, form url.Values) (answer, error) {
+	if md.TokenEndpoint == "" {
+		return answer{}, unusable(step, md.Issuer, "its metadata names no token_endpoint")
+	}
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	if method == "" {
+		method = chooseMethod(as, md.TokenEndpointAuthMethodsSupported)
+	}
+	if err := t.authenticate(form, header, md.Issuer, as, method); err != nil {
+		return answer{}, err
+	}
+	status, body, err := t.post(ctx, md.TokenEndpoint, by, header, []byte(form.Encode()))
+	if err != nil {
+		e := unreachable(step, md.Issuer, err)
+		e.Status = status
+		if status != 0 {
+			e.Who = whoOperator
+		}
+		return answer{}, e
+	}
+	var a answer
+	readable := json.Unmarshal(body, &a) == nil
+	switch {
+	case readable && a.Error != "": // also where the status is 200 by mistake
+		return a, refusal(step, md.Issuer, status, a.Error, stepUpText(a))
+	case status != http.StatusOK:
+		return a, refusal(step, md.Issuer, status, "", "its token endpoint gave no OAuth error")
+	case !readable:
+		return a, unusable(step, md.Issuer, "the answer of its token endpoint is no JSON object")
+	case !visible(a.AccessToken):
+		return a, unusable(step, md.Issuer, "the answer of its token endpoint has no usable access_token")
+	}
+	return a, nil
+}
+
+// bearer wants an access token of type Bearer (C-TOK-03).
+func bearer(step, issuer string, a answer) error {
+	if !strings.EqualFold(a.TokenType, "Bearer") {
+		return unusable(step, issuer, "token_type is %.40q, and only Bearer is understood here", a.TokenType)
+	}
+	return nil
+}
+
+// authenticate adds the client's identity in the form of one method
+// (RFC 6749 section 2.3, RFC 7523 section 2.2).
+func (t *Transport) authenticate(form url.Values, header http.Header, issuer string, as Credentials, method string) error {
+	switch method {
+	case oauth.AuthBasic:
+		pair := oauth.EscapeBasic(as.ID) + ":" + oauth.EscapeBasic(as.Secret)
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+	case oauth.AuthPost:
+		form.Set("client_id", as.ID)
+		form.Set("client_secret", as.Secret)
+	case oauth.AuthNone:
+		form.Set("client_id", as.ID)
+	case oauth.AuthPrivateKeyJWT:
+		key, err := jose.NewKey(as.Key, as.KeyID)
+		if err != nil {
+			return &Error{Step: stepConfigure, Server: issuer, Who: whoMaker, Description: "the client's key cannot sign assertions", Err: err}
+		}
+		now := t.now()
+		assertion, err := key.Sign(oauth.TypClientAssertion, map[string]any{
+			"iss": as.ID, "sub": as.ID, "aud": issuer, // the issuer alone: 7523bis
+			"jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+		})
+		if err != nil {
+			return &Error{Step: stepConfigure, Server: issuer, Who: whoMaker, Description: "signing the client assertion failed", Err: err}
+		}
+		form.Set("client_id", as.ID)
+		form.Set("client_assertion_type", oauth.ClientAssertionJWT)
+		form.Set("client_assertion", assertion)
+	default:
+		return &Error{Step: stepConfigure, Server: issuer, Who: whoMaker,
+			Description: oauth.Printable("this issuer wants the client authentication method " + method + ", for which the client has no credentials")}
+	}
+	return nil
+}
+
+// chooseMethod picks a client authentication method: what the client has, of
+// what the server lists; client_secret_basic if it lists nothing (RFC 8414
+// section 2).
+func chooseMethod(as Credentials, listed []string) string {
+	takes := func(method string) bool { return len(listed) == 0 || slices.Contains(listed, method) }
+	switch {
+	case as.Key != nil && (takes(oauth.AuthPrivateKeyJWT) || as.Secret == ""):
+		return oauth.AuthPrivateKeyJWT
+	case as.Secret == "":
+		return oauth.AuthNone
+	}
+	for _, method := range []string{oauth.AuthBasic, oauth.AuthPost, oauth.AuthNone} {
+		if takes(method) {
+			return method
+		}
+	}
+	return listed[0]
+}
+
+// bound says whether credentials may be used with an issuer (C-REG-02). A
+// secret without an issuer belongs to the first one that it is used with:
+// otherwise any server could name an issuer of its own and be sent the secret.
+func (t *Transport) bound(as Credentials, issuer string) error {
+	if as.Issuer != "" && as.Issuer != issuer {
+		return &Error{Step: stepDiscover, Server: issuer, Who: whoMaker,
+			Description: "the client is registered with " + as.Issuer + ", and its credentials are for no other issuer"}
+	}
+	if as.Issuer != "" || as.Secret == "" {
+		return nil
+	}
+	t.state.mu.Lock()
+	defer t.state.mu.Unlock()
+	if t.state.pinned == "" {
+		t.state.pinned = issuer
+	}
+	if t.state.pinned != issuer {
+		return &Error{Step: stepDiscover, Server: issuer, Who: whoMaker,
+			Description: "the client's secret is in use with " + t.state.pinned + " and is sent to no other issuer; set Issuer of the Credentials, and use one Transport per issuer"}
+	}
+	return nil
+}
+
+// until is when a token ends; zero if the answer does not say.
+func (a answer) until(now time.Time) time.Time {
+	if d := seconds(a.ExpiresIn); d > 0 {
+		return now.Add(d)
+	}
+	return time.Time{}
+}
+
+// stepUpText is the description with what a new sign-in has to fulfil (RFC 9470).
+func stepUpText(a answer) string {
+	s := a.ErrorDescription
+	if a.Error != oauth.InsufficientUserAuth {
+		return s
+	}
+	if a.ACRValues != "" {
+		s += " acr_values=" + a.ACRValues
+	}
+	if d := seconds(a.MaxAge); d > 0 {
+		s += " max_age=" + string(a.MaxAge)
+	}
+	return strings.TrimSpace(s)
+}
+
+// visible reports whether a token can stand in a header.
+func visible(token string) bool {
+	return token != "" && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// formFor begins a token request: the grant and the resource, whether or not
+// the server knows RFC 8707 (C-AUTHZ-02).
+func (w want) formFor(grant string) url.Values {
+	form := url.Values{"grant_type": {grant}}
+	if w.target.resource != "" {
+		form.Set("resource", w.target.resource)
+	}
+	return form
+}
+
+// setScope adds the scopes unless there are none.
+func setScope(form url.Values, scopes oauth.Scopes) {
+	if len(scopes) > 0 {
+		form.Set("scope", scopes.String())
+	}
+}

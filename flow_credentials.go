@@ -1,0 +1,47 @@
+package doorward
+
+import (
+	"context"
+
+	"doorward/internal/oauth"
+)
+
+// ClientCredentials gets tokens for the client itself (RFC 6749 section 4.4
+// and the MCP extension io.modelcontextprotocol/oauth-client-credentials). No
+// person is involved.
+type ClientCredentials struct {
+	// Client is the identity at the authorization server; ID is required, and
+	// a Secret or a Key.
+	Client Credentials
+	// Scopes are asked for besides those that the MCP server names.
+	Scopes []string
+}
+
+func (f *ClientCredentials) server() Credentials { return f.Client }
+
+func (f *ClientCredentials) subject(context.Context) (Subject, error) {
+	if f.Client.ID == "" || f.Client.Secret == "" && f.Client.Key == nil {
+		return Subject{}, misconfigured("ClientCredentials needs Client.ID and a Client.Secret or Client.Key")
+	}
+	return Subject{}, nil
+}
+
+func (f *ClientCredentials) obtain(ctx context.Context, w want) (got, error) {
+	md, err := w.t.metadata(ctx, w.target)
+	if err != nil {
+		return got{}, err
+	}
+	if err := w.t.bound(f.Client, md.Issuer); err != nil {
+		return got{}, err
+	}
+	form := w.formFor(oauth.ClientCredentials)
+	setScope(form, w.scopes.Union(f.Scopes))
+	a, err := w.t.tokenRequest(ctx, stepToken, md, w.target.by, f.Client, "", form)
+	if err == nil {
+		err = bearer(stepToken, md.Issuer, a)
+	}
+	if err != nil {
+		return got{}, err
+	}
+	return got{access: a.AccessToken, expires: a.until(w.t.now())}, nil
+}

@@ -1,0 +1,327 @@
+package doorward
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"doorward/internal/oauth"
+)
+
+// place is where a person's tokens for one origin are kept. Tokens of two
+// people never lie in one place.
+type place struct{ origin, person string }
+
+// maxShelf bounds the resources of one origin.
+const maxShelf = 64
+
+// shelf holds the grants of one place.
+type shelf struct {
+	mu     sync.Mutex
+	grants []*grant
+}
+
+// grant is what one person has at one resource, from one issuer.
+type grant struct {
+	covers, issuer string        // of its target; they never change
+	turn           chan struct{} // one token request at a time (C-TOK-05)
+
+	mu     sync.Mutex
+	target target
+	held   held
+	pause  time.Time // no renewal before this time: the last one failed
+	tries  map[string]tries
+}
+
+// held is a token, and what it takes to get the next one.
+type held struct {
+	access  string
+	scopes  oauth.Scopes // all that were asked for so far
+	refresh string
+	client  registration
+	made    time.Time
+	expires time.Time // zero: not known
+}
+
+// due reports whether a token should be renewed: 30 seconds before its end, or
+// a tenth of its life if that is less.
+func (h held) due(now time.Time) bool {
+	if h.expires.IsZero() {
+		return false
+	}
+	early := min(30*time.Second, h.expires.Sub(h.made)/10)
+	return !now.Before(h.expires.Add(-early))
+}
+
+func (h held) over(now time.Time) bool { return !h.expires.IsZero() && !now.Before(h.expires) }
+
+func (h held) oauth2() *oauth2.Token {
+	return &oauth2.Token{AccessToken: h.access, TokenType: "Bearer", Expiry: h.expires}
+}
+
+// meets reports whether the token is an answer to the need.
+func (h held) meets(n need) bool {
+	if h.access == "" || h.access == n.rejected {
+		return false
+	}
+	scopes, err := oauth.ParseScope(n.scope)
+	return !n.wider || err == nil && h.scopes.HasAll(scopes)
+}
+
+func (g *grant) now() held {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held
+}
+
+func (g *grant) at() target {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.target
+}
+
+// ready is the token to send to a server: "" if there is none yet. One that
+// ends soon is renewed first, as far as that needs no person.
+func (t *Transport) ready(ctx context.Context, server string, who Subject) (string, error) {
+	g, h := t.find(server, who.Person)
+	if g == nil {
+		return "", nil
+	}
+	now := t.now()
+	if !h.due(now) || !h.over(now) && g.pausing(now) {
+		return h.access, nil
+	}
+	n := need{server: server, rejected: h.access, quiet: true}
+	token, err := t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (string, error) {
+		return t.obtain(ctx, g, g.at(), n, who)
+	})
+	switch {
+	case err == nil:
+		return token, nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case !h.over(now):
+		g.rest(now.Add(5 * time.Second))
+		return h.access, nil
+	}
+	// The next request starts from a challenge: the issuer may have changed.
+	g.drop(h.access)
+	if errors.Is(err, errQuiet) {
+		return "", nil
+	}
+	return "", err
+}
+
+// held is the living token for a server.
+func (t *Transport) held(server, person string) (held, bool) {
+	g, h := t.find(server, person)
+	return h, g != nil && !h.over(t.now())
+}
+
+// find returns the grant with a token whose resource covers the server most
+// closely; of two issuers', the newer.
+func (t *Transport) find(server, person string) (*grant, held) {
+	var best *grant
+	var bestHeld held
+	for _, g := range t.grants(server, person) {
+		h := g.now()
+		if h.access == "" {
+			continue
+		}
+		if best == nil || len(g.covers) > len(best.covers) ||
+			len(g.covers) == len(best.covers) && h.made.After(bestHeld.made) {
+			best, bestHeld = g, h
+		}
+	}
+	return best, bestHeld
+}
+
+// grants are those that cover a server (C-TOK-02), with or without a token.
+func (t *Transport) grants(server, person string) []*grant {
+	s, ok := t.state.shelves.get(t.now(), placeOf(server, person))
+	if !ok {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*grant
+	for _, g := range s.grants {
+		if oauth.ResourceCovers(g.covers, server) {
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+// satisfy gets a token that meets the need: one that somebody else got in the
+// meantime, or a new one, by one attempt for all who have the same need.
+func (t *Transport) satisfy(ctx context.Context, n need, who Subject) (string, error) {
+	for _, g := range t.grants(n.server, who.Person) {
+		if !g.patient(t.now(), n) {
+			return "", errGiveUp
+		}
+		if !n.wider && n.rejected != "" {
+			g.drop(n.rejected)
+		}
+	}
+	if h, ok := t.held(n.server, who.Person); ok && h.meets(n) {
+		return h.access, nil
+	}
+	return t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (string, error) {
+		at, err := t.discover(ctx, n)
+		if err != nil {
+			return "", err
+		}
+		return t.obtain(ctx, t.grantFor(at, who.Person), at, n, who)
+	})
+}
+
+// obtain runs the Flow for a grant, unless a run before this one brought what
+// is needed.
+func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who Subject) (string, error) {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	h := g.now()
+	if h.meets(n) && !h.due(t.now()) {
+		return h.access, nil
+	}
+	if n.wider {
+		g.tried(t.now(), n)
+	}
+	w := want{t: t, target: at, scopes: at.asked(n, h.scopes), subject: who,
+		refresh: h.refresh, client: h.client, quiet: n.quiet, acr: n.acr, age: n.age}
+	w.wider = n.wider || !h.scopes.HasAll(w.scopes)
+	brought, err := t.Flow.obtain(ctx, w)
+	if err != nil {
+		if errors.Is(err, errQuiet) {
+			g.forget(h.refresh)
+		} else {
+			t.log().WarnContext(ctx, "no token", "resource", g.covers, "issuer", g.issuer, "error", err)
+		}
+		return "", err
+	}
+	now := t.now()
+	g.mu.Lock()
+	g.held = held{access: brought.access, scopes: w.scopes, refresh: brought.refresh, client: brought.client, made: now, expires: brought.expires}
+	next := g.held
+	g.mu.Unlock()
+	t.keep(g, placeOf(at.server, who.Person), next)
+	t.log().InfoContext(ctx, "token obtained", "resource", g.covers, "issuer", g.issuer,
+		"scope", w.scopes.String(), "expires", brought.expires)
+	return brought.access, nil
+}
+
+// asked are the scopes to ask for: those that were asked for before, and the
+// challenge's (C-SCOPE-02). Without either, all that the resource lists
+// (C-AUTHZ-05).
+func (at target) asked(n need, before oauth.Scopes) oauth.Scopes {
+	if n.quiet {
+		return before
+	}
+	if scopes, err := oauth.ParseScope(n.scope); err == nil && len(scopes) > 0 {
+		return before.Union(scopes)
+	}
+	if n.wider || len(before) == 0 {
+		return before.Union(at.scopes)
+	}
+	return before
+}
+
+// grantFor is the grant of a person at a target. Grants of another issuer for
+// the same resource end here: the server has moved (C-DISC-08).
+func (t *Transport) grantFor(at target, person string) *grant {
+	key := placeOf(at.server, person)
+	t.state.mu.Lock()
+	s, ok := t.state.shelves.get(t.now(), key)
+	if !ok {
+		s = &shelf{}
+		t.state.shelves.put(t.now(), key, s, t.now().Add(time.Hour)) // see keep
+	}
+	t.state.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grants = slices.DeleteFunc(s.grants, func(g *grant) bool {
+		return g.covers == at.covers && g.issuer != at.issuer
+	})
+	for _, g := range s.grants {
+		if g.covers == at.covers && g.issuer == at.issuer {
+			g.mu.Lock()
+			g.target = at
+			g.mu.Unlock()
+			return g
+		}
+	}
+	if len(s.grants) >= maxShelf {
+		s.grants = slices.Delete(s.grants, 0, 1)
+	}
+	g := &grant{covers: at.covers, issuer: at.issuer, target: at, turn: make(chan struct{}, 1)}
+	s.grants = append(s.grants, g)
+	return g
+}
+
+// keep lets the place of a grant live as long as what lies there is of use.
+func (t *Transport) keep(g *grant, key place, h held) {
+	t.state.mu.Lock()
+	defer t.state.mu.Unlock()
+	s, ok := t.state.shelves.get(t.now(), key)
+	if !ok {
+		s = &shelf{grants: []*grant{g}}
+	}
+	until := h.expires
+	s.mu.Lock()
+	if h.refresh != "" || len(s.grants) > 1 {
+		until = time.Time{}
+	}
+	s.mu.Unlock()
+	if !until.IsZero() {
+		until = until.Add(time.Hour) // its scopes and counts are of use a while longer
+	}
+	t.state.shelves.put(t.now(), key, s, until)
+}
+
+// drop forgets exactly this token.
+func (g *grant) drop(access string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held.access == access {
+		g.held.access = ""
+	}
+}
+
+// forget forgets exactly this refresh token.
+func (g *grant) forget(refresh string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held.refresh == refresh {
+		g.held.refresh = ""
+	}
+}
+
+func (g *grant) pausing(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Before(g.pause)
+}
+
+func (g *grant) rest(until time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pause = until
+}
+
+func placeOf(server, person string) place {
+	u, err := url.Parse(server)
+	if err != nil {
+		return place{server, person}
+	}
+	return place{originOf(u), person}
+}

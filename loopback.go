@@ -1,0 +1,199 @@
+package doorward
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"doorward/internal/oauth"
+)
+
+// expected is what was recorded before the browser was sent away (C-AUTHZ-04).
+type expected struct {
+	issuer string
+	state  string
+	iss    bool // the issuer says that it sends iss (RFC 9207)
+}
+
+// check reads an authorization response. mine is false if it belongs to no
+// request of ours, so that it ends none. Nothing of the answer is acted on
+// before its iss was compared (C-CB-02, C-CB-03).
+func (e expected) check(q url.Values) (code string, mine bool, err error) {
+	mine = slices.ContainsFunc(q["state"], func(s string) bool {
+		return subtle.ConstantTimeCompare([]byte(s), []byte(e.state)) == 1
+	})
+	if !mine {
+		return "", false, errors.New("the answer belongs to no request that is open here")
+	}
+	for _, name := range []string{"state", "iss", "code", "error"} {
+		if len(q[name]) > 1 {
+			return "", true, e.refuse("the parameter " + name + " is repeated")
+		}
+	}
+	switch iss, sent := q["iss"]; {
+	case sent && iss[0] != e.issuer: // code point by code point: no normalization
+		return "", true, e.refuse("the answer is from another issuer than the one that was asked (iss)")
+	case !sent && e.iss:
+		return "", true, e.refuse("the answer does not name its issuer (iss), which this authorization server says it does")
+	}
+	switch {
+	case q.Has("error") && q.Has("code"):
+		return "", true, e.refuse("the answer has a code and an error")
+	case q.Has("error"):
+		return "", true, refusal(stepAuthorize, e.issuer, 0, q.Get("error"), q.Get("error_description"))
+	case q.Get("code") == "":
+		return "", true, e.refuse("the answer has no code")
+	}
+	return q.Get("code"), true, nil
+}
+
+func (e expected) refuse(why string) *Error {
+	return &Error{Step: stepAuthorize, Server: e.issuer, Who: whoOperator, Description: why}
+}
+
+// callback waits on loopback for the browser to come back (C-CB-01).
+type callback struct {
+	redirect  string
+	path      string
+	listeners []net.Listener
+	server    *http.Server
+	results   chan result
+}
+
+type result struct {
+	code string
+	err  error
+}
+
+// listen opens the port of a loopback redirect URI; any free one if it names none.
+func listen(redirect string) (*callback, error) {
+	u, err := url.Parse(redirect)
+	if err != nil || u.Scheme != "http" || !oauth.IsLoopbackHost(u.Host) || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, misconfigured("AuthorizationCode.RedirectURL must be http on a loopback host without query, such as http://127.0.0.1/callback")
+	}
+	hosts := []string{u.Hostname()}
+	if net.ParseIP(u.Hostname()) == nil {
+		hosts = []string{"127.0.0.1", "::1"}
+	}
+	port := u.Port()
+	if port == "" {
+		port = "0"
+	}
+	c := &callback{path: u.Path, results: make(chan result, 1)}
+	if c.path == "" {
+		c.path = "/"
+	}
+	for i, host := range hosts {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+		if err != nil && i == 0 {
+			return nil, err
+		}
+		if err != nil { // this machine has no IPv6 loopback
+			continue
+		}
+		c.listeners = append(c.listeners, l)
+		_, port, _ = net.SplitHostPort(l.Addr().String())
+	}
+	u.Host = net.JoinHostPort(u.Hostname(), port)
+	c.redirect = u.String()
+	return c, nil
+}
+
+// serve answers the callback path until an answer to the request came.
+func (c *callback) serve(e expected) {
+	c.server = &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, e) }),
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+	}
+	c.server.SetKeepAlivesEnabled(false)
+	for _, l := range c.listeners {
+		go func() { _ = c.server.Serve(l) }()
+	}
+}
+
+func (c *callback) answer(w http.ResponseWriter, r *http.Request, e expected) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer") // C-CB-06: the URL has the code in it
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.URL.Path != c.path {
+		http.Error(w, "not found", http.StatusNotFound)
+		return
+	}
+	if r.Method != http.MethodGet {
+		http.Error(w, "the answer comes as a GET", http.StatusMethodNotAllowed)
+		return
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		page(w, http.StatusBadRequest, "This answer cannot be read.")
+		return
+	}
+	code, mine, err := e.check(q)
+	if !mine {
+		page(w, http.StatusBadRequest, "This answer belongs to no sign-in that is open here.")
+		return
+	}
+	// The page first: whoever waits for the result closes the server.
+	if err == nil {
+		page(w, http.StatusOK, "Done. You can close this window and go back to the program.")
+	} else {
+		page(w, http.StatusBadRequest, "The sign-in was not completed. The program that started it says why.")
+	}
+	_ = http.NewResponseController(w).Flush()
+	select {
+	case c.results <- result{code, err}:
+	default: // the state was used before
+	}
+}
+
+// page is static: nothing of the request stands in it.
+func page(w http.ResponseWriter, status int, text string) {
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, "<!doctype html><meta charset=\"utf-8\"><title>Sign-in</title><p>"+text+"</p>\n")
+}
+
+// wait returns the code of the answer, or why there is none.
+func (c *callback) wait(ctx context.Context, opened <-chan error) (string, error) {
+	for {
+		select {
+		case r := <-c.results:
+			return r.code, r.err
+		case err := <-opened:
+			opened = nil
+			if err == nil {
+				continue
+			}
+			select { // the answer may have come before the browser failed
+			case r := <-c.results:
+				return r.code, r.err
+			default:
+				return "", &Error{Step: stepAuthorize, Who: whoPerson, Description: "the browser could not be opened", Err: err}
+			}
+		case <-ctx.Done():
+			return "", &Error{Step: stepAuthorize, Who: whoPerson, Description: "nobody came back from the browser", Err: ctx.Err()}
+		}
+	}
+}
+
+// close ends the listener; an answer that is being written is finished.
+func (c *callback) close() {
+	for _, l := range c.listeners {
+		l.Close()
+	}
+	if c.server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.server.Shutdown(ctx)
+}

@@ -1,0 +1,114 @@
+package doorward
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// covers: C-CB-02, C-CB-03, C-CB-04
+func TestAuthorizationResponse(t *testing.T) {
+	const issuer, state = "https://as.example/t", "the-state"
+	for name, c := range map[string]struct {
+		query string
+		iss   bool
+		code  string
+		mine  bool
+		says  string // a word of the error
+	}{
+		"good":                       {"code=c&state=the-state&iss=https://as.example/t", true, "c", true, ""},
+		"good, iss not promised":     {"code=c&state=the-state&iss=https://as.example/t", false, "c", true, ""},
+		"no iss, not promised":       {"code=c&state=the-state", false, "c", true, ""},
+		"no iss, promised":           {"code=c&state=the-state", true, "", true, "iss"},
+		"empty iss":                  {"code=c&state=the-state&iss=", false, "", true, "iss"},
+		"wrong iss, not promised":    {"code=c&state=the-state&iss=https://evil.example", false, "", true, "iss"},
+		"slash":                      {"code=c&state=the-state&iss=https://as.example/t/", true, "", true, "iss"},
+		"letter case":                {"code=c&state=the-state&iss=https://AS.example/t", true, "", true, "iss"},
+		"default port":               {"code=c&state=the-state&iss=https://as.example:443/t", true, "", true, "iss"},
+		"error of another":           {"error=access_denied&error_description=EVIL&state=the-state&iss=https://evil.example", true, "", true, "iss"},
+		"error without iss":          {"error=access_denied&error_description=EVIL&state=the-state", true, "", true, "iss"},
+		"error":                      {"error=access_denied&state=the-state&iss=https://as.example/t", true, "", true, "access_denied"},
+		"other state":                {"code=c&state=x&iss=https://as.example/t", true, "", false, "no request"},
+		"no state":                   {"code=c&iss=https://as.example/t", true, "", false, "no request"},
+		"state twice":                {"code=c&state=the-state&state=the-state&iss=https://as.example/t", true, "", true, "repeated"},
+		"state twice, one is ours":   {"code=c&state=x&state=the-state&iss=https://as.example/t", true, "", true, "repeated"},
+		"code twice":                 {"code=c&code=d&state=the-state&iss=https://as.example/t", true, "", true, "repeated"},
+		"iss twice":                  {"code=c&state=the-state&iss=https://as.example/t&iss=https://evil.example", true, "", true, "repeated"},
+		"code and error":             {"code=c&error=x&state=the-state&iss=https://as.example/t", true, "", true, "code and an error"},
+		"neither":                    {"state=the-state&iss=https://as.example/t", true, "", true, "no code"},
+		"target in the query":        {"code=c&state=the-state&iss=https://as.example/t&next=https://evil.example", true, "c", true, ""},
+		"error_uri goes nowhere":     {"error=x&error_uri=https://evil.example&state=the-state&iss=https://as.example/t", true, "", true, "x"},
+		"error, characters replaced": {"error=x&error_description=%22%0a%1b&state=the-state&iss=https://as.example/t", true, "", true, "'"},
+	} {
+		q, err := url.ParseQuery(c.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, mine, err := expected{issuer: issuer, state: state, iss: c.iss}.check(q)
+		if code != c.code || mine != c.mine || (err == nil) != (c.says == "") {
+			t.Errorf("%s: code %q, mine %v, error %v", name, code, mine, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "EVIL") || strings.Contains(err.Error(), "evil.example")) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// covers: C-CB-06, SEC-08
+func TestCallbackPage(t *testing.T) {
+	c := &callback{path: "/callback", results: make(chan result, 1)}
+	e := expected{issuer: "https://as.example", state: "s"}
+	get := func(query string) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		c.answer(rec, httptest.NewRequest(http.MethodGet, "/callback?"+query, nil), e)
+		return rec
+	}
+	rec := get("code=SECRET&state=s&next=https://evil.example&x=<script>")
+	if rec.Code != 200 {
+		t.Errorf("status %d", rec.Code)
+	}
+	for name, want := range map[string]string{"Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+		if got := rec.Header().Get(name); got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if !strings.HasPrefix(rec.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Error("no strict Content-Security-Policy")
+	}
+	for _, word := range []string{"SECRET", "http", "script"} {
+		if strings.Contains(rec.Body.String(), word) {
+			t.Errorf("%q stands in the page %s", word, rec.Body)
+		}
+	}
+	// The state was used: a second answer changes nothing.
+	get("code=OTHER&state=s")
+	if r := <-c.results; r.code != "SECRET" {
+		t.Errorf("code %q", r.code)
+	}
+	if rec := get("code=c;state=s"); rec.Code != 400 {
+		t.Errorf("unreadable query: status %d", rec.Code)
+	}
+}
+
+func FuzzAuthorizationResponse(f *testing.F) {
+	f.Add("code=c&state=the-state&iss=https://as.example")
+	f.Add("state=the-state&state=x&error=y")
+	f.Add("code=c&iss=&state=the-state")
+	f.Fuzz(func(t *testing.T, query string) {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		code, mine, err := expected{issuer: "https://as.example", state: "the-state", iss: true}.check(q)
+		if code != "" && (err != nil || !mine || q.Get("iss") != "https://as.example" || q.Get("state") != "the-state" || len(q["code"]) != 1) {
+			t.Errorf("%q gave a code", query)
+		}
+		var e *Error
+		if err != nil && mine && !errors.As(err, &e) {
+			t.Errorf("error %v", err)
+		}
+	})
+}

@@ -1,0 +1,240 @@
+package doorward
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"doorward/internal/oauth"
+)
+
+// public makes the transport believe that a server on loopback lies on the
+// internet, as far as what it names is concerned.
+func public(t *Transport, server string) {
+	u, _ := url.Parse(server)
+	t.state.addresses.put(time.Now(), originOf(u), reach{}, time.Time{})
+}
+
+// covers: C-DISC-09, SEC-06, M19
+func TestServersOnTheInternetNameNoPrivateAddress(t *testing.T) {
+	var reached atomic.Int32
+	inside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reached.Add(1)
+		_, _ = fmt.Fprintf(w, `{"issuer":"http://%s","token_endpoint":"http://%s/token","access_token":"t","token_type":"Bearer"}`, r.Host, r.Host)
+	}))
+	defer inside.Close()
+	for name, c := range map[string]struct{ challenge, prm, as string }{
+		"resource_metadata":       {challenge: inside.URL + "/prm"},
+		"authorization_servers":   {prm: inside.URL},
+		"token_endpoint":          {as: inside.URL + "/token"},
+		"metadata address":        {as: "https://169.254.169.254/token"},
+		"private address":         {as: "https://10.0.0.1/token"},
+		"loopback in disguise":    {as: "https://[::ffff:127.0.0.1]/token"},
+		"decimal":                 {as: "https://2130706433/token"},
+		"file":                    {as: "file:///etc/passwd"},
+		"metadata at 0.0.0.0":     {challenge: "https://0.0.0.0/prm"},
+		"authorization server v6": {prm: "https://[::1]:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s *httptest.Server
+			s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/mcp":
+					challenge := "Bearer"
+					if c.challenge != "" {
+						challenge = fmt.Sprintf("Bearer resource_metadata=%q", c.challenge)
+					}
+					w.Header().Set("WWW-Authenticate", challenge)
+					w.WriteHeader(401)
+				case r.URL.Path == oauth.WellKnownPRM+"/mcp":
+					issuer := s.URL
+					if c.prm != "" {
+						issuer = c.prm
+					}
+					_ = json.NewEncoder(w).Encode(map[string]any{"resource": s.URL + "/mcp", "authorization_servers": []string{issuer}})
+				default:
+					_ = json.NewEncoder(w).Encode(map[string]any{"issuer": s.URL, "token_endpoint": c.as})
+				}
+			}))
+			defer s.Close()
+			reached.Store(0)
+			tr := &Transport{Flow: &ClientCredentials{Client: Credentials{ID: "c", Secret: "s"}}}
+			public(tr, s.URL)
+			_, err := call(tr, s.URL+"/mcp")
+			if err == nil || reached.Load() > 0 {
+				t.Errorf("error %v, %d requests inside", err, reached.Load())
+			}
+		})
+	}
+}
+
+func call(tr *Transport, address string) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader("{}"))
+	if err != nil {
+		return 0, err
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	return resp.StatusCode, nil
+}
+
+// What lies where the server itself lies may be named, and AllowPrivate opens
+// the rest; an issuer that the user configured is the user's word.
+func TestWhatMayBeNamed(t *testing.T) {
+	as := httptest.NewServer(nil)
+	defer as.Close()
+	as.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"issuer":%q,"token_endpoint":%q,"access_token":"t","token_type":"Bearer"}`, as.URL, as.URL+"/token")
+	})
+	var s *httptest.Server
+	s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/mcp":
+			_ = json.NewEncoder(w).Encode(map[string]any{"resource": s.URL + "/mcp", "authorization_servers": []string{as.URL}})
+		case r.Header.Get("Authorization") == "":
+			w.WriteHeader(401)
+		}
+	}))
+	defer s.Close()
+	for name, c := range map[string]struct {
+		public, allow bool
+		issuer        string
+		ok            bool
+	}{
+		"both on loopback":  {false, false, "", true},
+		"server outside":    {true, false, "", false},
+		"AllowPrivate":      {true, true, "", true},
+		"configured issuer": {true, false, as.URL, true},
+	} {
+		tr := &Transport{Flow: &ClientCredentials{Client: Credentials{Issuer: c.issuer, ID: "c", Secret: "s"}}, AllowPrivate: c.allow}
+		if c.public {
+			public(tr, s.URL)
+		}
+		if _, err := call(tr, s.URL+"/mcp"); (err == nil) != c.ok {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func TestReach(t *testing.T) {
+	for addr, want := range map[string]reach{
+		"127.0.0.1": {loopback: true}, "::1": {loopback: true},
+		"10.1.2.3": {private: true}, "192.168.1.1": {private: true}, "100.64.0.1": {private: true}, "fd00::1": {private: true},
+		"8.8.8.8": {}, "169.254.169.254": {}, "2606:4700::1111": {},
+	} {
+		if got := reachOf(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %+v, want %+v", addr, got, want)
+		}
+	}
+	if got := literalReach("localhost"); !got.loopback {
+		t.Error("localhost is not loopback")
+	}
+}
+
+func TestMayOpen(t *testing.T) {
+	outside := trust{origin: "https://mcp.example:443"}
+	inside := trust{origin: "https://mcp.example:443", reach: reach{loopback: true, private: true}}
+	for address, want := range map[string][2]bool{ // from outside, from inside
+		"https://as.example/authorize":   {true, true},
+		"https://10.0.0.1/authorize":     {false, true},
+		"http://127.0.0.1:80/authorize":  {false, true},
+		"https://localhost/authorize":    {false, true},
+		"http://as.example/authorize":    {false, false},
+		"javascript:alert(1)":            {false, false},
+		"https://u:p@as.example/":        {false, false},
+		"https://mcp.example/authorize":  {true, true},
+		"https://as.example/a#fragment":  {false, false},
+		"data:text/html,<script></":      {false, false},
+		"https:///authorize":             {false, false},
+		"https://[::1]/authorize":        {false, true},
+		"https://192.168.0.1/authorize?": {false, true},
+	} {
+		u, err := url.Parse(address)
+		if err != nil {
+			continue
+		}
+		for i, by := range []trust{outside, inside} {
+			if got := (&Transport{}).mayOpen(u, by) == nil; got != want[i] {
+				t.Errorf("%s, %+v: %v", address, by.reach, got)
+			}
+		}
+	}
+}
+
+func TestChooseMethod(t *testing.T) {
+	secret, public := Credentials{ID: "c", Secret: "s"}, Credentials{ID: "c"}
+	for _, c := range []struct {
+		as     Credentials
+		listed []string
+		want   string
+	}{
+		{secret, nil, oauth.AuthBasic},
+		{secret, []string{oauth.AuthPost, oauth.AuthBasic}, oauth.AuthBasic},
+		{secret, []string{oauth.AuthPost}, oauth.AuthPost},
+		{secret, []string{oauth.AuthNone}, oauth.AuthNone},
+		{secret, []string{"tls_client_auth"}, "tls_client_auth"},
+		{public, nil, oauth.AuthNone},
+		{public, []string{oauth.AuthBasic}, oauth.AuthNone},
+	} {
+		if got := chooseMethod(c.as, c.listed); got != c.want {
+			t.Errorf("%+v of %v: %s, want %s", c.as, c.listed, got, c.want)
+		}
+	}
+	err := (&Transport{}).authenticate(url.Values{}, http.Header{}, "https://as.example", secret, "tls_client_auth")
+	if err == nil || !strings.Contains(err.Error(), "tls_client_auth") {
+		t.Errorf("a method without credentials: %v", err)
+	}
+}
+
+func TestEndOfAnIDJAG(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	token := func(claims string) string {
+		part := base64.RawURLEncoding.EncodeToString
+		return part([]byte(`{"alg":"ES256","typ":"oauth-id-jag+jwt"}`)) + "." + part([]byte(claims)) + "." + part([]byte("x"))
+	}
+	for name, c := range map[string]struct {
+		token, in string
+		want      time.Duration // from now; 0: not kept
+	}{
+		"neither":            {"opaque", "", 0},
+		"expires_in":         {"opaque", "300", 295 * time.Second},
+		"exp":                {token(`{"exp":1700000100}`), "", 95 * time.Second},
+		"exp is first":       {token(`{"exp":1700000100}`), "300", 95 * time.Second},
+		"expires_in first":   {token(`{"exp":1700000900}`), "300", 295 * time.Second},
+		"exp is not a time":  {token(`{"exp":"soon"}`), "", 0},
+		"expires_in as text": {"opaque", `"60"`, 55 * time.Second},
+	} {
+		var want time.Time
+		if c.want != 0 {
+			want = now.Add(c.want)
+		}
+		if got := jagEnd(answer{AccessToken: c.token, ExpiresIn: json.RawMessage(c.in)}, now); !got.Equal(want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}
+
+func FuzzSeconds(f *testing.F) {
+	for _, s := range []string{"3600", `"3600"`, "null", "-1", "1e400", "NaN", `"x"`, "0.5", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d := seconds(json.RawMessage(s)); d < 0 || d > 10*366*24*time.Hour {
+			t.Errorf("%q is %v", s, d)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package doorward
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/oauth2"
+)
+
+// handler fits the OAuthHandler of the MCP Go SDK.
+type handler struct {
+	t      *Transport
+	mu     sync.Mutex
+	server string // that it is for, once known
+	mixed  bool   // it was used for two servers
+}
+
+// OAuth returns a new OAuthHandler for the MCP Go SDK, for one connection to one
+// server: the SDK does not say where a token goes, so a handler that is shared by
+// two servers stops with an error. Handlers of one Transport share its tokens.
+//
+// With the Transport as the HTTPClient of the SDK's transport instead, all
+// requests are covered: the SDK asks an OAuthHandler for POSTs only, and takes
+// the person from the connection's context rather than the request's.
+func (t *Transport) OAuth() *handler { return &handler{t: t} } //nolint:revive // its methods are what it is for
+
+// TokenSource returns the source of the token that is held for the server, or
+// nil before the first authorization.
+func (h *handler) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
+	server, err := h.pin("")
+	if server == "" || err != nil {
+		return nil, err
+	}
+	who, err := h.t.who(ctx)
+	if err != nil {
+		return nil, err
+	}
+	token, err := h.t.ready(ctx, server, who)
+	if token == "" || err != nil {
+		return nil, err
+	}
+	held, ok := h.t.held(server, who.Person)
+	if !ok {
+		return nil, nil
+	}
+	return oauth2.StaticTokenSource(held.oauth2()), nil
+}
+
+// Authorize gets a token for the request that was refused with 401 or 403. The
+// response's body is closed. nil means that TokenSource has the token to try
+// again with.
+func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.Response) error {
+	defer resp.Body.Close()
+	if crossedOrigin(req) {
+		return unusable(stepDiscover, serverURL(req.URL), "a redirect led here from another server: no token is sent")
+	}
+	server, err := h.pin(serverURL(req.URL))
+	if err != nil {
+		return err
+	}
+	who, err := h.t.who(ctx)
+	if err != nil {
+		return err
+	}
+	scheme, sent, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		sent = ""
+	}
+	n, refused := readNeed(resp, server, sent)
+	if !refused {
+		e := unusable(stepDiscover, server, "it refused the request and names nothing that a token could change")
+		e.Status = resp.StatusCode
+		return e
+	}
+	h.t.refused(n, who.Person) // nobody tells here which tokens are accepted
+	if _, err := h.t.satisfy(ctx, n, who); err != nil {
+		if errors.Is(err, errGiveUp) {
+			e := unusable(stepToken, server, "it refuses new tokens again and again")
+			e.Status = resp.StatusCode
+			return e
+		}
+		return err
+	}
+	return nil
+}
+
+// pin fixes the server of the handler at the first call with one.
+func (h *handler) pin(server string) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.server == "" {
+		h.server = server
+	}
+	h.mixed = h.mixed || server != "" && server != h.server
+	if h.mixed {
+		return "", misconfigured("an OAuthHandler is for one server: call OAuth once for each connection")
+	}
+	return h.server, nil
+}

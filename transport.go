@@ -1,0 +1,237 @@
+package doorward
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"doorward/internal/oauth"
+)
+
+// Transport is an http.RoundTripper that gets, keeps and sends tokens for MCP
+// servers. Only Flow is required. One Transport may serve many goroutines,
+// people and servers; it must not be copied, nor changed once it is in use.
+//
+// A request with an Authorization header of its own, and one that a redirect
+// led to another origin, is passed on untouched. A request whose body has no
+// GetBody is buffered up to 4 MiB, so that it can be sent again; a larger one is
+// sent once, and its 401 is returned.
+type Transport struct {
+	// Flow is the way to a token: *AuthorizationCode, *ClientCredentials or *CrossApp.
+	Flow Flow
+	// Base carries the requests. nil: http.DefaultTransport for what the caller
+	// names (the MCP server, the IdP, an authorization server whose issuer is
+	// configured), and a transport that refuses special-use addresses for what
+	// an MCP server names. An *http.Transport is cloned for the latter; any other
+	// RoundTripper carries everything, and keeping to allowed addresses is then
+	// its own duty.
+	Base http.RoundTripper
+	// AllowPrivate lets URLs that an MCP server names lie in private and
+	// loopback space. Without it they may only where the server's own address does.
+	AllowPrivate bool
+	// Legacy falls back to the rules of MCP 2025-03-26 for servers that publish
+	// no resource metadata: the server's origin is its authorization server.
+	Legacy bool
+	// Logger gets what happens, without secrets and tokens. nil: nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock. nil: time.Now.
+	Now func() time.Time
+
+	state state
+}
+
+// state is what a Transport learns; its zero value is empty.
+type state struct {
+	mu        sync.Mutex
+	guarded   map[reach]http.RoundTripper
+	pinned    string // issuer that a secret without issuer belongs to
+	addresses cache[string, reach]
+	servers   fresh[metadataKey, *oauth.ServerMetadata]
+	shelves   cache[place, *shelf]
+	jags      cache[jagKey, jag]
+	clients   cache[string, registration]
+	flights   flights[errand, string]
+}
+
+// errand is what one flight is for.
+type errand struct {
+	need
+	person string
+}
+
+// errGiveUp is the answer to a need that was met before, without success.
+var errGiveUp = errors.New("tried before")
+
+// RoundTrip sends the request with the token that is held for it. A 401 brings
+// a new token once, a 403 insufficient_scope one with more scopes, twice at
+// most; after that the answer is the caller's.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if _, own := req.Header["Authorization"]; own || crossedOrigin(req) {
+		return t.typed().RoundTrip(req)
+	}
+	body, err := newReplay(req)
+	if err != nil {
+		return nil, err
+	}
+	defer body.close()
+	who, err := t.who(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	server := serverURL(req.URL)
+	token, err := t.ready(req.Context(), server, who)
+	if err != nil {
+		return nil, err
+	}
+	for renewed, steps := false, 0; ; {
+		resp, err := t.send(req, body, token)
+		if err != nil {
+			return nil, err
+		}
+		n, refused := readNeed(resp, server, token)
+		if !refused {
+			t.accepted(server, who.Person, token)
+			return resp, nil
+		}
+		if !n.wider && renewed || n.wider && steps >= stepUps || !body.again() {
+			t.refused(n, who.Person)
+			return resp, nil
+		}
+		fresh, err := t.satisfy(req.Context(), n, who)
+		if errors.Is(err, errGiveUp) {
+			return resp, nil
+		}
+		drain(resp)
+		if err != nil {
+			return nil, err
+		}
+		token = fresh
+		if n.wider {
+			steps++
+		} else {
+			renewed = true
+		}
+	}
+}
+
+// Token returns a token for the MCP server at address without calling a tool:
+// one that is held, or a new one. It has no refresh token: that stays here.
+func (t *Transport) Token(ctx context.Context, address string) (*oauth2.Token, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, misconfigured("the address of the MCP server is no URL")
+	}
+	who, err := t.who(ctx)
+	if err != nil {
+		return nil, err
+	}
+	server := serverURL(u)
+	token, err := t.ready(ctx, server, who)
+	if err != nil {
+		return nil, err
+	}
+	if token == "" {
+		n, err := t.challengeOf(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		if _, err = t.satisfy(ctx, n, who); err != nil {
+			return nil, err
+		}
+	}
+	held, ok := t.held(server, who.Person)
+	if !ok {
+		return nil, unusable(stepToken, server, "the token ended at once")
+	}
+	return held.oauth2(), nil
+}
+
+// challengeOf asks the server what it wants, with an unauthenticated GET. A
+// server that has no challenge for it is asked by its well-known documents.
+func (t *Transport) challengeOf(ctx context.Context, u *url.URL) (need, error) {
+	server := serverURL(u)
+	if _, err := checkEndpoint(server); err != nil {
+		return need{}, misconfigured("no token is sent to %s: %v", server, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(t.observe(ctx, u), http.MethodGet, u.String(), nil)
+	if err != nil {
+		return need{}, misconfigured("the address of the MCP server is no URL")
+	}
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	resp, err := t.typed().RoundTrip(req)
+	if err != nil {
+		return need{}, unreachable(stepDiscover, server, err)
+	}
+	resp.Body.Close() // unread: it may be a stream without end
+	if n, refused := readNeed(resp, server, ""); refused {
+		return n, nil
+	}
+	return need{server: server}, nil
+}
+
+// who names the person of this request.
+func (t *Transport) who(ctx context.Context) (Subject, error) {
+	if t.Flow == nil {
+		return Subject{}, misconfigured("Transport needs a Flow")
+	}
+	return t.Flow.subject(ctx)
+}
+
+// send sends a copy of the request. The answer shows the caller's request, in
+// which there is no token.
+func (t *Transport) send(req *http.Request, body *replay, token string) (*http.Response, error) {
+	out := req.Clone(t.observe(req.Context(), req.URL))
+	var err error
+	if out.Body, err = body.next(); err != nil {
+		return nil, err
+	}
+	out.ContentLength = body.length
+	if token != "" {
+		out.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := t.typed().RoundTrip(out)
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
+}
+
+// crossedOrigin reports whether redirects have led the request away from where
+// the caller sent it (C-TOK-02).
+func crossedOrigin(req *http.Request) bool {
+	origin := originOf(req.URL)
+	for resp := req.Response; resp != nil && resp.Request != nil; resp = resp.Request.Response {
+		if originOf(resp.Request.URL) != origin {
+			return true
+		}
+	}
+	return false
+}
+
+// serverURL is a URL without what does not name a server.
+func serverURL(u *url.URL) string {
+	c := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+	return c.String()
+}
+
+func (t *Transport) now() time.Time {
+	if t.Now != nil {
+		return t.Now()
+	}
+	return time.Now()
+}
+
+func (t *Transport) log() *slog.Logger {
+	if t.Logger != nil {
+		return t.Logger
+	}
+	return slog.New(slog.DiscardHandler)
+}
