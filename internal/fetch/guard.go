@@ -35,7 +35,8 @@ func newGuard(c Config) *guard {
 	t.DialContext = g.dial
 	// Whatever else the base had would dial past the check.
 	t.Proxy, t.DialTLSContext, t.OnProxyConnectResponse, t.GetProxyConnectHeader = nil, nil, nil, nil
-	t.Dial, t.DialTLS = nil, nil //nolint:staticcheck // they would dial past the check
+	//lint:ignore SA1019 deprecated, but a base may have them, and they would dial past the check
+	t.Dial, t.DialTLS = nil, nil
 	t.TLSHandshakeTimeout = c.Timeout
 	t.ResponseHeaderTimeout = c.Timeout
 	t.MaxResponseHeaderBytes = 32 << 10

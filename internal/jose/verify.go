@@ -88,7 +88,7 @@ func verifies(k publicKey, p parsed, token string) bool {
 	case EdDSA:
 		return ed25519.Verify(k.pub.(ed25519.PublicKey), []byte(p.input), p.signature)
 	}
-	jws, err := gojose.ParseSigned(token, []gojose.SignatureAlgorithm{gojose.SignatureAlgorithm(p.header.Alg)})
+	jws, err := gojose.ParseSignedCompact(token, []gojose.SignatureAlgorithm{gojose.SignatureAlgorithm(p.header.Alg)})
 	if err != nil {
 		return false
 	}

@@ -18,6 +18,7 @@ type Error struct {
 	Basic       bool   // invalid_client after HTTP Basic: 401 names the scheme
 }
 
+// Error is for logs: it holds the cause. What goes out is Code and Description.
 func (e *Error) Error() string {
 	s := e.Code
 	if e.Description != "" {
@@ -29,6 +30,7 @@ func (e *Error) Error() string {
 	return s
 }
 
+// Unwrap is the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // HTTPStatus is the status that goes with the code at token, registration,

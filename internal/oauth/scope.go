@@ -35,6 +35,7 @@ func ParseScope(s string) (Scopes, error) {
 	return out, nil
 }
 
+// String is the scope parameter (RFC 6749 section 3.3).
 func (s Scopes) String() string { return strings.Join(s, " ") }
 
 // Has reports whether t is in the set.
