@@ -1,0 +1,240 @@
+package doorward
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"doorward/internal/keyset"
+	"doorward/internal/oauth"
+)
+
+// GuardConfig describes a protected MCP server. Resource and Issuers are
+// required; every other field says what its zero value means.
+type GuardConfig struct {
+	// Resource is the server's resource identifier (RFC 9728 section 1.2): the
+	// URL that clients connect to, in canonical form: https, or http on a
+	// loopback host; scheme and host in lower case; no query and no fragment.
+	Resource string
+	// Name is shown to people (resource_name). "": none.
+	Name string
+	// Issuers are the authorization servers whose tokens are taken, by their
+	// exact issuer identifiers. At least one.
+	Issuers []string
+	// Scopes stand in the challenge and in the metadata: the least that a client
+	// needs to begin. nil: none.
+	Scopes []string
+	// AllowedOrigins are the browser origins that may call besides the
+	// resource's own ("https://app.example.com"). A request with any other
+	// Origin gets 403 before anything else. nil: none.
+	AllowedOrigins []string
+	// Keys returns an issuer's JWK Set (RFC 7517 section 5). It is asked when
+	// there are no keys yet, every 10 minutes, and at most every 30 seconds for
+	// an unknown key id. nil: the issuer's metadata (RFC 8414) names its jwks_uri.
+	Keys func(ctx context.Context, issuer string) ([]byte, error)
+	// Ended reports whether the grant that a token names (claim gid) has ended.
+	// It is asked at every request. nil: it is not asked.
+	Ended func(grant string) bool
+	// Base fetches metadata and keys when Keys is nil. nil: http.DefaultTransport.
+	Base http.RoundTripper
+	// Logger gets the reason of each refusal at level Debug, and of keys that
+	// cannot be had at level Warn; never a token. nil: nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock. nil: time.Now.
+	Now func() time.Time
+}
+
+// Guard is the resource server's side of OAuth 2.1: it lets a request through
+// to a handler only with an access token that one of its issuers made for this
+// resource, and says how to get one otherwise. Make it with NewGuard; it may be
+// used by many goroutines.
+type Guard struct {
+	c           GuardConfig
+	path        string // of the resource; "" for an origin alone
+	loopback    bool
+	origins     map[string]bool
+	metadataURL string
+	document    []byte
+	issuers     map[string]*keyset.Remote
+	seen        guardCache
+}
+
+// NewGuard makes a guard. Everything in the configuration is checked here.
+func NewGuard(c GuardConfig) (*Guard, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	u, err := parseGuarded(c.Resource)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{
+		c: c, path: u.Path, loopback: oauth.IsLoopbackHost(u.Host),
+		origins: map[string]bool{guardOrigin(u): true}, issuers: map[string]*keyset.Remote{},
+	}
+	if g.metadataURL, err = oauth.ResourceMetadataURL(c.Resource); err != nil {
+		return nil, err
+	}
+	if _, err := oauth.ParseScope(strings.Join(c.Scopes, " ")); err != nil {
+		return nil, fmt.Errorf("doorward: GuardConfig.Scopes: %w", err)
+	}
+	for _, o := range c.AllowedOrigins {
+		ou, err := url.Parse(o)
+		if err != nil || ou.Host == "" || o != guardOrigin(ou) {
+			return nil, fmt.Errorf("doorward: GuardConfig.AllowedOrigins: %q is not an origin; write it as a browser sends it, like https://app.example.com", o)
+		}
+		g.origins[o] = true
+	}
+	if err := g.trust(c.Issuers); err != nil {
+		return nil, err
+	}
+	// RFC 9728 section 2; built once, from the configuration and never from a
+	// request's Host.
+	g.document, err = json.Marshal(oauth.ResourceMetadata{
+		Resource: c.Resource, AuthorizationServers: c.Issuers, ScopesSupported: withoutOffline(c.Scopes),
+		BearerMethodsSupported: []string{"header"}, ResourceName: c.Name,
+	})
+	return g, err
+}
+
+// parseGuarded checks a resource identifier of our own (RFC 9728 section 1.2;
+// MCP 2026-07-28, canonical server URI).
+func parseGuarded(resource string) (*url.URL, error) {
+	bad := func(what string) error {
+		return fmt.Errorf("doorward: GuardConfig.Resource %q %s", resource, what)
+	}
+	if err := oauth.CheckResource(resource); err != nil {
+		return nil, bad("is no resource identifier: " + err.Error())
+	}
+	u, err := url.Parse(resource)
+	switch {
+	case err != nil:
+		return nil, bad("is no URL")
+	case u.Scheme != "https" && (u.Scheme != "http" || !oauth.IsLoopbackHost(u.Host)):
+		return nil, bad("must be https (http only on a loopback host)")
+	case u.RawQuery != "" || u.ForceQuery || u.User != nil:
+		return nil, bad("must have no query and no user info")
+	case strings.ContainsAny(u.Path, "{}"), u.EscapedPath() != u.Path, u.Path != "" && path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/":
+		return nil, bad("must have a plain path: no escapes, braces, dots or doubled slashes")
+	case !strings.HasPrefix(resource, u.Scheme+"://"+strings.ToLower(u.Host)):
+		return nil, bad("must have scheme and host in lower case")
+	}
+	return u, nil
+}
+
+func (g *Guard) trust(issuers []string) error {
+	if len(issuers) == 0 {
+		return errors.New("doorward: GuardConfig.Issuers is empty: name at least one authorization server")
+	}
+	for _, issuer := range issuers {
+		if err := oauth.CheckIssuer(issuer); err != nil {
+			return fmt.Errorf("doorward: GuardConfig.Issuers: %q: %w", issuer, err)
+		}
+		fetch := guardKeys{issuer: issuer, base: g.c.Base}.fetch
+		if keys := g.c.Keys; keys != nil {
+			fetch = func(ctx context.Context) ([]byte, error) { return keys(ctx, issuer) }
+		}
+		g.issuers[issuer] = keyset.New(keyset.Config{Fetch: fetch, Now: g.c.Now})
+	}
+	return nil
+}
+
+// guardOrigin is the origin of a URL as a browser writes it in Origin (RFC 6454
+// section 6.2).
+func guardOrigin(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	switch {
+	case u.Scheme == "https":
+		host = strings.TrimSuffix(host, ":443")
+	case u.Scheme == "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return u.Scheme + "://" + host
+}
+
+// withoutOffline leaves out offline_access, which is the client's to ask for
+// and no scope of a resource (MCP SEP-2207).
+func withoutOffline(scopes []string) []string {
+	return oauth.Scopes(scopes).Minus(oauth.Scopes{"offline_access"})
+}
+
+// Mount serves h, guarded, at the resource's path and below it, and the
+// metadata at the well-known path that belongs to it (RFC 9728 section 3.1).
+func (g *Guard) Mount(mux *http.ServeMux, h http.Handler) {
+	at := strings.TrimSuffix(g.path, "/")
+	guarded := g.Handler(h)
+	if at != "" {
+		mux.Handle(at, guarded)
+	}
+	mux.Handle(at+"/", guarded)
+	mux.Handle(oauth.WellKnownPRM+at, g.Metadata())
+	mux.Handle(oauth.WellKnownPRM+at+"/{$}", g.Metadata())
+}
+
+// Handler guards h. Requests come to it with a Caller in their context; see
+// CallerFrom. A foreign Origin gets 403, a preflight its answer, a request
+// without a good token 401 with a challenge, before h sees anything.
+func (g *Guard) Handler(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.admitOrigin(w, r) {
+			return
+		}
+		if r.Method == http.MethodOptions {
+			answerPreflight(w, r, "GET, POST, DELETE")
+			return
+		}
+		caller, refusal := g.check(r)
+		if refusal != nil {
+			g.refuse(w, r, refusal)
+			return
+		}
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
+	})
+}
+
+type callerKey struct{}
+
+// Caller is who a request comes from, as its access token says. It is made
+// from a token that was checked, never from other headers or arguments.
+type Caller struct {
+	Issuer   string    // claim iss
+	Subject  string    // claim sub: unique at this issuer only
+	ClientID string    // claim client_id
+	Scopes   []string  // claim scope; an upper bound on what the caller may do
+	Grant    string    // claim gid: the grant at a Doorward issuer; "" elsewhere
+	Expires  time.Time // claim exp
+	AuthTime time.Time // claim auth_time: when the person signed in; zero if not said
+	ACR      string    // claim acr
+	AMR      []string  // claim amr
+}
+
+// HasScope reports whether the token has all of these scopes. It knows nothing
+// of scopes that imply others.
+func (c Caller) HasScope(scopes ...string) bool {
+	return oauth.Scopes(c.Scopes).HasAll(scopes)
+}
+
+// IsClient reports whether the client acts for itself: there is no person
+// behind the token (RFC 9068 section 2.2).
+func (c Caller) IsClient() bool {
+	return c.Subject == c.ClientID || c.Subject == "client:"+c.ClientID
+}
+
+// CallerFrom returns who a request comes from that a Guard let through, given
+// the request's context.
+func CallerFrom(ctx context.Context) (Caller, bool) {
+	if c, ok := ctx.Value(callerKey{}).(*Caller); ok {
+		return *c, true
+	}
+	return Caller{}, false
+}

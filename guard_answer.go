@@ -1,0 +1,120 @@
+package doorward
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"doorward/internal/oauth"
+)
+
+// Metadata serves the protected resource metadata document (RFC 9728 section
+// 3), to whoever asks.
+func (g *Guard) Metadata() http.Handler {
+	length := strconv.Itoa(len(g.document))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+			h.Set("Content-Type", "application/json")
+			h.Set("Content-Length", length)
+			h.Set("Cache-Control", "public, max-age=300")
+			h.Set("X-Content-Type-Options", "nosniff")
+			if r.Method == http.MethodGet {
+				_, _ = w.Write(g.document) // a client that went away gets nothing
+			}
+		case http.MethodOptions:
+			answerPreflight(w, r, "GET, HEAD")
+		default:
+			h.Set("Allow", "GET, HEAD, OPTIONS")
+			writeRefusal(w, http.StatusMethodNotAllowed, oauth.InvalidRequest, "this document is read with GET")
+		}
+	})
+}
+
+// InsufficientScope answers 403 with the challenge that lets a client step up
+// (OAuth 2.1 section 5.3.2; MCP 2026-07-28, runtime insufficient scope). Name
+// all of the scopes that this operation needs: the client adds what it has.
+func (g *Guard) InsufficientScope(w http.ResponseWriter, r *http.Request, scopes ...string) {
+	const description = "This needs a scope that the access token does not have"
+	w.Header().Set("WWW-Authenticate", g.challenge(oauth.InsufficientScope, description, scopes))
+	writeRefusal(w, http.StatusForbidden, oauth.InsufficientScope, description)
+	if c, ok := r.Context().Value(callerKey{}).(*Caller); ok {
+		g.c.Logger.Debug("scope missing", "resource", g.c.Resource, "subject", c.Subject, "client", c.ClientID, "needed", scopes)
+	}
+}
+
+// refuse answers a request that check did not let through.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
+	status := e.HTTPStatus()
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "5")
+	} else {
+		w.Header().Set("WWW-Authenticate", g.challenge(e.Code, e.Description, withoutOffline(g.c.Scopes)))
+	}
+	writeRefusal(w, status, e.Code, e.Description)
+	if e.Code != "" {
+		g.c.Logger.Debug("request refused", "resource", g.c.Resource, "code", e.Code, "cause", e.Err, "address", r.RemoteAddr)
+	}
+}
+
+// challenge is a Bearer challenge (OAuth 2.1 section 5.3.1, RFC 9728 section
+// 5.1). Without a code, a request had no token and there is no error to name.
+func (g *Guard) challenge(code, description string, scopes []string) string {
+	if code == "" {
+		description = ""
+	}
+	return oauth.FormatChallenge("Bearer", "error", code, "error_description", description,
+		"resource_metadata", g.metadataURL, "scope", strings.Join(scopes, " "))
+}
+
+func writeRefusal(w http.ResponseWriter, status int, code, description string) {
+	body, err := json.Marshal(struct {
+		Error       string `json:"error,omitempty"`
+		Description string `json:"error_description"`
+	}{code, description})
+	if err != nil {
+		panic(err) // two strings
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that went away gets nothing
+}
+
+// admitOrigin refuses browsers' pages of other origins, and, for a server on
+// loopback, names that were made to lead here (MCP, streamable HTTP: DNS
+// rebinding); and lets the pages that may call read the answer.
+func (g *Guard) admitOrigin(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Set("Access-Control-Expose-Headers", "WWW-Authenticate, Mcp-Session-Id")
+	origins := r.Header["Origin"]
+	switch {
+	case len(origins) > 1, len(origins) == 1 && !g.origins[origins[0]]:
+		writeRefusal(w, http.StatusForbidden, oauth.AccessDenied, "this origin may not call here")
+		return false
+	case g.loopback && !oauth.IsLoopbackHost(r.Host):
+		writeRefusal(w, http.StatusForbidden, oauth.AccessDenied, "this host name is not mine")
+		return false
+	case len(origins) == 1:
+		w.Header().Set("Access-Control-Allow-Origin", origins[0])
+		w.Header().Add("Vary", "Origin")
+	}
+	return true
+}
+
+// answerPreflight answers OPTIONS; browsers send it without credentials.
+func answerPreflight(w http.ResponseWriter, r *http.Request, methods string) {
+	h := w.Header()
+	h.Set("Allow", methods+", OPTIONS")
+	h.Set("Access-Control-Allow-Methods", methods)
+	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+		h.Set("Access-Control-Allow-Headers", asked)
+		h.Add("Vary", "Access-Control-Request-Headers")
+	}
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}

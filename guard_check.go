@@ -1,0 +1,231 @@
+package doorward
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"doorward/internal/jose"
+	"doorward/internal/oauth"
+)
+
+const (
+	// guardSkew is how far an issuer's clock may be ahead of ours. A token's end
+	// is taken at its word.
+	guardSkew = time.Minute
+	// guardRemember is how long a checked token is believed without checking its
+	// signature again, so that a withdrawn key stops counting soon.
+	guardRemember = 5 * time.Minute
+	// guardForm is how much of a form is searched for a second token.
+	guardForm = 64 << 10
+)
+
+// guardAlgs are the algorithms that access tokens may be signed with.
+func guardAlgs() []string { return []string{jose.ES256, jose.EdDSA, jose.RS256, jose.PS256} }
+
+// check finds the request's token, checks it and says who it is. The error's
+// description goes to the caller, its cause to the log only.
+func (g *Guard) check(r *http.Request) (*Caller, *oauth.Error) {
+	token, refusal := bearerToken(r)
+	if refusal != nil {
+		return nil, refusal
+	}
+	key := sha256.Sum256([]byte(token))
+	now := g.c.Now()
+	if record, ok := g.seen.get(key); ok {
+		if now.UnixMilli() < record.until {
+			c := record.caller()
+			if g.ended(c.Grant) {
+				g.seen.drop(key)
+				return nil, badToken(errGrantEnded)
+			}
+			return c, nil
+		}
+		g.seen.drop(key)
+	}
+	c, refusal := g.verify(r.Context(), token, now)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if g.ended(c.Grant) {
+		return nil, badToken(errGrantEnded)
+	}
+	g.seen.put(key, c, now.Add(guardRemember))
+	return c, nil
+}
+
+var errGrantEnded = errors.New("its grant has ended")
+
+func (g *Guard) ended(grant string) bool {
+	return grant != "" && g.c.Ended != nil && g.c.Ended(grant)
+}
+
+// bearerToken takes the token from the Authorization header and from nowhere
+// else (OAuth 2.1 section 5.1; MCP forbids the query).
+func bearerToken(r *http.Request) (string, *oauth.Error) {
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return "", noToken()
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	token = strings.Trim(token, " ")
+	switch {
+	case len(values) > 1, strings.Contains(token, ","):
+		// Proxies join repeated headers with commas.
+		return "", twoTokens()
+	case !strings.EqualFold(scheme, "Bearer"), token == "":
+		return "", noToken()
+	case len(token) > jose.MaxToken:
+		return "", badToken(errors.New("it is too long"))
+	case strings.ContainsAny(token, " \t"):
+		return "", badToken(errors.New("the header has words after the token"))
+	case r.Body != nil && isForm(r) && formHasToken(r):
+		return "", twoTokens()
+	}
+	return token, nil
+}
+
+func noToken() *oauth.Error {
+	return &oauth.Error{Status: http.StatusUnauthorized, Description: "an access token is needed; WWW-Authenticate says where to get one"}
+}
+
+func twoTokens() *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusBadRequest, Description: "send one access token, in one Authorization header"}
+}
+
+// badToken is the same from outside whatever is wrong with the token.
+func badToken(cause error) *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidToken, Status: http.StatusUnauthorized, Description: "The access token is not valid here", Err: cause}
+}
+
+func isForm(r *http.Request) bool {
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(media), "application/x-www-form-urlencoded")
+}
+
+// formHasToken looks for an access_token in the form and puts the body back.
+func formHasToken(r *http.Request) bool {
+	head, err := io.ReadAll(io.LimitReader(r.Body, guardForm))
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), r.Body), r.Body}
+	if err != nil {
+		return false
+	}
+	form, _ := url.ParseQuery(string(head)) // what can be read of it is enough
+	return form.Has("access_token")
+}
+
+// verify checks a token that was not seen before (RFC 9068 section 4).
+func (g *Guard) verify(ctx context.Context, token string, now time.Time) (*Caller, *oauth.Error) {
+	issuer := g.c.Issuers[0]
+	if len(g.issuers) > 1 { // which one's keys: believed only after the signature
+		_, claims, err := jose.Peek(token)
+		if err != nil {
+			return nil, badToken(err)
+		}
+		if issuer, err = claims.Text("iss"); err != nil || g.issuers[issuer] == nil {
+			return nil, badToken(errors.New("its issuer is not one of ours"))
+		}
+	}
+	keys := g.issuers[issuer]
+	v, err := keys.Verify(ctx, token, guardAlgs(), []string{oauth.TypAccessToken})
+	if err != nil {
+		if _, keyErr := keys.Keys(ctx); keyErr != nil {
+			g.c.Logger.Warn("no keys to check access tokens with", "issuer", issuer, "error", keyErr)
+			return nil, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "the token cannot be checked now; try again", Err: keyErr}
+		}
+		return nil, badToken(err)
+	}
+	c, err := g.callerOf(v.Claims(), issuer)
+	if err != nil {
+		return nil, badToken(err)
+	}
+	if !now.Before(c.Expires) {
+		return nil, &oauth.Error{Code: oauth.InvalidToken, Status: http.StatusUnauthorized, Description: "The access token expired"}
+	}
+	if err := jose.CheckTimes(v.Claims(), now, guardSkew); err != nil {
+		return nil, badToken(err)
+	}
+	return c, nil
+}
+
+// callerOf reads the claims of a token whose signature was checked: those that
+// RFC 9068 section 2.2 requires must be there, and it must be for us.
+func (g *Guard) callerOf(claims jose.Claims, issuer string) (*Caller, error) {
+	read := claimReader{claims: claims}
+	c := &Caller{
+		Issuer: read.required("iss"), Subject: read.required("sub"), ClientID: read.required("client_id"),
+		Grant: read.text("gid"), ACR: read.text("acr"),
+		Expires: read.time("exp"), AuthTime: read.time("auth_time"), AMR: read.texts("amr"),
+	}
+	read.required("jti")
+	issued := read.time("iat")
+	aud := read.texts("aud")
+	scopes, scopeErr := oauth.ParseScope(read.text("scope"))
+	c.Scopes = scopes
+	switch {
+	case read.err != nil:
+		return nil, read.err
+	case scopeErr != nil:
+		return nil, scopeErr
+	case c.Issuer != issuer:
+		return nil, errors.New("its issuer is not the one whose key signed it")
+	case !slices.Contains(aud, g.c.Resource):
+		return nil, errors.New("it is for another audience")
+	case c.Expires.IsZero() || issued.IsZero():
+		return nil, errors.New("it has no exp or no iat")
+	case claims.Has("cnf"):
+		// A token that is bound to a key proves nothing without that key (RFC 9449
+		// section 7.2, RFC 8705 section 3).
+		return nil, errors.New("it is bound to a key, and came without proof of it")
+	}
+	return c, nil
+}
+
+// claimReader reads claims and keeps the first error.
+type claimReader struct {
+	claims jose.Claims
+	err    error
+}
+
+func (r *claimReader) keep(name string, err error) {
+	if err != nil && r.err == nil {
+		r.err = fmt.Errorf("claim %s: %w", name, err)
+	}
+}
+
+func (r *claimReader) text(name string) string {
+	s, err := r.claims.Text(name)
+	r.keep(name, err)
+	return s
+}
+
+func (r *claimReader) required(name string) string {
+	s := r.text(name)
+	if s == "" {
+		r.keep(name, errors.New("missing"))
+	}
+	return s
+}
+
+func (r *claimReader) texts(name string) []string {
+	s, err := r.claims.Texts(name)
+	r.keep(name, err)
+	return s
+}
+
+func (r *claimReader) time(name string) time.Time {
+	t, err := r.claims.Time(name)
+	r.keep(name, err)
+	return t
+}
