@@ -27,7 +27,7 @@ type Rules struct {
 // Rule says who, and for what. An empty list of tools, resources or scopes
 // means all of them.
 type Rule struct {
-	Who       []string // everyone | person:NAME | person:PROVIDER/ACCOUNT | an e-mail address | group:NAME | group:PROVIDER/NAME | client:ID
+	Who       []string // everyone (allow: whoever signed in; deny: clients acting for themselves too) | person:NAME | person:PROVIDER/ACCOUNT | an e-mail address | group:NAME | group:PROVIDER/NAME | client:ID
 	Tools     []string // patterns with * for any run of characters
 	Resources []string // likewise (the IdP's audiences)
 	Scopes    []string // likewise
@@ -85,7 +85,7 @@ func (r Rules) Decide(q Question) Answer {
 			return Answer{Rule: fmt.Sprintf("%s.deny[%d]", r.Name, i), Reason: Denied}
 		}
 	}
-	if r.Open && len(r.Allow) == 0 && matchWho("everyone", q.Subject) {
+	if r.Open && len(r.Allow) == 0 && matchWho("everyone", q.Subject, false) {
 		return Answer{Allowed: true, Rule: r.Name + ".allow (none written; loopback)", Reason: Allowed}
 	}
 	refusal := Answer{Reason: NoRule}
@@ -136,7 +136,7 @@ func (r Rules) Scopes(q Question, asked []string) ([]string, Answer) {
 // covers reports whether the rule speaks about q. What a question leaves open
 // (no tool, no scope) any allow rule answers, and no deny rule that is narrower.
 func (rule Rule) covers(q Question, allow bool) bool {
-	return slices.ContainsFunc(rule.Who, func(who string) bool { return matchWho(who, q.Subject) }) &&
+	return slices.ContainsFunc(rule.Who, func(who string) bool { return matchWho(who, q.Subject, allow) }) &&
 		matchAny(rule.Resources, q.Resource) &&
 		(q.Tool == "" && allow || matchAny(rule.Tools, q.Tool) && named(rule.Tools, q.Tool)) &&
 		(q.Scope == "" && allow || matchAny(rule.Scopes, q.Scope) && named(rule.Scopes, q.Scope))

@@ -42,12 +42,14 @@ func isAddress(s string) bool {
 }
 
 // matchWho reports whether a who entry means the subject. person, group and
-// address are about people: a client that acts for itself is none of them.
-func matchWho(who string, s Subject) bool {
+// address are about people: a client that acts for itself is none of them. An
+// allow for everyone means whoever signed in, so such a client needs to be
+// named; a deny for everyone spares nobody.
+func matchWho(who string, s Subject, allow bool) bool {
 	kind, name, prefixed := strings.Cut(who, ":")
 	switch {
 	case who == "everyone":
-		return s.Person != "" || s.Client != ""
+		return s.Person != "" || !allow && s.Client != ""
 	case prefixed && kind == "client":
 		return name != "" && s.Client == name
 	case s.Person == "":

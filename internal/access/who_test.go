@@ -16,7 +16,7 @@ func TestMatchWho(t *testing.T) {
 	}{
 		{"everyone", alice, true},
 		{"everyone", bob, true},
-		{"everyone", job, true},
+		{"everyone", job, false},
 		{"everyone", Subject{}, false},
 		{"Everyone", alice, false},
 		{"", alice, false},
@@ -71,8 +71,31 @@ func TestMatchWho(t *testing.T) {
 		{"client:alice", alice, false},
 		{"client:https://app.example/client.json", Subject{Client: "https://app.example/client.json"}, true},
 	} {
-		if got := matchWho(tt.who, tt.s); got != tt.want {
+		if got := matchWho(tt.who, tt.s, true); got != tt.want {
 			t.Errorf("matchWho(%q, %+v) = %v", tt.who, tt.s, got)
+		}
+	}
+}
+
+// An allow for everyone is for whoever signed in; a deny for everyone is for
+// clients that act for themselves, too.
+func TestEveryone(t *testing.T) {
+	everyone := []Rule{{Who: []string{"everyone"}}}
+	named := []Rule{{Who: []string{"client:job"}}}
+	for _, tt := range []struct {
+		name  string
+		rules Rules
+		who   Subject
+		want  bool
+	}{
+		{"allow, a person", Rules{Allow: everyone}, alice, true},
+		{"allow, a client for itself", Rules{Allow: everyone}, job, false},
+		{"named, a client for itself", Rules{Allow: named}, job, true},
+		{"deny, a client for itself", Rules{Allow: named, Deny: everyone}, job, false},
+		{"open on loopback, a client for itself", Rules{Open: true}, job, true},
+	} {
+		if a := tt.rules.Decide(Question{Subject: tt.who, Now: now}); a.Allowed != tt.want {
+			t.Errorf("%s: %+v", tt.name, a)
 		}
 	}
 }
@@ -140,7 +163,7 @@ func TestRefusedWhoMeansNobody(t *testing.T) {
 			t.Errorf("%q may be written", who)
 		}
 		for _, s := range people {
-			if matchWho(who, s) {
+			if matchWho(who, s, false) {
 				t.Errorf("%q may not be written and means %+v", who, s)
 			}
 		}
