@@ -1,0 +1,204 @@
+package login
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/internal/vault"
+	"doorward/store"
+)
+
+// Lifetime is how long a session lasts after the sign-in: a working day. There
+// is no idle limit: ID tokens name the session they come from, and a client
+// that works in the background must not lose it while the person is at lunch.
+// Whoever needs a younger sign-in asks for it (max_age, signed_in_within).
+const Lifetime = 12 * time.Hour
+
+// Session is one sign-in in one browser.
+type Session struct {
+	// ID names the session to others (claim sid). It opens nothing: it is a
+	// keyed hash of the secret in the cookie, and the key of the record.
+	ID      string
+	Subject oauth.Subject
+	Created time.Time
+}
+
+// Sessions keeps the sessions of one issuer.
+type Sessions struct {
+	ledger  *ledger.Ledger
+	key     []byte
+	session string // name of the session's cookie
+	browser string // name of the cookie that tells browsers apart before sign-in
+	secure  bool
+	now     func() time.Time
+}
+
+// NewSessions keeps sessions of issuer in the ledger. secure must be true but
+// for an http issuer on loopback, whose cookies have neither the prefix __Host-
+// nor Secure. now nil means time.Now.
+//
+// The session ids are made with a key of the vault, so that who can write the
+// store alone cannot put a session there.
+func NewSessions(l *ledger.Ledger, v *vault.Vault, issuer string, secure bool, now func() time.Time) *Sessions {
+	if now == nil {
+		now = time.Now
+	}
+	// Cookies do not know ports: two issuers on one host need two names.
+	sum := sha256.Sum256([]byte(issuer))
+	tail := hex.EncodeToString(sum[:4])
+	s := &Sessions{ledger: l, key: v.Derive("session"), session: "dw-" + tail, browser: "dw-browser-" + tail, secure: secure, now: now}
+	if secure {
+		s.session, s.browser = "__Host-"+s.session, "__Host-"+s.browser
+	}
+	return s
+}
+
+type record struct {
+	Subject oauth.Subject `json:"subject"`
+	Created time.Time     `json:"created"`
+}
+
+// Start makes a session for somebody who just signed in, always with a new
+// secret (a cookie that was there before, by whomever it was set, is replaced
+// and its session ended), and sets its cookie. The subject of the session
+// carries its ID. The error is ledger.ErrLeft for a person who left.
+func (s *Sessions) Start(ctx context.Context, w http.ResponseWriter, r *http.Request, subject oauth.Subject) (Session, error) {
+	if err := s.ledger.CheckPerson(ctx, subject.ID); err != nil {
+		return Session{}, err
+	}
+	secret := newSecret()
+	sess := Session{ID: s.id("session", secret), Created: s.now()}
+	subject.Session = sess.ID
+	if subject.AuthTime.IsZero() {
+		subject.AuthTime = sess.Created
+	}
+	sess.Subject = subject
+	value, err := json.Marshal(record{subject, sess.Created})
+	if err != nil {
+		return Session{}, fmt.Errorf("session of %s: %w", subject.ID, err)
+	}
+	ops := []store.Op{store.Create(store.Record{
+		Kind: ledger.KindSession, Key: sess.ID, Value: value,
+		Index: []string{"person=" + subject.ID}, Expires: sess.Created.Add(Lifetime),
+	})}
+	if old, ok := s.secretOf(r, s.session); ok {
+		ops = append(ops, store.Delete(ledger.KindSession, s.id("session", old)))
+	}
+	if err := s.ledger.Store.Commit(ctx, ops...); err != nil {
+		return Session{}, err
+	}
+	// Leaving marks the account first and lists the sessions after, so one of
+	// the two sees the other.
+	if err := s.ledger.CheckPerson(ctx, subject.ID); err != nil {
+		return Session{}, errors.Join(err, s.ledger.Store.Commit(ctx, store.Delete(ledger.KindSession, sess.ID)))
+	}
+	s.setCookie(w, s.session, secret, 0)
+	return sess, nil
+}
+
+// From returns the session of the browser that sent the request, and false if
+// it has none that lives.
+func (s *Sessions) From(ctx context.Context, r *http.Request) (Session, bool) {
+	secret, ok := s.secretOf(r, s.session)
+	if !ok {
+		return Session{}, false
+	}
+	id := s.id("session", secret)
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindSession, id)
+	if err != nil || !s.now().Before(rec.Expires) {
+		return Session{}, false
+	}
+	var v record
+	if json.Unmarshal(rec.Value, &v) != nil {
+		return Session{}, false
+	}
+	return Session{ID: id, Subject: v.Subject, Created: v.Created}, true
+}
+
+// End ends the session of the browser and takes its cookies away.
+func (s *Sessions) End(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+	s.setCookie(w, s.session, "", -1)
+	s.setCookie(w, s.browser, "", -1)
+	secret, ok := s.secretOf(r, s.session)
+	if !ok {
+		return nil
+	}
+	return s.ledger.Store.Commit(ctx, store.Delete(ledger.KindSession, s.id("session", secret)))
+}
+
+// Alive reports whether the session with that public id still lives.
+func (s *Sessions) Alive(ctx context.Context, id string) (bool, error) {
+	if id == "" || len(id) > 64 {
+		return false, nil
+	}
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindSession, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && s.now().Before(rec.Expires), err
+}
+
+// Browser returns a name of the browser that sent the request, also before
+// anybody signed in; forms are bound to it. A browser without one gets a cookie.
+func (s *Sessions) Browser(w http.ResponseWriter, r *http.Request) string {
+	if name, ok := s.BrowserOf(r); ok {
+		return name
+	}
+	secret := newSecret()
+	s.setCookie(w, s.browser, secret, 0)
+	return s.id("browser", secret)
+}
+
+// BrowserOf is the name of the browser, and false if it brought no cookie.
+func (s *Sessions) BrowserOf(r *http.Request) (string, bool) {
+	secret, ok := s.secretOf(r, s.browser)
+	if !ok {
+		return "", false
+	}
+	return s.id("browser", secret), true
+}
+
+func (s *Sessions) id(use, secret string) string {
+	m := hmac.New(sha256.New, s.key)
+	m.Write([]byte(use + "\x00" + secret))
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+}
+
+// secretOf reads a cookie of ours: exactly one, in the form in which we make
+// them.
+func (s *Sessions) secretOf(r *http.Request, name string) (string, bool) {
+	found := r.CookiesNamed(name)
+	if len(found) != 1 {
+		return "", false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(found[0].Value)
+	return found[0].Value, err == nil && len(raw) == secretSize
+}
+
+// setCookie sets a cookie that ends with the browser, or with maxAge -1 takes
+// it away.
+func (s *Sessions) setCookie(w http.ResponseWriter, name, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: s.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+const secretSize = 32 // bytes
+
+func newSecret() string {
+	b := make([]byte, secretSize)
+	rand.Read(b) // never fails: crypto/rand ends the program instead
+	return base64.RawURLEncoding.EncodeToString(b)
+}
