@@ -1,0 +1,197 @@
+package authserver
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"doorward/internal/login"
+	"doorward/internal/oauth"
+)
+
+// attemptLife is how long a page may wait for its answer.
+const attemptLife = 10 * time.Minute
+
+// maxRequest bounds an authorization request, in bytes: it travels on in the
+// query of the pages.
+const maxRequest = 16 << 10
+
+// What a sealed attempt is good for; one page's cannot be used at another.
+const (
+	forLogin   = "login"
+	forConsent = "consent"
+	forLogout  = "logout"
+)
+
+// attempt is what a browser carries from page to page, sealed by the vault: the
+// authorization request and how far it got. Nothing of it is kept here. It is
+// the token of the page's form too: bound to one browser, to one request and,
+// for consent, to the person whom the page was shown to.
+type attempt struct {
+	ID      string                      `json:"id"` // new with every seal; what is approved once
+	Browser string                      `json:"browser"`
+	Until   time.Time                   `json:"until"`
+	Request *oauth.AuthorizationRequest `json:"request,omitempty"` // nil: the person came by themselves
+	// SignedIn is who signed in for this very request, so that prompt=login
+	// and max_age=0 end.
+	SignedIn string `json:"signed_in,omitempty"`
+	Person   string `json:"person,omitempty"`
+}
+
+var (
+	errNoAttempt    = errors.New("the sign-in attempt is missing or damaged")
+	errOtherBrowser = errors.New("the sign-in attempt belongs to another browser")
+	errLate         = errors.New("the sign-in attempt is too old")
+)
+
+// visit is one request of a browser to a page.
+type visit struct {
+	s       *Server
+	st      *settings
+	w       http.ResponseWriter
+	r       *http.Request
+	browser string         // "": a form that came without our cookie
+	session *login.Session // nil: nobody is signed in
+}
+
+// visit reads the cookies. A page that is fetched gives the browser a name if
+// it has none; a form that was posted must have brought it.
+func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
+	v := &visit{s: s, st: s.current(), w: w, r: r}
+	if r.Method == http.MethodPost {
+		v.browser, _ = s.sessions.BrowserOf(r)
+		r.Body = http.MaxBytesReader(w, r.Body, v.st.bodyLimit)
+	} else {
+		v.browser = s.sessions.Browser(w, r)
+	}
+	if sess, ok := s.sessions.From(r.Context(), r); ok {
+		v.session = &sess
+	}
+	return v
+}
+
+func (v *visit) seal(use string, at attempt) string {
+	at.ID, at.Browser, at.Until = newID(), v.browser, v.s.now().Add(attemptLife)
+	plain, err := json.Marshal(at)
+	if err != nil {
+		panic("authserver: attempt cannot be encoded: " + err.Error()) // our own type only
+	}
+	return base64.RawURLEncoding.EncodeToString(v.s.vault.Seal("attempt/"+use, plain))
+}
+
+// open reads the attempt of a request. With errLate it is returned all the
+// same: it is authentic, and can be begun again.
+func (v *visit) open(use string) (attempt, string, error) {
+	var at attempt
+	token := v.field("attempt")
+	sealed, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || token == "" {
+		return at, "", errNoAttempt
+	}
+	plain, err := v.s.vault.Open("attempt/"+use, sealed)
+	if err != nil {
+		return at, "", errNoAttempt
+	}
+	if err := json.Unmarshal(plain, &at); err != nil {
+		return attempt{}, "", errNoAttempt
+	}
+	if at.Browser == "" || at.Browser != v.browser {
+		return attempt{}, "", errOtherBrowser
+	}
+	if !v.s.now().Before(at.Until) {
+		return at, "", errLate
+	}
+	return at, token, nil
+}
+
+// field reads a value of the form, else of the query.
+func (v *visit) field(name string) string {
+	if err := v.r.ParseForm(); err != nil {
+		return ""
+	}
+	return v.r.Form.Get(name)
+}
+
+// answerLost answers an attempt that could not be opened. One that is only
+// too old begins again.
+func (v *visit) answerLost(at attempt, err error) {
+	switch {
+	case errors.Is(err, errLate) && at.Request != nil:
+		v.see(v.st.path + "/authorize?" + queryOf(*at.Request).Encode())
+	case errors.Is(err, errLate):
+		v.see(v.st.path + "/login")
+	case errors.Is(err, errOtherBrowser):
+		v.fail(http.StatusForbidden, failure{
+			Title:    "This page belongs to another browser",
+			Happened: "The sign-in was begun in another browser, or this browser does not keep cookies.",
+			Do:       "Allow cookies for this site, go back to the application and begin again there.",
+			Who:      "you",
+		}, err)
+	default:
+		v.fail(http.StatusBadRequest, failure{
+			Title:    "There is nothing to go on with",
+			Happened: "The address of this page is incomplete or was changed on the way.",
+			Do:       "Go back to the application and begin again there.",
+			Who:      "you",
+		}, err)
+	}
+}
+
+// sameSite reports whether a form was sent by a page of this issuer, as far as
+// the browser says; the sealed attempt in the form is what proves it. Our own
+// pages send no referrer, and browsers that do not send Sec-Fetch-Site then
+// call their origin null.
+func (v *visit) sameSite() bool {
+	if v.r.Header.Get("Sec-Fetch-Site") == "" && v.r.Header.Get("Origin") == "null" {
+		return true
+	}
+	protection := http.NewCrossOriginProtection()
+	if err := protection.AddTrustedOrigin(origin(v.st.cfg.URL)); err != nil {
+		return false
+	}
+	return protection.Check(v.r) == nil
+}
+
+func (v *visit) failOtherSite() {
+	v.fail(http.StatusForbidden, failure{
+		Title:    "Another site sent this form",
+		Happened: "The form did not come from a page of " + v.st.name + ", so nothing was done.",
+		Do:       "Close this page. If you wanted to sign in, begin again in the application.",
+		Who:      "you",
+	}, errors.New("cross-origin form"))
+}
+
+// queryOf writes a request as the query that it came in.
+func queryOf(req oauth.AuthorizationRequest) url.Values {
+	q := url.Values{}
+	for _, p := range [][2]string{
+		{"response_type", req.ResponseType}, {"response_mode", req.ResponseMode}, {"client_id", req.ClientID},
+		{"redirect_uri", req.RedirectURI}, {"state", req.State}, {"scope", req.Scope.String()},
+		{"code_challenge", req.CodeChallenge}, {"code_challenge_method", req.CodeChallengeMethod},
+		{"nonce", req.Nonce}, {"prompt", req.Prompt}, {"max_age", req.MaxAge},
+		{"login_hint", req.LoginHint}, {"acr_values", req.ACRValues},
+	} {
+		if p[1] != "" {
+			q.Set(p[0], p[1])
+		}
+	}
+	for _, r := range req.Resources {
+		q.Add("resource", r)
+	}
+	return q
+}
+
+// hasPrompt reports whether the prompt parameter holds the value (OpenID
+// Connect Core section 3.1.2.1).
+func hasPrompt(req oauth.AuthorizationRequest, value string) bool {
+	for p := range strings.FieldsSeq(req.Prompt) {
+		if p == value {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,158 @@
+package authserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+)
+
+// Client authentication methods (RFC 7591 section 2).
+const (
+	authNone  = "none"
+	authBasic = "client_secret_basic"
+	authPost  = "client_secret_post"
+)
+
+// authenticated is a client that showed what it is registered with: a secret,
+// or, if it is public, nothing but its name. Only authenticate makes one.
+type authenticated struct {
+	client ledger.Client
+	proven bool // it showed a secret
+}
+
+// credentials are what a request says about its client.
+type credentials struct {
+	id, secret string
+	method     string
+}
+
+// authenticate finds out which client asks (RFC 6749 section 2.3). A wrong
+// secret and an unknown client take the same path and get the same answer.
+func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, req oauth.TokenRequest) (authenticated, error) {
+	cred, err := readCredentials(h, req)
+	if err != nil {
+		return authenticated{}, err
+	}
+	c, err := s.client(ctx, st, cred.id)
+	unknown := isUnknownClient(err)
+	if err != nil && !unknown {
+		return authenticated{}, err
+	}
+	// AS-CAUTH-08: constant time over hashes, also when there is nothing to compare with.
+	stored, given := c.SecretHash, sha256.Sum256([]byte(cred.secret))
+	if len(stored) == 0 {
+		stored = make([]byte, sha256.Size)
+	}
+	equal := subtle.ConstantTimeCompare(given[:], stored) == 1
+	var ok bool
+	if c.Public() { // AS-CAUTH-09: its name selects a record and proves nothing
+		ok = cred.method == authNone
+	} else {
+		ok = equal && (cred.method == c.AuthMethod || c.AuthMethod == "" && cred.method != authNone)
+	}
+	if unknown || !ok {
+		e := unknownClient()
+		e.Basic = cred.method == authBasic
+		return authenticated{}, e
+	}
+	if !c.Approved {
+		return authenticated{}, &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "client_not_approved",
+			Description: "an administrator has not approved this client yet"}
+	}
+	return authenticated{client: c, proven: !c.Public()}, nil
+}
+
+// readCredentials takes the one authentication of a request (AS-CAUTH-01, 02).
+func readCredentials(h http.Header, req oauth.TokenRequest) (credentials, error) {
+	headers := h["Authorization"]
+	methods := len(headers)
+	if req.ClientSecret != "" {
+		methods++
+	}
+	if req.ClientAssertion != "" || req.ClientAssertionType != "" {
+		methods++
+	}
+	switch {
+	case methods > 1:
+		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "the client authenticates in more than one way"}
+	case len(headers) == 1:
+		return readBasic(headers[0], req.ClientID)
+	case req.ClientAssertion != "" || req.ClientAssertionType != "":
+		return credentials{}, &oauth.Error{Code: oauth.InvalidClient, Reason: "client_assertion",
+			Description: "client assertions are not accepted here: the metadata lists the methods that are"}
+	case req.ClientID == "":
+		return credentials{}, &oauth.Error{Code: oauth.InvalidClient, Description: "no client named"}
+	case req.ClientSecret != "":
+		return credentials{req.ClientID, req.ClientSecret, authPost}, nil
+	}
+	return credentials{id: req.ClientID, method: authNone}, nil
+}
+
+// readBasic reads client_secret_basic, both parts form-urlencoded
+// (RFC 6749 section 2.3.1).
+func readBasic(header, bodyID string) (credentials, error) {
+	bad := &oauth.Error{Code: oauth.InvalidClient, Basic: true, Description: "the Authorization header is not HTTP Basic with a client id and a secret"}
+	scheme, rest, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return credentials{}, bad
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
+	if err != nil {
+		return credentials{}, bad
+	}
+	user, pass, found := strings.Cut(string(raw), ":")
+	id, err1 := oauth.UnescapeBasic(user)
+	secret, err2 := oauth.UnescapeBasic(pass)
+	if !found || err1 != nil || err2 != nil || id == "" || secret == "" {
+		return credentials{}, bad
+	}
+	if bodyID != "" && bodyID != id {
+		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_id is not the client that authenticates"}
+	}
+	return credentials{id, secret, authBasic}, nil
+}
+
+// unknownClient is the answer to an unknown client and to a wrong secret;
+// clients take it as the sign to register again (AS-DCR-10).
+func unknownClient() *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidClient, Description: "unknown client, or its authentication failed"}
+}
+
+func isUnknownClient(err error) bool {
+	e, ok := err.(*oauth.Error)
+	return ok && e.Code == oauth.InvalidClient
+}
+
+// mayUse says whether the client may use a grant: by its registration, or, for
+// a public client, because the configuration names it for assertions.
+func (st *settings) mayUse(c ledger.Client, grantType string) bool {
+	return slices.Contains(c.GrantTypes, grantType) ||
+		grantType == st.assertionGrant() && c.Public() && st.assertionPublic(c)
+}
+
+// assertionPublic says whether some issuer or audience lists this public client.
+func (st *settings) assertionPublic(c ledger.Client) bool {
+	for _, i := range st.issuers {
+		if listed(i.PublicClients, c) {
+			return true
+		}
+	}
+	for _, a := range st.audiences {
+		if listed(a.PublicClients, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// listed says whether a list of client ids and names of known clients has it.
+func listed(list []string, c ledger.Client) bool {
+	return slices.Contains(list, c.ID) || c.Known != "" && slices.Contains(list, c.Known)
+}

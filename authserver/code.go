@@ -1,0 +1,93 @@
+package authserver
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// codeLife is how long an authorization code lives (AS-AUTHZ-11).
+const codeLife = 60 * time.Second
+
+// codeRecord is what a code stands for. Its key in the store is the SHA-256 of
+// the code, so that a look-up compares no secret.
+type codeRecord struct {
+	Grant       string `json:"grant"`
+	RedirectURI string `json:"redirect_uri"` // where the code was sent to
+	Challenge   string `json:"challenge"`
+}
+
+// newCode makes a grant and the authorization code that is its handle, in one
+// commit with more. The grant exists from now on, expiring with its code, so
+// that whoever leaves or is revoked meanwhile takes it along. redirectURI is
+// the one that the code is sent to.
+func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.AuthorizationRequest, redirectURI string, more ...store.Op) (string, error) {
+	now := s.now()
+	code := randomText(32)
+	g.ID = newID()
+	g.Type = oauth.AuthorizationCode
+	g.Created, g.Expires = now, now.Add(codeLife)
+	g.Nonce = req.Nonce
+	value, err := json.Marshal(codeRecord{Grant: g.ID, RedirectURI: redirectURI, Challenge: req.CodeChallenge})
+	if err != nil {
+		return "", fmt.Errorf("authserver: code: %w", err)
+	}
+	ops := append([]store.Op{
+		ledger.Grant{Grant: g}.Put(),
+		store.Create(store.Record{Kind: ledger.KindCode, Key: codeKey(code), Value: value, Expires: g.Expires,
+			Index: []string{"person=" + g.Subject.ID}}),
+	}, more...)
+	if err := s.ledger.Store.Commit(ctx, ops...); err != nil {
+		return "", err
+	}
+	if err := s.endIfLeft(ctx, g); err != nil {
+		return "", err
+	}
+	return code, nil
+}
+
+// endIfLeft ends a grant that was just made if its person left meanwhile:
+// leaving marks the account before it lists the grants, so one of the two sees
+// the other. The error is then access_denied and wraps ledger.ErrLeft.
+func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
+	if g.Subject.IsClient() {
+		return nil
+	}
+	err := s.ledger.CheckPerson(ctx, g.Subject.ID)
+	if !errors.Is(err, ledger.ErrLeft) {
+		return err
+	}
+	if _, endErr := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "leave"); endErr != nil {
+		return endErr
+	}
+	return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}
+}
+
+// codeKey is the key of a code's record.
+func codeKey(code string) string {
+	sum := sha256.Sum256([]byte(code))
+	return hex.EncodeToString(sum[:])
+}
+
+// newID is a random 128-bit name, as grants and tokens have.
+func newID() string { return randomText(idSize) }
+
+// idSize is the size of a grant id in bytes before it is encoded.
+const idSize = 16
+
+// randomText is n random bytes as base64url.
+func randomText(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}

@@ -1,0 +1,140 @@
+package authserver
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"doorward/internal/access"
+	"doorward/store"
+)
+
+// Config describes an issuer. URL and Store are required; every other field
+// says what its zero value means.
+type Config struct {
+	// URL is the issuer identifier and the base of its endpoints, without a
+	// trailing slash (RFC 8414 section 2): https, or http on a loopback host.
+	URL string
+	// Store keeps clients, grants and keys. It must not belong to another issuer.
+	Store store.Store
+	// MasterKey (32 bytes) seals signing keys at rest. nil: a random one that
+	// lies in the same store, which protects against nothing but a leak of
+	// single records.
+	MasterKey []byte
+	// SignIn brings back people. nil: nobody signs in here (ID-JAGs and
+	// client_credentials still work).
+	SignIn SignIn
+	// Name is what pages call this issuer. "": the URL's host.
+	Name string
+
+	// Clients are those of the configuration, by client_id.
+	Clients map[string]Client
+	// Registration is dynamic registration (RFC 7591). The zero value: off.
+	Registration Registration
+	// KnownClients are names in the catalogue of known clients whose
+	// registrations need no administrator.
+	KnownClients []string
+	// OtherClients says what happens to registered clients that are not known:
+	// "allow", "ask-admin" or "refuse". "": "ask-admin", on a loopback URL "allow".
+	OtherClients string
+
+	// Resources are the MCP servers that tokens are issued for. Protect adds more.
+	Resources []Resource
+	// Issuers are the identity providers whose ID-JAGs are honoured, by the name
+	// that accounts get (NAME/ACCOUNT).
+	Issuers map[string]TrustedIssuer
+	// Audiences makes this issuer an identity provider: the authorization
+	// servers (issuer identifiers) that its ID-JAGs may be addressed to. nil: it
+	// is an authorization server.
+	Audiences map[string]Audience
+
+	Tokens Tokens
+	// KeyRotation is the age at which the signing key is replaced. 0: 90 days.
+	KeyRotation time.Duration
+	// BodyLimit caps request bodies in bytes. 0: 1 MiB.
+	BodyLimit int64
+	// HTTP fetches the key sets of Issuers. nil: http.DefaultTransport.
+	HTTP http.RoundTripper
+	// Now is the clock. nil: time.Now.
+	Now func() time.Time
+	// Logger gets what an operator should see. nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Tokens are lifetimes. Each zero takes the value named.
+type Tokens struct {
+	Access       time.Duration // access tokens by code, refresh and client_credentials: 15 minutes
+	AccessIDJAG  time.Duration // access tokens for an ID-JAG: 1 hour
+	RefreshIdle  time.Duration // refresh token without use: 7 days
+	RefreshMax   time.Duration // refresh token in all: 30 days
+	RefreshGrace time.Duration // a lost answer is repeated within: 1 minute; negative: never
+	IDToken      time.Duration // ID tokens (identity provider): 1 hour
+	IDJAG        time.Duration // ID-JAGs that are issued (identity provider): 5 minutes
+}
+
+// Client is a client of the configuration.
+type Client struct {
+	Name string // shown to people; "": the client_id
+	// Secret authenticates it by HTTP Basic or in the body. At least 16
+	// characters for an issuer that is not on loopback. "": a public client.
+	Secret       string
+	RedirectURIs []string
+	// GrantTypes it may use. nil: authorization_code, refresh_token and, if it
+	// can authenticate, jwt-bearer (identity provider: token-exchange).
+	GrantTypes []string
+	Scopes     []string // bound of its own; nil: none
+}
+
+// Registration is dynamic client registration.
+type Registration struct {
+	Mode   string        // "off" (also ""), "limited" or "open"
+	Total  int           // registrations that may exist; 0: 10,000
+	Unused time.Duration // a registration without use ends; 0: 30 days
+}
+
+// Resource is an MCP server that tokens are issued for.
+type Resource struct {
+	ID            string            // resource identifier (RFC 8707), exactly as its metadata publishes it
+	Name          string            // shown to people
+	Scopes        map[string]string // scope to its words on the consent page
+	DefaultScopes []string          // of a request that names none
+	Implies       map[string][]string
+	Default       bool // the resource of requests that name none; a single resource needs no mark
+	RuleName      string
+	Allow, Deny   []Rule
+	// Open lets whoever signs in reach it when Allow is empty; otherwise nobody.
+	Open bool
+}
+
+// Rule says who may, and for what. See access rules in the manual.
+type Rule = access.Rule
+
+// Require is what a sign-in must be for an allow rule to count.
+type Require = access.Require
+
+// TrustedIssuer is an identity provider whose ID-JAGs are honoured.
+type TrustedIssuer struct {
+	Issuer        string        // its issuer identifier
+	JWKSURI       string        // "": from its metadata
+	Algs          []string      // nil: ES256, RS256, PS256, EdDSA
+	MaxLifetime   time.Duration // longest exp − iat; 0: 5 minutes
+	Replay        string        // "auto" (also ""), "never" or "until-expiry"
+	PublicClients []string      // client ids that may redeem without authenticating
+	Scopes        []string      // upper bound; nil: the resources' own
+	Account       []string      // claims that name the account; nil: sub
+	ExistingOnly  bool          // no new accounts by assertion
+	Tenants       []string      // an assertion must name one of them; nil: one that names a tenant is refused
+	EmailDomains  []string      // domains whose addresses it is believed about
+	GroupsClaim   string        // "": groups
+}
+
+// Audience is an authorization server that an identity provider's ID-JAGs may
+// be addressed to.
+type Audience struct {
+	Resources     []string          // resource identifiers there
+	ClientIDs     map[string]string // client id here to client id there; an https URL maps to itself
+	Subject       string            // claim that sub is there: "sub" (also "") or "email"
+	Claims        []string          // further claims: email, groups, name
+	PublicClients []string          // clients without a secret that may ask all the same
+	Allow, Deny   []Rule
+}

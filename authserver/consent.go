@@ -1,0 +1,237 @@
+package authserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"doorward/internal/audit"
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// consentLife is how long a consent is remembered without being given again.
+const consentLife = 180 * 24 * time.Hour
+
+// consentPage asks the person (GET) and takes their answer (POST).
+func (s *Server) consentPage(w http.ResponseWriter, r *http.Request) {
+	v := s.visit(w, r)
+	if r.Method == http.MethodPost && !v.sameSite() {
+		v.failOtherSite()
+		return
+	}
+	at, token, err := v.open(forConsent)
+	if err != nil || at.Request == nil {
+		v.answerLost(at, errors.Join(err, missingRequest(at)))
+		return
+	}
+	a, err := s.examine(r.Context(), v.st, *at.Request)
+	if err != nil {
+		v.turnDown(a, err)
+		return
+	}
+	next, err := v.next(a, at)
+	switch {
+	case err != nil:
+		v.turnDown(a, err)
+	case next == toSignIn || at.Person != v.session.Subject.ID:
+		// Nobody, or somebody else, is signed in since the page was shown.
+		v.goOn(at)
+	case r.Method == http.MethodPost:
+		v.decide(a, at)
+	case next == toClient: // said yes in another tab meanwhile
+		v.approve(a)
+	default:
+		v.askConsent(a, at, token)
+	}
+}
+
+func missingRequest(at attempt) error {
+	if at.Request == nil {
+		return errNoAttempt
+	}
+	return nil
+}
+
+// decide takes the answer: yes is good once, and everything else is no.
+func (v *visit) decide(a *asking, at attempt) {
+	if v.field("decision") != "yes" {
+		v.turnDownByPerson(a)
+		return
+	}
+	remembered, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
+	if err != nil {
+		v.turnDown(a, err)
+		return
+	}
+	v.approve(a,
+		store.Once("consent/"+at.ID, at.Until),
+		v.s.consentOp(v.session.Subject.ID, a, remembered.Union(a.scopes)))
+}
+
+func (v *visit) turnDownByPerson(a *asking) {
+	v.s.audit.Add(v.s.event("authorize.refuse", audit.Event{Outcome: "refused", Reason: "person_refused",
+		Person: v.session.Subject.ID, Client: a.client.ID, Resource: a.resource.ID, Address: address(v.r)}))
+	v.see(v.errorURL(a, &oauth.Error{Code: oauth.AccessDenied, Description: "the person refused"}))
+}
+
+// mustConsent reports whether the person has to be asked. An identity provider
+// does not ask for its administrator's own clients that only want to know who
+// signs in.
+func (v *visit) mustConsent(a *asking) (bool, error) {
+	if hasPrompt(a.AuthorizationRequest, "consent") {
+		return true, nil
+	}
+	signInOnly := oauth.Scopes{"openid", "profile", "email", "offline_access"}
+	if v.st.idp && a.client.Source == ledger.FromFile && signInOnly.HasAll(a.scopes) {
+		return false, nil
+	}
+	if !proven(a) {
+		return true, nil
+	}
+	given, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
+	return !given.HasAll(a.scopes) || len(given) == 0, err
+}
+
+// proven reports whether an earlier consent speaks for this client: somebody
+// else could come with the name of a public client, unless the answer can only
+// arrive at the https host that it registered (RFC 8252 section 8.6).
+func proven(a *asking) bool {
+	if claimed(a.redirect) {
+		return true
+	}
+	return !a.client.Public() && a.client.Source != ledger.FromDynamic
+}
+
+// consents is what the person has let the client do there, as far as it is
+// remembered.
+func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.Scopes, error) {
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, consentKey(person, a))
+	if notFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var given consentRecord
+	if err := json.Unmarshal(rec.Value, &given); err != nil {
+		return nil, fmt.Errorf("consent of %s cannot be read: %w", person, err)
+	}
+	return given.Scopes, nil
+}
+
+type consentRecord struct {
+	Person   string       `json:"person"`
+	Client   string       `json:"client"`
+	Resource string       `json:"resource"`
+	Scopes   oauth.Scopes `json:"scopes"`
+	Given    time.Time    `json:"given"`
+}
+
+func (s *Server) consentOp(person string, a *asking, scopes oauth.Scopes) store.Op {
+	now := s.now()
+	value, err := json.Marshal(consentRecord{person, a.client.ID, a.resource.ID, scopes, now})
+	if err != nil {
+		panic("authserver: consent cannot be encoded: " + err.Error()) // our own type only
+	}
+	return store.Put(store.Record{Kind: ledger.KindConsent, Key: consentKey(person, a), Value: value,
+		Index: []string{"person=" + person, "client=" + a.client.ID, "resource=" + a.resource.ID}, Expires: now.Add(consentLife)})
+}
+
+func consentKey(person string, a *asking) string {
+	b, err := json.Marshal([]string{person, a.client.ID, a.resource.ID})
+	if err != nil {
+		panic("authserver: consent key: " + err.Error()) // strings only
+	}
+	sum := sha256.Sum256(b)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// consentView is what the consent page shows.
+type consentView struct {
+	frame
+	Action, Token string
+	Client        string
+	Warnings      []string
+	Person        string
+	Server        string // name of the MCP server
+	ServerID      string // its resource identifier
+	Scopes        []string
+	Host          string // where the answer goes
+	Lasts         string // how long the access lasts; "": as long as one access token
+	Switch        string // link to sign in as somebody else
+}
+
+func (v *visit) askConsent(a *asking, at attempt, token string) {
+	again := at
+	again.SignedIn, again.Person = "", ""
+	view := consentView{
+		frame: v.frame("Allow " + isolated(displayName(a)) + "?"), Action: v.st.path + "/consent", Token: token,
+		Client: displayName(a), Warnings: v.st.warnings(a), Person: v.session.Subject.ID,
+		Server: resourceName(a.resource), ServerID: a.resource.ID, Host: hostOf(a.redirect),
+		Switch: v.st.path + "/login?attempt=" + v.seal(forLogin, again),
+	}
+	for _, scope := range a.scopes {
+		words := a.resource.Scopes[scope]
+		if words == "" {
+			words = scope
+		}
+		view.Scopes = append(view.Scopes, words)
+	}
+	if slices.Contains(a.client.GrantTypes, oauth.RefreshToken) {
+		view.Lasts = fmt.Sprintf("at most %s, as long as it is in use, or until you or an administrator end it", inDays(v.st.tokens.RefreshMax))
+	}
+	v.show(http.StatusOK, "consent.html", view, a.redirect)
+}
+
+// warnings say what this issuer does not know about the client (AS-UI-01).
+func (st *settings) warnings(a *asking) []string {
+	var out []string
+	switch {
+	case a.client.Source != ledger.FromDynamic:
+	case a.client.Known != "" && !oauth.IsLoopbackRedirect(a.redirect):
+	default:
+		out = append(out, "Not verified: the application chose this name itself. "+st.name+" does not know who made it.")
+	}
+	if len(a.client.RedirectURIs) > 0 && !slices.ContainsFunc(a.client.RedirectURIs, func(u string) bool { return !oauth.IsLoopbackRedirect(u) }) {
+		out = append(out, "The access goes to a program on this computer, and any program on it can pretend to be this one. Allow it only if you have just started it yourself.")
+	}
+	return out
+}
+
+// displayName is what people are told the client is called: a known client,
+// if its callback proves that it is one, by its name in the catalogue.
+func displayName(a *asking) string {
+	if k, ok := knownClient(a.client.Known); ok && !oauth.IsLoopbackRedirect(a.redirect) {
+		return k.Title
+	}
+	if name := cleanName(a.client.Name); name != "" {
+		return name
+	}
+	return hostOf(a.redirect)
+}
+
+// isolated keeps a name of the other writing direction from reordering the
+// sentence that it stands in (what <bdi> does where there is markup).
+func isolated(name string) string { return "\u2068" + name + "\u2069" }
+
+func resourceName(res *resource) string {
+	if res.Name != "" {
+		return res.Name
+	}
+	return res.ID
+}
+
+func inDays(d time.Duration) string {
+	if d < 48*time.Hour {
+		return fmt.Sprintf("%d hours", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}

@@ -1,0 +1,85 @@
+package authserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// grantCode redeems an authorization code (OAuth 2.1 section 4.1.3). The code
+// is taken in the commit that makes the grant's handles, so a request that
+// fails for any reason leaves it as it was.
+func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
+	a.Scope = nil // no parameter of this request
+	if a.Code == "" {
+		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "code is missing"}
+	}
+	key := codeKey(a.Code)
+	r, err := s.ledger.Store.Get(ctx, ledger.KindCode, key)
+	if notFound(err) {
+		return granted{}, a.invalid("code_unknown", nil)
+	}
+	if err != nil {
+		return granted{}, err
+	}
+	var code codeRecord
+	if err := json.Unmarshal(r.Value, &code); err != nil {
+		return granted{}, fmt.Errorf("authserver: code record cannot be read: %w", err)
+	}
+	g, err := s.ledger.Grant(ctx, code.Grant)
+	if notFound(err) {
+		return granted{}, a.invalid("grant_unknown", nil)
+	}
+	if err != nil {
+		return granted{}, err
+	}
+	a.seen.Grant, a.seen.Person, a.seen.Resource = g.ID, g.Subject.ID, g.Resource
+	if err := a.checkCode(code, g); err != nil {
+		return granted{}, err
+	}
+	if !r.Taken.IsZero() { // AS-CODE-03: everything else was right
+		_, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "code redeemed twice")
+		return granted{}, errors.Join(err, a.invalid("code_used", nil))
+	}
+	res := a.st.byID(g.Resource)
+	if !g.Active(s.now()) || res == nil {
+		return granted{}, a.invalid("grant_over", nil)
+	}
+	if g.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
+		return granted{}, err
+	}
+	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true,
+		ops: []store.Op{store.Take(ledger.KindCode, key)}}
+	if a.st.mayUse(a.client.client, oauth.RefreshToken) { // AS-TOKEN-04
+		out.refresh, err = s.firstRefresh(&g, a.st.tokens)
+	}
+	return out, err
+}
+
+// checkCode is whether the code belongs to this request: its client
+// (AS-CODE-01), its redirect URI if one is named (AS-REDIR-06), its verifier
+// (RFC 7636 section 4.6) and its resource.
+func (a *asked) checkCode(code codeRecord, g ledger.Grant) error {
+	if g.Client != a.client.client.ID {
+		return a.invalid("code_of_another_client", nil)
+	}
+	if a.RedirectURI != "" && a.RedirectURI != code.RedirectURI {
+		return a.invalid("redirect_uri_differs", nil)
+	}
+	if code.Challenge == "" { // AS-PKCE-04; no code of ours is without one
+		return &oauth.Error{Code: oauth.InvalidRequest, Description: "this code was asked for without code_challenge"}
+	}
+	if err := oauth.CheckVerifier(a.CodeVerifier, code.Challenge); err != nil {
+		var e *oauth.Error
+		if errors.As(err, &e) && e.Code == oauth.InvalidGrant {
+			return a.invalid("wrong_verifier", nil)
+		}
+		return err
+	}
+	return a.sameResource(g.Resource)
+}

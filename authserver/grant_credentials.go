@@ -1,0 +1,124 @@
+package authserver
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// grantCredentials is a client that acts for itself (RFC 6749 section 4.4). It
+// stands on one grant a day for each client and resource, so that a token
+// costs no write and can still be ended.
+func (s *Server) grantCredentials(ctx context.Context, a *asked) (granted, error) {
+	c := a.client.client
+	if !a.client.proven { // AS-CC-01
+		return granted{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "only a client with a secret may act for itself"}
+	}
+	res, err := a.st.resource(a.Resources)
+	if err != nil {
+		return granted{}, err
+	}
+	a.seen.Resource = res.ID
+	if a.Scope, err = a.st.narrowed(c, res, a.Scope); err != nil {
+		return granted{}, err
+	}
+	if len(a.Scope) == 0 && len(res.scopes) > 0 {
+		return granted{}, &oauth.Error{Code: oauth.InvalidScope, Description: "name a scope: this client has no default here"}
+	}
+	g := oauth.Grant{Client: c.ID, Resource: res.ID, Scopes: a.Scope, Type: oauth.ClientCredentials,
+		Subject: oauth.Subject{ID: "client:" + c.ID, Name: c.Name}} // AS-CC-03: no person has such an id
+	g.ID, err = s.standingGrant(ctx, g, res, a.st.tokens.Access)
+	return granted{grant: g, rules: res.rules, life: a.st.tokens.Access}, err
+}
+
+// standingGrants remembers the standing grants of a day.
+type standingGrants struct {
+	mu  sync.Mutex
+	day string
+	all map[[2]string]standingGrant // by client and resource
+}
+
+// standingGrant is the nth of a client at a resource on a day: the ones before
+// it were ended.
+type standingGrant struct {
+	id string
+	n  int
+}
+
+func (c *standingGrants) get(day, client, resource string) standingGrant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.day != day {
+		return standingGrant{}
+	}
+	return c.all[[2]string{client, resource}]
+}
+
+func (c *standingGrants) put(day, client, resource string, g standingGrant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.day != day {
+		c.day, c.all = day, map[[2]string]standingGrant{}
+	}
+	c.all[[2]string{client, resource}] = g
+}
+
+// maxStanding is how often a day a client's tokens for a resource can be ended.
+const maxStanding = 10_000
+
+// standingGrant returns the id of today's grant of a client at a resource, and
+// makes it if it is not there. After one was ended the next one counts.
+func (s *Server) standingGrant(ctx context.Context, g oauth.Grant, res *resource, life time.Duration) (string, error) {
+	now := s.now().UTC()
+	day := now.Format(time.DateOnly)
+	last := s.standing.get(day, g.Client, g.Resource)
+	if last.id != "" && !s.ended.Has(last.id) {
+		return last.id, nil
+	}
+	for n := last.n; n < maxStanding; n++ {
+		g.ID = s.standingID(g.Client, g.Resource, day, n)
+		ended, err := s.findStanding(ctx, g, res, life)
+		if err != nil {
+			return "", err
+		}
+		if !ended {
+			s.standing.put(day, g.Client, g.Resource, standingGrant{g.ID, n})
+			return g.ID, nil
+		}
+	}
+	return "", &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "ended_too_often",
+		Description: "the tokens of this client were revoked too often today"}
+}
+
+// findStanding finds or makes the grant with the id and says whether it ended.
+// It outlives the day by a day, in case lifetimes are made longer meanwhile.
+func (s *Server) findStanding(ctx context.Context, g oauth.Grant, res *resource, life time.Duration) (ended bool, err error) {
+	for range attempts {
+		rec, err := s.ledger.Grant(ctx, g.ID)
+		if err == nil || !notFound(err) {
+			return !rec.Ended.IsZero(), err
+		}
+		now := s.now().UTC()
+		midnight := now.Truncate(24 * time.Hour).Add(24 * time.Hour)
+		g.Created, g.Expires, g.Scopes = now, midnight, res.scopes
+		rec = ledger.Grant{Grant: g, TokensUntil: midnight.Add(max(life, 24*time.Hour))}
+		err = s.ledger.Store.Commit(ctx, rec.Put())
+		if !errors.Is(err, store.ErrConflict) { // else another process made it: read it
+			return false, err
+		}
+	}
+	return false, store.ErrConflict
+}
+
+// standingID is the same in every process on the store.
+func (s *Server) standingID(client, resource, day string, n int) string {
+	sum := mac(s.derived.standing, fmt.Appendf(nil, "%q %q %s %d", client, resource, day, n))
+	return base64.RawURLEncoding.EncodeToString(sum[:idSize])
+}

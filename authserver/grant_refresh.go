@@ -1,0 +1,166 @@
+package authserver
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+)
+
+// refreshToken is what a refresh token says when it is opened. Its MAC tells a
+// genuine one, however old, from rubbish, without a record of each.
+type refreshToken struct {
+	grant      [idSize]byte
+	generation uint32
+	secret     [32]byte
+}
+
+const (
+	refreshVersion = 1
+	refreshBody    = 1 + idSize + 4 + 32
+	refreshSize    = refreshBody + 16 // with the MAC
+)
+
+func (t refreshToken) body() []byte {
+	b := make([]byte, 0, refreshSize)
+	b = append(b, refreshVersion)
+	b = append(b, t.grant[:]...)
+	b = binary.BigEndian.AppendUint32(b, t.generation)
+	return append(b, t.secret[:]...)
+}
+
+// text is the token as clients hold it.
+func (t refreshToken) text(macKey []byte) string {
+	b := t.body()
+	return base64.RawURLEncoding.EncodeToString(append(b, mac(macKey, b)[:16]...))
+}
+
+// parseRefresh opens a token; false if it is not one of ours.
+func parseRefresh(macKey []byte, text string) (refreshToken, bool) {
+	var t refreshToken
+	if len(text) != base64.RawURLEncoding.EncodedLen(refreshSize) {
+		return t, false
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], mac(macKey, b[:refreshBody])[:16]) {
+		return t, false
+	}
+	copy(t.grant[:], b[1:])
+	t.generation = binary.BigEndian.Uint32(b[1+idSize:])
+	copy(t.secret[:], b[1+idSize+4:])
+	return t, true
+}
+
+// next is the successor, derived and not drawn: whoever shows the same token
+// again gets the same successor, and only hashes lie at rest.
+func (t refreshToken) next(nextKey []byte) refreshToken {
+	n := refreshToken{grant: t.grant, generation: t.generation + 1}
+	copy(n.secret[:], mac(nextKey, t.body()))
+	return n
+}
+
+// grantID is the id of the grant as records and claims have it.
+func (t refreshToken) grantID() string { return base64.RawURLEncoding.EncodeToString(t.grant[:]) }
+
+func mac(key, data []byte) []byte {
+	m := hmac.New(sha256.New, key)
+	m.Write(data)
+	return m.Sum(nil)
+}
+
+func hashText(text string) []byte {
+	sum := sha256.Sum256([]byte(text))
+	return sum[:]
+}
+
+// firstRefresh gives a grant its refresh token and its longest life.
+func (s *Server) firstRefresh(g *ledger.Grant, tokens Tokens) (string, error) {
+	var t refreshToken
+	id, err := base64.RawURLEncoding.DecodeString(g.ID)
+	if err != nil || len(id) != idSize {
+		return "", fmt.Errorf("authserver: grant id %q is none of ours", g.ID)
+	}
+	copy(t.grant[:], id)
+	rand.Read(t.secret[:]) // never fails
+	text, now := t.text(s.derived.refreshMAC), s.now()
+	g.Expires = now.Add(tokens.RefreshMax)
+	g.Refresh = &ledger.Refresh{Hash: hashText(text), IdleUntil: now.Add(tokens.RefreshIdle)}
+	return text, nil
+}
+
+// grantRefresh rotates a refresh token (OAuth 2.1 section 4.3). The
+// predecessor gets the same successor again for a moment, in case the answer
+// was lost; any older token ends the grant.
+func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
+	if a.RefreshToken == "" {
+		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "refresh_token is missing"}
+	}
+	t, g, repeated, err := s.checkRefresh(ctx, a, a.RefreshToken)
+	if err != nil {
+		return granted{}, err
+	}
+	if err := a.sameResource(g.Resource); err != nil {
+		return granted{}, err
+	}
+	res := a.st.byID(g.Resource)
+	if res == nil {
+		return granted{}, a.invalid("resource_gone", nil)
+	}
+	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true}
+	if out.grant.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
+		return granted{}, err
+	}
+	now := s.now()
+	out.refresh = t.next(s.derived.refreshNext).text(s.derived.refreshMAC)
+	if repeated {
+		out.withinKept(g, now)
+		return out, nil
+	}
+	g.Refresh = &ledger.Refresh{Hash: hashText(out.refresh), Previous: g.Refresh.Hash, Generation: t.generation + 1,
+		Rotated: now, IdleUntil: now.Add(a.st.tokens.RefreshIdle)}
+	return out, nil
+}
+
+// checkRefresh finds the grant of a refresh token that may be used: the current
+// one, or (repeated) its predecessor while the current one is unused and the
+// grace lasts. Reuse of any other genuine token ends the grant (AS-RT-03).
+func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t refreshToken, g ledger.Grant, repeated bool, err error) {
+	t, ok := parseRefresh(s.derived.refreshMAC, text)
+	if !ok {
+		return t, g, false, a.invalid("refresh_unknown", nil)
+	}
+	g, err = s.ledger.Grant(ctx, t.grantID())
+	if notFound(err) {
+		return t, g, false, a.invalid("grant_unknown", nil)
+	}
+	if err != nil {
+		return t, g, false, err
+	}
+	a.seen.Grant, a.seen.Person, a.seen.Resource = g.ID, g.Subject.ID, g.Resource
+	now := s.now()
+	switch {
+	case g.Client != a.client.client.ID: // AS-RT-01
+		return t, g, false, a.invalid("refresh_of_another_client", nil)
+	case !g.Active(now) || g.Refresh == nil:
+		return t, g, false, a.invalid("grant_over", nil)
+	case !now.Before(g.Refresh.IdleUntil): // AS-RT-05
+		return t, g, false, a.invalid("refresh_idle", nil)
+	}
+	hash := hashText(text)
+	if subtle.ConstantTimeCompare(hash, g.Refresh.Hash) == 1 {
+		return t, g, false, nil
+	}
+	if subtle.ConstantTimeCompare(hash, g.Refresh.Previous) == 1 && now.Sub(g.Refresh.Rotated) <= a.st.tokens.RefreshGrace {
+		return t, g, true, nil
+	}
+	_, err = s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "refresh token reused")
+	return t, g, false, errors.Join(err, a.invalid("refresh_reused", nil))
+}

@@ -1,0 +1,78 @@
+package authserver
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"doorward/internal/jose"
+	"doorward/internal/oauth"
+)
+
+// publish serialises the metadata documents once. grantTypes are those of the
+// table that the token endpoint uses, so that nothing else can be listed.
+func (st *settings) publish(grantTypes []string) {
+	m := st.metadata(grantTypes)
+	st.asDocument = encodeDocument(m)
+	// OpenID Connect Discovery section 3: what schema-checking clients demand of
+	// this document, also of an issuer that signs no ID tokens (AS-META-10).
+	m.SubjectTypesSupported = []string{"public"}
+	m.IDTokenSigningAlgsSupported = []string{jose.ES256}
+	if st.idp {
+		m.ClaimsSupported = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "name", "email", "groups"}
+	}
+	st.oidcDocument = encodeDocument(m)
+}
+
+// metadata is this issuer as RFC 8414 section 2 describes it. Every URL comes
+// from the configuration, none from a request (AS-META-13).
+func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
+	u, methods := st.cfg.URL, []string{authNone, authBasic, authPost}
+	m := oauth.ServerMetadata{
+		Issuer: u, AuthorizationEndpoint: u + "/authorize", TokenEndpoint: u + "/token", JWKSURI: u + "/jwks",
+		RevocationEndpoint: u + "/revoke", RevocationEndpointAuthMethods: methods,
+		ScopesSupported:                   st.scopesSupported(),
+		ResponseTypesSupported:            []string{"code"},
+		ResponseModesSupported:            []string{"query"},
+		GrantTypesSupported:               grantTypes,
+		TokenEndpointAuthMethodsSupported: methods,
+		CodeChallengeMethodsSupported:     []string{"S256"},
+		AuthorizationResponseIss:          true,
+	}
+	if mode := st.cfg.Registration.Mode; mode != "" && mode != "off" {
+		m.RegistrationEndpoint = u + "/register"
+	}
+	if st.idp {
+		m.UserinfoEndpoint = u + "/userinfo"
+		m.EndSessionEndpoint = u + "/logout"
+		m.IdentityChainingRequestedTokenTypes = []string{oauth.TokenTypeIDJAG}
+		return m
+	}
+	m.ProtectedResources = st.resourceIDs
+	// That ID-JAGs are honoured is no secret; whose is (AS-META-08).
+	m.AuthorizationGrantProfiles = []string{oauth.ProfileIDJAG}
+	return m
+}
+
+// scopesSupported is every scope of every resource. offline_access is among
+// them: clients that know it ask for it to get a refresh token (AS-META-11).
+func (st *settings) scopesSupported() []string {
+	all := map[string]bool{"offline_access": true}
+	for _, res := range st.resources {
+		for _, scope := range res.scopes {
+			all[scope] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// grantTypes are those that the token endpoint knows.
+func (s *Server) grantTypes() []string { return slices.Sorted(maps.Keys(s.grants)) }
+
+func encodeDocument(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("authserver: metadata cannot be encoded: " + err.Error()) // strings and lists of ours only
+	}
+	return b
+}

@@ -1,0 +1,187 @@
+package authserver
+
+import (
+	"context"
+	"time"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// accessClaims are an access token's (RFC 9068 section 2.2). Personal data
+// stays out (AS-AT-04): who needs it asks userinfo.
+type accessClaims struct {
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience string   `json:"aud"`
+	Client   string   `json:"client_id"`
+	Expires  int64    `json:"exp"`
+	IssuedAt int64    `json:"iat"`
+	ID       string   `json:"jti"`
+	Scope    string   `json:"scope,omitempty"`
+	Grant    string   `json:"gid"` // the grant, for the off switch
+	AuthTime int64    `json:"auth_time,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
+	AMR      []string `json:"amr,omitempty"`
+}
+
+// idClaims are an ID token's (OpenID Connect Core section 2).
+type idClaims struct {
+	Issuer        string   `json:"iss"`
+	Subject       string   `json:"sub"`
+	Audience      string   `json:"aud"`
+	Expires       int64    `json:"exp"`
+	IssuedAt      int64    `json:"iat"`
+	ID            string   `json:"jti"`
+	Nonce         string   `json:"nonce,omitempty"`
+	AuthTime      int64    `json:"auth_time,omitempty"`
+	ACR           string   `json:"acr,omitempty"`
+	AMR           []string `json:"amr,omitempty"`
+	Session       string   `json:"sid,omitempty"`
+	Grant         string   `json:"gid"`
+	Name          string   `json:"name,omitempty"`
+	Groups        []string `json:"groups,omitempty"`
+	Email         string   `json:"email,omitempty"`
+	EmailVerified bool     `json:"email_verified,omitempty"`
+}
+
+// idjagClaims are an ID-JAG's (ID-JAG section 3.1).
+type idjagClaims struct {
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience string   `json:"aud"`
+	Client   string   `json:"client_id"`
+	ID       string   `json:"jti"`
+	Expires  int64    `json:"exp"`
+	IssuedAt int64    `json:"iat"`
+	Resource string   `json:"resource"`
+	Scope    string   `json:"scope,omitempty"`
+	AuthTime int64    `json:"auth_time,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
+	AMR      []string `json:"amr,omitempty"`
+	Email    string   `json:"email,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
+}
+
+// mint signs what was granted and writes what must be written, in one commit.
+// It signs first: what cannot be signed is not spent.
+func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenResponse, error) {
+	if g.audience != nil {
+		return s.mintIDJAG(a, g)
+	}
+	now := s.now()
+	token, err := s.signAccess(g, now)
+	if err != nil {
+		return nil, err
+	}
+	res := &oauth.TokenResponse{AccessToken: token, TokenType: "Bearer", ExpiresIn: seconds(g.life),
+		RefreshToken: g.refresh, Scope: g.grant.Scopes.String()}
+	until := now.Add(g.life)
+	if a.st.idp && g.grant.Scopes.Has("openid") {
+		if res.IDToken, err = s.signID(a, g, now); err != nil {
+			return nil, err
+		}
+		until = now.Add(max(g.life, a.st.tokens.IDToken))
+	}
+	if a.GrantType == oauth.JWTBearer { // ID-JAG section 4.4.2
+		res.Resource = g.grant.Resource
+	}
+	return res, s.keep(ctx, a, g, until)
+}
+
+// keep writes the grant, what goes with it and the event; without a change to
+// write the event is queued.
+func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time) error {
+	e := a.seen
+	e.Grant = g.grant.ID
+	e = s.event("token.issue", e)
+	if !g.write {
+		s.audit.Add(e)
+		return nil
+	}
+	rec := *g.stored
+	if until.After(rec.TokensUntil) {
+		rec.TokensUntil = until
+	}
+	if rec.Refresh == nil && until.After(rec.Expires) {
+		rec.Expires = until
+	}
+	return s.ledger.Store.Commit(ctx, append([]store.Op{rec.Put(), s.ledger.AuditOp(e)}, g.ops...)...)
+}
+
+func (s *Server) signAccess(g granted, now time.Time) (string, error) {
+	p := g.grant.Subject
+	return s.ring.Load().current.Sign(oauth.TypAccessToken, accessClaims{
+		Issuer: s.current().cfg.URL, Subject: p.ID, Audience: g.grant.Resource, Client: g.grant.Client,
+		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), ID: newID(), Scope: g.grant.Scopes.String(), Grant: g.grant.ID,
+		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR})
+}
+
+// signID makes an ID token. The nonce goes into the first one only: a refreshed
+// one answers no authorization request (OpenID Connect Core section 12.2).
+func (s *Server) signID(a *asked, g granted, now time.Time) (string, error) {
+	p := g.grant.Subject
+	c := idClaims{Issuer: a.st.cfg.URL, Subject: p.ID, Audience: g.grant.Client,
+		Expires: now.Add(a.st.tokens.IDToken).Unix(), IssuedAt: now.Unix(), ID: newID(),
+		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Session: p.Session, Grant: g.grant.ID}
+	if a.GrantType == oauth.AuthorizationCode {
+		c.Nonce = g.grant.Nonce
+	}
+	if g.grant.Scopes.Has("profile") {
+		c.Name, c.Groups = p.Name, p.Groups
+	}
+	if g.grant.Scopes.Has("email") && p.Email != "" {
+		c.Email, c.EmailVerified = p.Email, true
+	}
+	return s.ring.Load().current.Sign(oauth.TypIDToken, c)
+}
+
+// mintIDJAG signs the same statement for another authorization server. Nothing
+// is written but the event.
+func (s *Server) mintIDJAG(a *asked, g granted) (*oauth.TokenResponse, error) {
+	now, p, aud := s.now(), g.grant.Subject, g.audience
+	c := idjagClaims{Issuer: a.st.cfg.URL, Subject: p.ID, Audience: aud.issuer, Client: g.grant.Client, ID: newID(),
+		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), Resource: g.grant.Resource, Scope: g.grant.Scopes.String(),
+		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR}
+	if aud.Subject == "email" {
+		c.Subject = p.Email
+	}
+	for _, claim := range aud.Claims {
+		switch claim {
+		case "email":
+			c.Email = p.Email
+		case "name":
+			c.Name = p.Name
+		case "groups":
+			c.Groups = p.Groups
+		}
+	}
+	token, err := s.ring.Load().current.Sign(oauth.TypIDJAG, c)
+	if err != nil {
+		return nil, err
+	}
+	e := a.seen
+	e.JTI, e.Issuer, e.Detail = jtiHash(c.ID), a.st.cfg.URL, "for "+aud.issuer
+	s.audit.Add(s.event("token.issue", e))
+	return &oauth.TokenResponse{AccessToken: token, IssuedTokenType: oauth.TokenTypeIDJAG, TokenType: "N_A",
+		ExpiresIn: seconds(g.life), Scope: c.Scope}, nil
+}
+
+// withinKept lets a repeated answer do without a write: its access token ends
+// with the last one that the record knows of, if most of its life is left.
+func (g *granted) withinKept(rec ledger.Grant, now time.Time) {
+	if left := rec.TokensUntil.Sub(now); left >= g.life/2 {
+		g.life, g.write = min(g.life, left), false
+	}
+}
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+func unix(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}

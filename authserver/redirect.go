@@ -1,0 +1,199 @@
+package authserver
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"doorward/internal/access"
+	"doorward/internal/audit"
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+)
+
+// notApproved: an administrator has not let the client in yet.
+type notApproved struct{ client ledger.Client }
+
+func (e *notApproved) Error() string { return "client " + e.client.ID + " is not approved" }
+
+// ruledOut: an access rule, or the lack of one, keeps the person out.
+type ruledOut struct {
+	answer access.Answer
+	asking *asking
+}
+
+func (e *ruledOut) Error() string { return "access rules: " + e.answer.Reason + " " + e.answer.Rule }
+
+// describe names the rule, so that whoever reads it knows whom to ask about
+// what.
+func (e *ruledOut) describe() string {
+	switch e.answer.Reason {
+	case access.NeedsLogin:
+		return "rule " + e.answer.Rule + " wants a stronger or fresher sign-in" + methods(e.answer.AMR)
+	case access.Denied:
+		return "rule " + e.answer.Rule + " denies it"
+	}
+	return "no rule of " + e.asking.resource.RuleName + " allows it"
+}
+
+func methods(amr []string) string {
+	if len(amr) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(amr, ", ") + ")"
+}
+
+// turnDown ends an attempt with an error: at the client if it is one that we
+// may send people to, else on a page (AS-AUTHZ-05, -06). Who has signed in
+// gets a link there. a nil: the request does not say whose it is.
+func (v *visit) turnDown(a *asking, err error) {
+	e, page := v.explain(a, err)
+	if v.session != nil && a != nil {
+		v.s.audit.Add(v.s.event("authorize.refuse", audit.Event{Outcome: "refused", Reason: e.Reason,
+			Rule: ruleOf(err), Person: v.session.Subject.ID, Client: a.client.ID, Address: address(v.r), Detail: e.Description}))
+	}
+	var unapproved *notApproved
+	switch {
+	case a == nil || errors.As(err, &unapproved) || errors.Is(err, ledger.ErrLeft) || e.Code == oauth.ServerError:
+	case trusted(a):
+		v.s.logRefusal(v.r, e)
+		v.see(v.errorURL(a, e))
+		return
+	case v.session != nil:
+		page.Link, page.LinkHost = v.errorURL(a, e), hostOf(a.redirect)
+	}
+	v.fail(page.status, page, err)
+}
+
+func ruleOf(err error) string {
+	var out *ruledOut
+	if errors.As(err, &out) {
+		return out.answer.Rule
+	}
+	return ""
+}
+
+// explain turns an error into what the client is told and what the person
+// reads.
+func (v *visit) explain(a *asking, err error) (*oauth.Error, failure) {
+	name := "the application"
+	if a != nil {
+		name = isolated(displayName(a))
+	}
+	var e *oauth.Error
+	var unapproved *notApproved
+	var out *ruledOut
+	switch {
+	case errors.As(err, &unapproved):
+		return &oauth.Error{Code: oauth.AccessDenied, Reason: "client_not_approved", Description: "an administrator has not approved this client", Err: err}, failure{
+			status: http.StatusForbidden, Title: "An administrator must approve " + name,
+			Happened: "Nobody at " + v.st.name + " has said yet that this application may be used here.",
+			Do:       "Send this to an administrator, and try again when they have run it:",
+			Command:  "doorward client approve " + unapproved.client.ID, Who: "an administrator of " + v.st.name}
+	case errors.As(err, &out):
+		e = &oauth.Error{Code: oauth.AccessDenied, Reason: out.answer.Reason, Description: oauth.Printable(out.describe()), Err: err}
+		return e, failure{status: http.StatusForbidden, Title: "You may not use " + resourceName(a.resource),
+			Happened: "You are signed in as " + v.session.Subject.ID + ", and " + out.describe() + ".",
+			Do:       "If you need it, ask an administrator and tell them the rule.", Who: "an administrator of " + v.st.name}
+	case errors.Is(err, ledger.ErrLeft):
+		return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}, closedAccount(v.st)
+	case a == nil && isUnknownClient(err):
+		return &oauth.Error{Code: oauth.InvalidClient, Reason: oauth.InvalidClient, Description: "unknown client", Err: err}, failure{
+			status: http.StatusBadRequest, Title: "This application is not known here",
+			Happened: "The application that sent you has no registration at " + v.st.name + ": it has ended, or there never was one.",
+			Do:       "Go back to the application, remove this connection there and add it again. If that does not help, ask an administrator to add the application.",
+			Who:      "you, else an administrator of " + v.st.name}
+	case errors.As(err, &e) && e.Code != oauth.ServerError:
+		if e.Reason == "" {
+			copied := *e
+			copied.Reason = e.Code
+			e = &copied
+		}
+		return e, failure{status: http.StatusBadRequest, Title: "The request of " + name + " cannot be granted",
+			Happened: "It asked for something that does not exist here, or in a form that is not allowed (" + e.Code + ": " + e.Description + ").",
+			Do:       "Go back to the application and connect again. If that does not help, tell its makers what stands here.",
+			Who:      "the makers of the application"}
+	}
+	return &oauth.Error{Code: oauth.ServerError, Description: "the server could not do this; its log says why", Err: err}, failure{
+		status: http.StatusInternalServerError, Title: "Something is broken here",
+		Happened: "The server could not do this. The reason is in its log.",
+		Do:       "Try again in a minute. If it stays, tell an administrator the reference.", Who: "an administrator of " + v.st.name}
+}
+
+func closedAccount(st *settings) failure {
+	return failure{status: http.StatusForbidden, Title: "Your account is closed",
+		Happened: "An administrator has marked your account at " + st.name + " as left.",
+		Do:       "If this is a mistake, ask an administrator to let you come back.", Who: "an administrator of " + st.name}
+}
+
+// trusted reports whether people may be sent to the redirect URI without
+// having been asked: it belongs to a client that an administrator named, to a
+// known one, or to this computer.
+func trusted(a *asking) bool {
+	return a.client.Source == ledger.FromFile || a.client.Source == ledger.FromAdmin || a.client.Known != "" ||
+		oauth.IsLoopbackRedirect(a.redirect)
+}
+
+func (v *visit) errorURL(a *asking, e *oauth.Error) string {
+	return v.answerURL(a, "error", e.Code, "error_description", oauth.Printable(e.Description))
+}
+
+// answerURL is the redirect URI with an answer: its own query stays as it is,
+// and state and iss are always there (RFC 9207 section 2; AS-AUTHZ-09).
+func (v *visit) answerURL(a *asking, params ...string) string {
+	params = append(params, "state", a.State, "iss", v.st.cfg.URL)
+	var q strings.Builder
+	for i := 0; i < len(params); i += 2 {
+		if params[i+1] == "" {
+			continue
+		}
+		if q.Len() > 0 {
+			q.WriteByte('&')
+		}
+		q.WriteString(params[i] + "=" + url.QueryEscape(params[i+1]))
+	}
+	base, own, has := strings.Cut(a.redirect, "?")
+	if own = withoutAnswers(own); has && own != "" {
+		return base + "?" + own + "&" + q.String()
+	}
+	return base + "?" + q.String()
+}
+
+// withoutAnswers drops from a redirect URI's own query what would then stand
+// there twice.
+func withoutAnswers(query string) string {
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
+		switch name {
+		case "code", "state", "iss", "error", "error_description", "error_uri":
+		default:
+			kept = append(kept, pair)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
+// see sends the browser on with a GET (RFC 9700 section 4.12: 303, never 307).
+func (v *visit) see(target string) {
+	h := v.w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Location", target)
+	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+// hostOf is what a person is told about where a redirect URI leads.
+func hostOf(redirect string) string {
+	u, err := url.Parse(redirect)
+	if err != nil {
+		return redirect
+	}
+	if u.Scheme != "https" && u.Scheme != "http" {
+		return "the program that opens " + u.Scheme + ": links on this computer"
+	}
+	return u.Host
+}

@@ -1,0 +1,279 @@
+package authserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+)
+
+// Bounds of a registration.
+const (
+	maxRegistration = 64 << 10
+	maxRedirectURIs = 20
+	maxName         = 100 // runes
+	defaultTotal    = 10_000
+	defaultUnused   = 30 * 24 * time.Hour
+)
+
+// What becomes of clients that are not known (Config.OtherClients).
+const (
+	othersAllow    = "allow"
+	othersAskAdmin = "ask-admin"
+	othersRefuse   = "refuse"
+)
+
+// othersPolicy is Config.OtherClients with its default.
+func (st *settings) othersPolicy() string {
+	switch {
+	case st.cfg.OtherClients != "":
+		return st.cfg.OtherClients
+	case st.loopback:
+		return othersAllow
+	}
+	return othersAskAdmin
+}
+
+// wish is a registration request (RFC 7591 section 2). Members that are not
+// here are ignored: logo and policy addresses would only be strangers' text on
+// our pages, and scopes are decided when they are asked for.
+type wish struct {
+	RedirectURIs  []string        `json:"redirect_uris"`
+	Name          string          `json:"client_name"`
+	URI           string          `json:"client_uri"`
+	GrantTypes    []string        `json:"grant_types"`
+	ResponseTypes []string        `json:"response_types"`
+	AuthMethod    string          `json:"token_endpoint_auth_method"`
+	Application   string          `json:"application_type"`
+	JWKS          json.RawMessage `json:"jwks"`
+	JWKSURI       string          `json:"jwks_uri"`
+}
+
+// registered is the answer (RFC 7591 section 3.2.1): what holds, which may be
+// less than what was wished.
+type registered struct {
+	oauth.ClientMetadata
+	IssuedAt        int64  `json:"client_id_issued_at"`
+	Secret          string `json:"client_secret,omitempty"`
+	SecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"` // 0: never; only with a secret
+}
+
+// register is the registration endpoint (RFC 7591 section 3.1).
+func (s *Server) register(ctx context.Context, st *settings, body []byte) (any, error) {
+	if mode := st.cfg.Registration.Mode; mode == "" || mode == "off" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusNotFound, Reason: "registration_off",
+			Description: "clients cannot register themselves here: ask an administrator to add yours"}
+	}
+	w, err := parseWish(body)
+	if err != nil {
+		return nil, err
+	}
+	c, err := w.check()
+	if err != nil {
+		return nil, err
+	}
+	c.Known = matchKnown(st.cfg.KnownClients, c.RedirectURIs, c.Name)
+	policy := st.othersPolicy()
+	if c.Known == "" && policy == othersRefuse {
+		return nil, &oauth.Error{Code: oauth.InvalidClientMetadata, Reason: "client_not_known",
+			Description: "access_denied by policy: only known clients may register here; ask an administrator to add yours"}
+	}
+	c.Approved = c.Known != "" || policy == othersAllow
+	c.Created, c.Expires = s.now(), s.now().Add(st.unused())
+	secret := ""
+	switch {
+	case c.AuthMethod != authNone:
+		c.ID, secret = "dyn-"+newID(), randomText(32)
+		sum := sha256.Sum256([]byte(secret))
+		c.SecretHash = sum[:]
+	case c.Known != "" || onlyLoopback(c.RedirectURIs):
+		c.ID = sameID(c)
+	default:
+		c.ID = "dyn-" + newID()
+	}
+	if c, err = s.keepClient(ctx, st, c); err != nil {
+		return nil, err
+	}
+	return answerFor(c, w.redirectURIs(), secret), nil
+}
+
+// parseWish reads the document: one JSON object.
+func parseWish(body []byte) (wish, error) {
+	var w wish
+	if len(body) > maxRegistration {
+		return w, &oauth.Error{Code: oauth.InvalidClientMetadata, Status: http.StatusRequestEntityTooLarge, Description: "the registration is too large"}
+	}
+	if trimmed := strings.TrimLeft(string(body), " \t\r\n"); !strings.HasPrefix(trimmed, "{") {
+		return w, badMetadata("the registration must be a JSON object")
+	}
+	if err := json.Unmarshal(body, &w); err != nil {
+		var wrongType *json.UnmarshalTypeError
+		if errors.As(err, &wrongType) {
+			return w, badMetadata(wrongType.Field + " has the wrong type")
+		}
+		return w, badMetadata("the registration is not valid JSON")
+	}
+	return w, nil
+}
+
+func badMetadata(description string) error {
+	return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: oauth.Printable(description)}
+}
+
+// check applies the defaults and the rules, and returns the client that the
+// wish comes to.
+func (w wish) check() (ledger.Client, error) {
+	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application}
+	if len(w.JWKS) > 0 && string(w.JWKS) != "null" && w.JWKSURI != "" {
+		return c, badMetadata("jwks and jwks_uri exclude each other")
+	}
+	if c.AuthMethod == "" {
+		c.AuthMethod = authBasic
+	}
+	if !slices.Contains([]string{authNone, authBasic, authPost}, c.AuthMethod) {
+		return c, badMetadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")
+	}
+	if err := w.checkGrants(&c); err != nil {
+		return c, err
+	}
+	if strings.HasPrefix(w.URI, "https://") && oauth.CheckRedirectURI(w.URI, false) == nil {
+		c.URI = w.URI
+	}
+	return c, w.checkRedirects(&c)
+}
+
+// checkGrants keeps what a client may give itself: the code and its refresh
+// token. Others are ignored, since real clients list them for servers that
+// want them (AS-DCR-08).
+func (w wish) checkGrants(c *ledger.Client) error {
+	asked := w.GrantTypes
+	if asked == nil {
+		asked = []string{oauth.AuthorizationCode}
+	}
+	for _, g := range []string{oauth.AuthorizationCode, oauth.RefreshToken} {
+		if slices.Contains(asked, g) {
+			c.GrantTypes = append(c.GrantTypes, g)
+		}
+	}
+	switch {
+	case !slices.Contains(c.GrantTypes, oauth.AuthorizationCode):
+		return badMetadata("grant_types must have authorization_code: an administrator gives the others")
+	case w.ResponseTypes != nil && !slices.Contains(w.ResponseTypes, "code"):
+		return badMetadata("response_types must have code, to go with authorization_code")
+	case slices.ContainsFunc(w.ResponseTypes, func(t string) bool { return t != "code" }):
+		return badMetadata("response_types other than code do not exist here")
+	}
+	return nil
+}
+
+func (w wish) redirectURIs() []string {
+	var out []string
+	for _, uri := range w.RedirectURIs {
+		if !slices.Contains(out, uri) {
+			out = append(out, uri)
+		}
+	}
+	return out
+}
+
+// checkRedirects applies AS-DCR-05 and, if application_type is there, its rules
+// (OpenID Connect Registration section 2).
+func (w wish) checkRedirects(c *ledger.Client) error {
+	bad := func(reason string) error { return &oauth.Error{Code: oauth.InvalidRedirectURI, Description: reason} }
+	switch w.Application {
+	case "", "native", "web":
+	default:
+		return badMetadata("application_type must be native or web")
+	}
+	c.RedirectURIs = w.redirectURIs()
+	switch {
+	case len(c.RedirectURIs) == 0:
+		return bad("redirect_uris is missing")
+	case len(c.RedirectURIs) > maxRedirectURIs:
+		return bad(fmt.Sprintf("more than %d redirect_uris", maxRedirectURIs))
+	}
+	for _, uri := range c.RedirectURIs {
+		if !inCatalogue(uri) {
+			if err := oauth.CheckRedirectURI(uri, false); err != nil {
+				return err
+			}
+		}
+		if w.Application == "web" && !claimed(uri) {
+			return bad("application_type web wants https redirect URIs on a host of the web")
+		}
+	}
+	return nil
+}
+
+// cleanName makes a client's name fit to be shown: no control and formatting
+// characters (they could reorder the text around it), one space at a time, at
+// most 100 characters.
+func cleanName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) || r == unicode.ReplacementChar:
+			return -1
+		}
+		return r
+	}, name)
+	runes := []rune(strings.Join(strings.Fields(name), " "))
+	if len(runes) > maxName {
+		runes = append(runes[:maxName-1], '…')
+	}
+	return string(runes)
+}
+
+func onlyLoopback(uris []string) bool {
+	return !slices.ContainsFunc(uris, func(u string) bool { return !oauth.IsLoopbackRedirect(u) })
+}
+
+// sameID is the client id of a public client that registers again and again:
+// the same name and redirect URIs (but for the ports of loopback ones) are the
+// same client, for nothing could tell two of them apart.
+func sameID(c ledger.Client) string {
+	uris := make([]string, len(c.RedirectURIs))
+	for i, uri := range c.RedirectURIs {
+		uris[i] = withoutLoopbackPort(uri)
+	}
+	slices.Sort(uris)
+	b, err := json.Marshal([]any{c.Name, slices.Compact(uris), c.GrantTypes, c.Application})
+	if err != nil {
+		panic("authserver: client id: " + err.Error()) // strings only
+	}
+	sum := sha256.Sum256(b)
+	return "dyn-" + base64.RawURLEncoding.EncodeToString(sum[:idSize])
+}
+
+func withoutLoopbackPort(uri string) string {
+	for _, host := range []string{"http://127.0.0.1", "http://[::1]", "http://localhost"} {
+		if rest, ok := strings.CutPrefix(uri, host+":"); ok {
+			return host + strings.TrimLeft(rest, "0123456789")
+		}
+	}
+	return uri
+}
+
+// answerFor says what was registered, with the redirect URIs as they were sent
+// (a loopback port may be another than that of the first time).
+func answerFor(c ledger.Client, redirectURIs []string, secret string) registered {
+	out := registered{ClientMetadata: oauth.ClientMetadata{
+		ClientID: c.ID, ClientName: c.Name, ClientURI: c.URI, RedirectURIs: redirectURIs, GrantTypes: c.GrantTypes,
+		ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: c.AuthMethod, ApplicationType: c.Application,
+	}, IssuedAt: c.Created.Unix(), Secret: secret}
+	if secret != "" {
+		out.SecretExpiresAt = new(int64)
+	}
+	return out
+}

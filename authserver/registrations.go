@@ -1,0 +1,139 @@
+package authserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"doorward/internal/audit"
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// The record that counts registrations.
+const (
+	registrationsKey = "registrations"
+	recountInterval  = time.Minute
+)
+
+// keepClient writes the registration, or finds that it is there already.
+func (s *Server) keepClient(ctx context.Context, st *settings, c ledger.Client) (ledger.Client, error) {
+	for {
+		old, err := s.ledger.Client(ctx, c.ID)
+		if err == nil {
+			// What an administrator decided about it stays.
+			old.Approved = old.Approved || c.Approved
+			if old.Known == "" {
+				old.Known = c.Known
+			}
+			if !old.Expires.IsZero() && old.Expires.Before(c.Expires) {
+				old.Expires = c.Expires
+			}
+			err = s.ledger.Store.Commit(ctx, old.Put())
+			if errors.Is(err, store.ErrConflict) {
+				continue
+			}
+			return old, err
+		}
+		if !notFound(err) {
+			return c, err
+		}
+		count, err := s.countRegistration(ctx, st, c)
+		if err != nil {
+			return c, err
+		}
+		err = s.ledger.Store.Commit(ctx, c.Put(), count, s.ledger.AuditOp(s.event("client.register", audit.Event{Client: c.ID, Detail: c.Name})))
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		return c, err
+	}
+}
+
+// tally is how many registrations there are, at most: those that expired are
+// found out by counting, at most once a minute.
+type tally struct {
+	N       int       `json:"n"`
+	Counted time.Time `json:"counted"`
+}
+
+// countRegistration returns the op that counts one more, or refuses it. In mode
+// "limited" those that nobody has approved may fill only half of the places,
+// so that strangers cannot keep known clients out.
+func (s *Server) countRegistration(ctx context.Context, st *settings, c ledger.Client) (store.Op, error) {
+	total := st.cfg.Registration.Total
+	if total <= 0 {
+		total = defaultTotal
+	}
+	if st.cfg.Registration.Mode == "limited" && !c.Approved {
+		total = (total + 1) / 2
+	}
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindMeta, registrationsKey)
+	if err != nil && !notFound(err) {
+		return store.Op{}, err
+	}
+	var t tally
+	if err == nil {
+		if err := json.Unmarshal(rec.Value, &t); err != nil {
+			return store.Op{}, fmt.Errorf("count of registrations cannot be read: %w", err)
+		}
+	}
+	if now := s.now(); t.N >= total && now.Sub(t.Counted) >= recountInterval {
+		if t.N, err = s.countDynamic(ctx); err != nil {
+			return store.Op{}, err
+		}
+		t.Counted = now
+	}
+	if t.N >= total {
+		return store.Op{}, &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "registrations_full",
+			Description: "too many clients have registered; unused ones end by themselves, or an administrator can add yours"}
+	}
+	t.N++
+	value, err := json.Marshal(t)
+	if err != nil {
+		return store.Op{}, err
+	}
+	r := store.Record{Kind: ledger.KindMeta, Key: registrationsKey, Value: value, Version: rec.Version}
+	if rec.Version == 0 {
+		return store.Create(r), nil
+	}
+	return store.Put(r), nil
+}
+
+func (s *Server) countDynamic(ctx context.Context) (int, error) {
+	n := 0
+	for after := ""; ; {
+		recs, next, err := s.ledger.Store.List(ctx, store.Query{Kind: ledger.KindClient, Index: "source=" + ledger.FromDynamic, After: after, Limit: 1000})
+		if err != nil {
+			return 0, err
+		}
+		if n += len(recs); next == "" {
+			return n, nil
+		}
+		after = next
+	}
+}
+
+func (st *settings) unused() time.Duration {
+	if st.cfg.Registration.Unused > 0 {
+		return st.cfg.Registration.Unused
+	}
+	return defaultUnused
+}
+
+// keepRegistration lets a registration that a person just used live on: as
+// long as what they gave it, and then as long as an unused one. If it cannot be
+// written now the next use does it.
+func (s *Server) keepRegistration(ctx context.Context, st *settings, c ledger.Client) {
+	until := s.now().Add(st.tokens.RefreshMax + st.unused())
+	if c.Source != ledger.FromDynamic || c.Expires.IsZero() || until.Sub(c.Expires) < time.Hour {
+		return
+	}
+	c.Expires = until
+	if err := s.ledger.Store.Commit(ctx, c.Put()); err != nil && !errors.Is(err, store.ErrConflict) {
+		s.log.WarnContext(ctx, "registration was not prolonged", "client", c.ID, "error", err)
+	}
+}

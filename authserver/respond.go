@@ -1,0 +1,207 @@
+package authserver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// A handler returns a value or an error; this file is the one place that
+// writes either.
+
+// answerForm answers a POST with a form in its body (RFC 6749 section 3.2).
+// Parameters in the query are not looked at.
+func (s *Server) answerForm(h func(context.Context, *settings, *http.Request, url.Values) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		st := s.current()
+		body, err := readBody(w, r, st, "application/x-www-form-urlencoded")
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			s.refuse(w, r, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a form", Err: err})
+			return
+		}
+		v, err := h(r.Context(), st, r, form)
+		s.answer(w, r, http.StatusOK, v, err)
+	}
+}
+
+// answerJSON answers a POST with JSON in its body.
+func (s *Server) answerJSON(status int, h func(context.Context, *settings, []byte) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		st := s.current()
+		body, err := readBody(w, r, st, "application/json")
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		v, err := h(r.Context(), st, body)
+		s.answer(w, r, status, v, err)
+	}
+}
+
+// answerPlain answers a request whose body does not matter.
+func (s *Server) answerPlain(h func(context.Context, *settings, *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := h(r.Context(), s.current(), r)
+		s.answer(w, r, http.StatusOK, v, err)
+	}
+}
+
+// answerDocument answers with a public document that was serialised before.
+func (s *Server) answerDocument(pick func(*settings) []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		doc := pick(s.current())
+		h := w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "public, max-age=300")
+		h.Set("Content-Length", strconv.Itoa(len(doc)))
+		w.Write(doc)
+	}
+}
+
+// answer writes a value as JSON (nil: an empty body), or the error.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v any, err error) {
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if v == nil {
+		w.WriteHeader(status)
+		return
+	}
+	s.writeJSON(w, r, status, v)
+}
+
+func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		s.log.ErrorContext(r.Context(), "answer cannot be encoded", "path", r.URL.Path, "error", err)
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
+}
+
+// errorBody is RFC 6749 section 5.2 with RFC 9470's members.
+type errorBody struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+	MaxAge      int    `json:"max_age,omitempty"`
+	ACRValues   string `json:"acr_values,omitempty"`
+}
+
+// refuse writes an error. Only an *oauth.Error says outside what was wrong.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var e *oauth.Error
+	if !errors.As(err, &e) {
+		e = &oauth.Error{Code: oauth.ServerError, Description: "the server could not do this; its log says why", Err: err}
+	}
+	s.logRefusal(r, e)
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	switch {
+	case e.Code == oauth.InvalidClient && e.Basic: // RFC 6749 section 5.2
+		h.Set("WWW-Authenticate", oauth.FormatChallenge("Basic", "realm", s.current().cfg.URL))
+	case e.Reason == reasonNoToken:
+		h.Set("WWW-Authenticate", oauth.FormatChallenge("Bearer", "realm", s.current().cfg.URL))
+	case e.Code == oauth.InvalidToken || e.Code == oauth.InsufficientScope: // RFC 6750 section 3
+		h.Set("WWW-Authenticate", oauth.FormatChallenge("Bearer", "error", e.Code, "error_description", oauth.Printable(e.Description)))
+	}
+	s.writeJSON(w, r, e.HTTPStatus(), errorBody{e.Code, oauth.Printable(e.Description), e.MaxAge, e.ACRValues})
+}
+
+func (s *Server) logRefusal(r *http.Request, e *oauth.Error) {
+	args := []any{"path", r.URL.Path, "code", e.Code, "reason", e.Reason, "description", e.Description, "address", address(r)}
+	if e.Err != nil {
+		args = append(args, "cause", e.Err.Error())
+	}
+	if e.HTTPStatus() >= http.StatusInternalServerError {
+		s.log.ErrorContext(r.Context(), "request failed", args...)
+		return
+	}
+	s.log.InfoContext(r.Context(), "request refused", args...)
+}
+
+// recover answers a panic like any other fault of the server.
+func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	s.log.ErrorContext(r.Context(), "panic", "path", r.URL.Path, "stack", string(debug.Stack()))
+	s.refuse(w, r, errors.New("panic"))
+}
+
+// readBody reads a body of the media type and at most the configured size.
+func readBody(w http.ResponseWriter, r *http.Request, st *settings, want string) ([]byte, error) {
+	if ct := r.Header.Get("Content-Type"); ct != want {
+		if got, _, err := mime.ParseMediaType(ct); err != nil || got != want {
+			return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Content-Type must be " + want}
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, st.bodyLimit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusRequestEntityTooLarge,
+			Description: "the body is too large"}
+	case err != nil:
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body could not be read", Err: err}
+	}
+	return body, nil
+}
+
+// secureHeaders are on every answer; pages replace the policy by their own.
+func secureHeaders(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+}
+
+// preflight answers the question of a browser before a request of another
+// origin. No credentials: what an origin may send is what anybody may.
+func preflight(w http.ResponseWriter, methods []string) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
+	h.Set("Access-Control-Allow-Headers", "*, Authorization")
+	h.Set("Access-Control-Max-Age", "86400")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// address is the caller's, without the port.
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+func notFound(err error) bool { return errors.Is(err, store.ErrNotFound) }

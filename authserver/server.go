@@ -1,0 +1,262 @@
+package authserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"doorward/internal/audit"
+	"doorward/internal/ledger"
+	"doorward/internal/login"
+	"doorward/internal/oauth"
+	"doorward/internal/vault"
+)
+
+// Server is one issuer. It is safe for use by any number of goroutines.
+type Server struct {
+	ledger   *ledger.Ledger
+	audit    *audit.Log
+	vault    *vault.Vault
+	sessions *login.Sessions
+	ended    *ledger.Ended
+	clock    func() time.Time
+	log      *slog.Logger
+
+	grants  map[string]grantFunc // grant_type to its function; metadata and registration read it too
+	routes  map[string]route
+	guarded *http.ServeMux // what Protect added
+
+	state     atomic.Pointer[settings]
+	change    sync.Mutex // one Reload or Protect at a time; guards protected
+	protected []Resource
+	trusted   keysets
+
+	ring     atomic.Pointer[keyring]
+	keyLoads sync.Mutex
+	keyLoad  time.Time // of the last load that an unknown kid caused; guarded by keyLoads
+	derived  derivedKeys
+	standing standingGrants
+
+	stop       context.CancelFunc
+	background sync.WaitGroup
+}
+
+// New makes an issuer and starts what it does in the background: it fetches
+// the key sets of trusted issuers, replaces its own signing keys and sweeps the
+// store. The first start on an empty store makes the signing keys. New fails if
+// the configuration contradicts itself, if the store belongs to another issuer,
+// or if the master key does not open the signing keys that lie there.
+func New(cfg Config) (*Server, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("authserver: Config.Store is missing: open one with store/sqlite, for instance")
+	}
+	s := &Server{clock: cfg.Now, log: cfg.Logger, guarded: http.NewServeMux()}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	st, err := newSettings(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.grants = s.grantTable(st.idp)
+	st.publish(s.grantTypes())
+	s.ledger = &ledger.Ledger{Store: cfg.Store, Now: s.clock}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	if err := s.open(ctx, st); err != nil {
+		stop()
+		return nil, err
+	}
+	s.sessions = login.NewSessions(s.ledger, s.vault, cfg.URL, !st.plain, s.clock)
+	s.audit = audit.New(func(err error) { s.log.Error("audit events were not written", "error", err) }, s.ledger.AuditSink())
+	s.routes = s.routeTable(st)
+	s.state.Store(st)
+	s.trusted.use(ctx, st, s.clock)
+	s.background.Go(func() { s.housekeep(ctx) })
+	return s, nil
+}
+
+// open takes possession of the store: its owner, its keys, its ended grants.
+func (s *Server) open(ctx context.Context, st *settings) error {
+	if err := s.openVault(ctx, st); err != nil {
+		return err
+	}
+	s.derived = deriveKeys(s.vault)
+	if err := s.openKeys(ctx, st); err != nil {
+		return err
+	}
+	ended, err := s.ledger.WatchEnded(ctx)
+	if err != nil {
+		return fmt.Errorf("authserver: reading ended grants: %w", err)
+	}
+	s.ended = ended
+	return nil
+}
+
+// Reload takes over clients, resources, rules, trusted issuers, audiences,
+// lifetimes and names of cfg for all later requests. URL and MasterKey must be
+// those of New, Audiences must stay nil or stay set; Store, Now, Logger and
+// HTTP are those of New whatever cfg says. With an error nothing changes.
+func (s *Server) Reload(cfg Config) error {
+	s.change.Lock()
+	defer s.change.Unlock()
+	old := s.current()
+	if err := old.mayBecome(cfg); err != nil {
+		return err
+	}
+	cfg.Store, cfg.Now, cfg.Logger, cfg.HTTP = old.cfg.Store, old.cfg.Now, old.cfg.Logger, old.cfg.HTTP
+	return s.use(cfg)
+}
+
+// use makes cfg, with the protected resources, the settings of all later
+// requests. The caller holds change.
+func (s *Server) use(cfg Config) error {
+	st, err := newSettings(cfg, s.protected)
+	if err != nil {
+		return err
+	}
+	st.publish(s.grantTypes())
+	ctx := context.Background()
+	if err := s.keepLongest(ctx, st.longest()); err != nil {
+		return err
+	}
+	s.trusted.use(ctx, st, s.clock)
+	s.state.Store(st)
+	return nil
+}
+
+// Close stops the background work and writes the audit events that wait. The
+// store stays open: it is the caller's.
+func (s *Server) Close() error {
+	s.stop()
+	s.trusted.stop()
+	s.background.Wait()
+	return s.audit.Close()
+}
+
+// current is the snapshot of the configuration that a request works with from
+// beginning to end.
+func (s *Server) current() *settings { return s.state.Load() }
+
+func (s *Server) now() time.Time { return s.clock() }
+
+// route is one entry of the route table.
+type route struct {
+	methods []string // allowed ones; GET allows HEAD too
+	cors    bool     // any origin, without credentials (AS-META-14)
+	handle  http.HandlerFunc
+}
+
+// routeTable is every path that the issuer serves, by path.
+func (s *Server) routeTable(st *settings) map[string]route {
+	get, post, both := []string{http.MethodGet}, []string{http.MethodPost}, []string{http.MethodGet, http.MethodPost}
+	document := func(pick func(*settings) []byte) route {
+		return route{get, true, s.answerDocument(pick)}
+	}
+	asMetadata := document(func(st *settings) []byte { return st.asDocument })
+	oidcMetadata := document(func(st *settings) []byte { return st.oidcDocument })
+	p := st.path
+	t := map[string]route{
+		oauth.WellKnownAS + p:   asMetadata,
+		oauth.WellKnownOIDC + p: oidcMetadata,
+		p + oauth.WellKnownOIDC: oidcMetadata,
+		p + "/jwks":             document(func(*settings) []byte { return s.ring.Load().document }),
+		p + "/token":            {post, true, s.answerForm(s.token)},
+		p + "/revoke":           {post, true, s.answerForm(s.revoke)},
+		p + "/register":         {post, true, s.answerJSON(http.StatusCreated, s.register)},
+		p + "/authorize":        {both, false, s.authorizePage},
+		p + "/login":            {both, false, s.loginPage},
+		p + "/consent":          {both, false, s.consentPage},
+		p + "/logout":           {both, false, s.logoutPage},
+	}
+	if st.idp {
+		t[p+"/userinfo"] = route{both, true, s.answerPlain(s.userinfo)}
+	}
+	return t
+}
+
+// ServeHTTP serves the issuer's endpoints and pages, and what Protect added.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rt, ok := s.routes[r.URL.Path]
+	if !ok {
+		s.guarded.ServeHTTP(w, r)
+		return
+	}
+	defer s.recover(w, r)
+	secureHeaders(w.Header())
+	if rt.cors {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		if r.Method == http.MethodOptions {
+			preflight(w, rt.methods)
+			return
+		}
+	}
+	if !allows(rt.methods, r.Method) {
+		w.Header().Set("Allow", allowed(rt.methods))
+		s.refuse(w, r, &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusMethodNotAllowed,
+			Description: "this endpoint takes " + allowed(rt.methods)})
+		return
+	}
+	rt.handle(w, r)
+}
+
+// JWKS is this issuer's key set as a document (RFC 7517), for guards in the
+// same process. Another issuer is an error.
+func (s *Server) JWKS(_ context.Context, issuer string) ([]byte, error) {
+	if own := s.current().cfg.URL; issuer != own {
+		return nil, fmt.Errorf("authserver: %s has no keys of %s", own, issuer)
+	}
+	return s.ring.Load().document, nil
+}
+
+// client returns a registered client: of the configuration, else of the store.
+// An unknown one is invalid_client.
+func (s *Server) client(ctx context.Context, st *settings, id string) (ledger.Client, error) {
+	if c, ok := st.clients[id]; ok {
+		return c, nil
+	}
+	if id == "" || len(id) > maxClientID {
+		return ledger.Client{}, unknownClient()
+	}
+	c, err := s.ledger.Client(ctx, id)
+	if notFound(err) {
+		return ledger.Client{}, unknownClient()
+	}
+	return c, err
+}
+
+// origin is scheme and host of a URL that newSettings has checked.
+func origin(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return issuer
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+func allows(methods []string, method string) bool {
+	for _, m := range methods {
+		if m == method || m == http.MethodGet && method == http.MethodHead {
+			return true
+		}
+	}
+	return false
+}
+
+func allowed(methods []string) string {
+	s := strings.Join(methods, ", ")
+	if methods[0] == http.MethodGet {
+		s = strings.Replace(s, http.MethodGet, "GET, HEAD", 1)
+	}
+	return s
+}

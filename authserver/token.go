@@ -1,0 +1,279 @@
+package authserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"doorward/internal/access"
+	"doorward/internal/audit"
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// grantFunc is the only step of a token request that differs between grants:
+// it turns what was asked into a grant. It reads; what it wants written it
+// returns.
+type grantFunc func(ctx context.Context, a *asked) (granted, error)
+
+// grantTable is the grants of an authorization server or of an identity
+// provider. To add a grant: a file grant_x.go and a line here.
+func (s *Server) grantTable(idp bool) map[string]grantFunc {
+	if idp {
+		return map[string]grantFunc{
+			oauth.AuthorizationCode: s.grantCode,
+			oauth.RefreshToken:      s.grantRefresh,
+			oauth.TokenExchange:     s.grantExchange,
+		}
+	}
+	return map[string]grantFunc{
+		oauth.AuthorizationCode: s.grantCode,
+		oauth.RefreshToken:      s.grantRefresh,
+		oauth.ClientCredentials: s.grantCredentials,
+		oauth.JWTBearer:         s.grantJWTBearer,
+	}
+}
+
+// asked is a token request on its way: who asks, for what.
+type asked struct {
+	oauth.TokenRequest
+	st     *settings
+	client authenticated
+	seen   audit.Event // what the audit will say: grants fill in what they find out
+}
+
+// granted is what a grant function found.
+type granted struct {
+	grant    oauth.Grant   // what will be stated, to be narrowed
+	stored   *ledger.Grant // the record behind it; nil: there is none of its own
+	rules    access.Rules
+	life     time.Duration
+	write    bool       // the record changes (or is made) with this answer
+	made     bool       // the record is new
+	ops      []store.Op // more to write in the same commit
+	refresh  string     // refresh token to return
+	audience *audience  // token exchange: whom the ID-JAG is addressed to
+}
+
+// attempts is how often a request starts again because another one was faster
+// with the same record. Each time somebody else got on, so it ends.
+const attempts = 100
+
+// token is the token endpoint (RFC 6749 section 3.2).
+func (s *Server) token(ctx context.Context, st *settings, r *http.Request, form url.Values) (any, error) {
+	req, err := oauth.ParseTokenRequest(form)
+	if err != nil {
+		return nil, err
+	}
+	grant, err := s.grantFor(req.GrantType)
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.authenticate(ctx, st, r.Header, req)
+	if err != nil {
+		return nil, err
+	}
+	if !st.idp { // asks for a refresh token, which the registration decides
+		req.Scope = req.Scope.Minus(oauth.Scopes{"offline_access"})
+	}
+	a := &asked{TokenRequest: req, st: st, client: client,
+		seen: audit.Event{Client: client.client.ID, GrantType: req.GrantType, Address: address(r)}}
+	res, err := s.issue(ctx, a, grant)
+	if err != nil {
+		s.auditRefusal(a, err)
+		return nil, err
+	}
+	return res, nil
+}
+
+func (s *Server) grantFor(grantType string) (grantFunc, error) {
+	if grantType == "" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "grant_type is missing"}
+	}
+	grant, ok := s.grants[grantType]
+	if !ok {
+		return nil, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "the metadata lists the grants that exist here"}
+	}
+	return grant, nil
+}
+
+// issue is what follows authentication: grant, narrow, mint. If another
+// request changed a record between reading and writing it starts again.
+func (s *Server) issue(ctx context.Context, a *asked, grant grantFunc) (*oauth.TokenResponse, error) {
+	if !a.st.mayUse(a.client.client, a.GrantType) {
+		return nil, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "this client is not registered for this grant"}
+	}
+	scope := a.Scope
+	for range attempts {
+		a.Scope = scope
+		g, err := grant(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		if g, err = s.narrow(ctx, a, g); err != nil {
+			return nil, err
+		}
+		res, err := s.mint(ctx, a, g)
+		switch {
+		case errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrTaken) || errors.Is(err, store.ErrNotFound):
+			continue
+		case errors.Is(err, store.ErrSeen):
+			return nil, a.invalid("replay", nil)
+		case err != nil:
+			return nil, err
+		}
+		return res, s.stillHere(ctx, a, g)
+	}
+	return nil, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "too many requests for the same grant at once"}
+}
+
+// narrow makes a grant what the request, the client's registration, the
+// resource and the access rules leave of it.
+func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, error) {
+	subject := g.grant.Subject
+	a.seen.Resource, a.seen.Scope = g.grant.Resource, g.grant.Scopes.String()
+	if !subject.IsClient() {
+		a.seen.Person = subject.ID
+		if err := s.ledger.CheckPerson(ctx, subject.ID); errors.Is(err, ledger.ErrLeft) {
+			return g, a.invalid(reasonLeft, err)
+		} else if err != nil {
+			return g, err
+		}
+	}
+	var err error
+	if g.grant, err = g.grant.Narrow(a.Scope); err != nil {
+		return g, err
+	}
+	q := access.Question{Subject: subjectOf(subject, a.client.client.ID), Resource: g.grant.Resource, Now: s.now()}
+	answer := g.rules.Decide(q)
+	if !answer.Allowed {
+		return g, a.refusedBy(g.rules, answer, false)
+	}
+	if len(g.grant.Scopes) > 0 {
+		kept, answer := g.rules.Scopes(q, g.grant.Scopes)
+		if len(kept) == 0 {
+			return g, a.refusedBy(g.rules, answer, true)
+		}
+		g.grant.Scopes = kept
+	}
+	a.seen.Rule, a.seen.Scope = answer.Rule, g.grant.Scopes.String()
+	return g, nil
+}
+
+// stillHere ends a new grant whose person left while it was made.
+func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
+	if !g.made {
+		return nil
+	}
+	err := s.endIfLeft(ctx, g.grant)
+	if errors.Is(err, ledger.ErrLeft) {
+		return a.invalid(reasonLeft, err)
+	}
+	return err
+}
+
+// boundBy is the scopes that still exist at the resource and that the client's
+// registration allows, of those that were granted once.
+func (a *asked) boundBy(res *resource, scopes oauth.Scopes) (oauth.Scopes, error) {
+	kept := res.bound(scopes.Intersect(res.scopes), a.client.client.Scopes)
+	if len(kept) == 0 && len(scopes) > 0 {
+		return nil, a.invalid("scope_withdrawn", nil)
+	}
+	return kept, nil
+}
+
+// sameResource checks that the resource parameter, if there is one, means the
+// resource of the grant (AS-RES-03).
+func (a *asked) sameResource(id string) error {
+	if len(a.Resources) == 0 {
+		return nil
+	}
+	res, err := a.st.resource(a.Resources)
+	if err != nil {
+		return err
+	}
+	if res.ID != id {
+		return &oauth.Error{Code: oauth.InvalidTarget, Description: "this grant is for another resource"}
+	}
+	return nil
+}
+
+// reasonLeft is the audit's reason for whoever left.
+const reasonLeft = "person_left"
+
+// invalid is invalid_grant. From outside it looks the same whatever is wrong;
+// reason and cause are for the audit and the log.
+func (a *asked) invalid(reason string, cause error) *oauth.Error {
+	text := map[string]string{
+		oauth.AuthorizationCode: "the code is not valid for this request",
+		oauth.RefreshToken:      "the refresh token is not valid: sign in again",
+		oauth.JWTBearer:         "assertion is not acceptable",
+		oauth.TokenExchange:     "subject_token is not acceptable: sign in again",
+	}[a.GrantType]
+	return &oauth.Error{Code: oauth.InvalidGrant, Description: text, Reason: reason, Err: cause}
+}
+
+// refusedBy is the refusal of an access rule. A client that holds a code or a
+// refresh token is told that the grant is over, so that it signs in again; at
+// an identity provider signing in again does not help (CONFLICT-4).
+func (a *asked) refusedBy(rules access.Rules, answer access.Answer, scope bool) *oauth.Error {
+	a.seen.Rule = answer.Rule
+	e := &oauth.Error{Code: oauth.AccessDenied, Reason: answer.Reason, Description: "refused by rule " + answer.Rule}
+	if answer.Rule == "" {
+		e.Description = "no rule of " + rules.Name + " allows this"
+	}
+	again := a.GrantType == oauth.AuthorizationCode || a.GrantType == oauth.RefreshToken
+	switch {
+	case again:
+		e.Code = oauth.InvalidGrant
+	case answer.Reason == access.NeedsLogin: // RFC 9470 section 3, ID-JAG section 9
+		e.Code, e.MaxAge = oauth.InsufficientUserAuth, int(answer.MaxAge/time.Second)
+		e.Description = "rule " + answer.Rule + " needs a fresher sign-in"
+		if len(answer.AMR) > 0 {
+			e.Description = "rule " + answer.Rule + " needs a sign-in with " + strings.Join(answer.AMR, ", ")
+		}
+	case scope:
+		e.Code = oauth.InvalidScope
+	case a.GrantType == oauth.TokenExchange:
+		e.Code = oauth.InvalidTarget
+	}
+	return e
+}
+
+// event fills in what all events of an action that was done have.
+func (s *Server) event(action string, e audit.Event) audit.Event {
+	e.Time, e.Action = s.now(), action
+	if e.Outcome == "" {
+		e.Outcome = "ok"
+	}
+	return e
+}
+
+// auditRefusal keeps a refusal. What strangers cause (no secret shown, no
+// genuine grant or assertion named) goes to the log only, so that they cannot
+// fill a disk.
+func (s *Server) auditRefusal(a *asked, err error) {
+	if !a.client.proven && a.seen.Grant == "" && a.seen.Person == "" {
+		return
+	}
+	e := a.seen
+	e.Outcome = "refused"
+	var refused *oauth.Error
+	if errors.As(err, &refused) && refused.Code != oauth.ServerError {
+		e.Reason = refused.Reason
+		if e.Reason == "" {
+			e.Reason = refused.Code
+		}
+		e.Detail = oauth.Printable(refused.Description)
+		if refused.Err != nil {
+			e.Detail = oauth.Printable(refused.Err.Error())
+		}
+	} else {
+		e.Outcome, e.Reason = "failed", oauth.ServerError
+	}
+	s.audit.Add(s.event("token.refuse", e))
+}
