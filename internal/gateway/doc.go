@@ -1,0 +1,33 @@
+// Package gateway stands in front of MCP servers: it lets a request through
+// when its token, the scopes and the rules allow it, and hands it on without
+// any credential of the caller.
+//
+// It owns the servers' paths and their resource metadata. It does not issue
+// tokens, keep grants or fetch anything but its upstreams. Read
+// endpoint.ServeHTTP first: it is the way of one request.
+//
+// # What an upstream gets
+//
+// The request as it came, at the upstream's own path and query, without
+// Authorization, DPoP, cookies, Forwarded and X-Forwarded-*, client-certificate
+// headers and headers in which other proxies name a user; the session id as the
+// upstream gave it; and the headers of Server.Header. A query string of the
+// caller stays here.
+//
+// A Handler in this process, which needs no credential to be told who calls,
+// gets further headers, which never go to a URL and which nobody can send from
+// outside: Doorward-Subject (the account, "" for a client that acts for
+// itself), Doorward-Client (the client id) and Doorward-Scope (the token's
+// scopes with what they imply).
+//
+// # What a caller gets
+//
+// Answers of MCP and nothing else: JSON, event streams, plain text with an
+// error status. A redirect, a 401 or 403 of the upstream (which would look like
+// ours), or a page of HTML becomes 502 with a JSON-RPC error. Response headers
+// pass if they are on a list; no cookie is among them.
+//
+// In an answer that lists tools, those are left out that no rule lets this
+// person call. A tool that would be allowed after a fresh sign-in or with a
+// further scope stays, since the refusal of its call says how to get there.
+package gateway

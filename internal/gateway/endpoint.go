@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+
+	"doorward"
+	"doorward/internal/oauth"
+)
+
+// endpoint is one server, ready to be served.
+type endpoint struct {
+	g           *Gateway
+	key         string // in the configuration
+	s           Server
+	resource    string
+	metadataURL string
+	upstream    *url.URL // nil: s.Handler
+	streams     http.RoundTripper
+	needed      oauth.Scopes
+	implies     map[string]oauth.Scopes
+	guarding    doorward.GuardConfig
+	guard       *doorward.Guard
+	handler     http.Handler // the endpoint behind its guard
+}
+
+func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
+	fail := func(err error) (*endpoint, error) { return nil, fmt.Errorf("servers.%s: %w", key, err) }
+	if !strings.HasPrefix(s.Path, "/") || strings.HasPrefix(s.Path, "/.well-known/") {
+		return fail(fmt.Errorf("the path %q must begin with a slash, and not be a well-known one", s.Path))
+	}
+	upstream, err := s.checkUpstream()
+	if err != nil {
+		return fail(err)
+	}
+	if err := s.checkScopes(); err != nil {
+		return fail(err)
+	}
+	e := &endpoint{g: g, key: key, s: s, resource: g.c.URL + s.Path, upstream: upstream, needed: s.DefaultScopes, implies: map[string]oauth.Scopes{}}
+	for broad, narrow := range s.Implies {
+		e.implies[broad] = narrow
+	}
+	if e.streams = g.base; g.lone.fits(upstream) {
+		e.streams = g.lone
+	}
+	e.s.Header = http.Header{}
+	for name, values := range s.Header {
+		e.s.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	if e.metadataURL, err = oauth.ResourceMetadataURL(e.resource); err != nil {
+		return fail(err)
+	}
+	if err := e.protect(); err != nil {
+		return fail(err)
+	}
+	return e, nil
+}
+
+// protect makes the guard, or takes over that of the table before if nothing
+// changed for it: it knows tokens and keys already.
+func (e *endpoint) protect() error {
+	e.guarding = doorward.GuardConfig{
+		Resource: e.resource, Name: e.s.Name, Issuers: []string{e.g.c.Issuer},
+		Scopes: e.s.DefaultScopes, AllowedOrigins: e.s.AllowedOrigins,
+	}
+	if last := e.g.table.Load(); last != nil {
+		if old := last.endpoints[e.s.Path]; old != nil && reflect.DeepEqual(old.guarding, e.guarding) {
+			e.guard = old.guard
+		}
+	}
+	if e.guard == nil {
+		c := e.guarding
+		c.Keys, c.Logger, c.Now = e.g.c.Keys, e.g.c.Logger, e.g.c.Now
+		if e.g.c.Ended != nil {
+			c.Ended = e.g.c.Ended.Has
+		}
+		var err error
+		if e.guard, err = doorward.NewGuard(c); err != nil {
+			return err
+		}
+	}
+	e.handler = e.guard.Handler(e)
+	return nil
+}
+
+// checkScopes finds scopes that cannot be granted, because the server has none
+// of that name.
+func (s Server) checkScopes() error {
+	check := func(where string, scopes []string) error {
+		for _, scope := range scopes {
+			if parsed, err := oauth.ParseScope(scope); err != nil || len(parsed) != 1 {
+				return fmt.Errorf("%s: %q is no scope", where, scope)
+			}
+			if _, ok := s.Scopes[scope]; !ok && s.Scopes != nil {
+				return fmt.Errorf("%s: the server has no scope %q", where, scope)
+			}
+		}
+		return nil
+	}
+	if err := check("default_scopes", s.DefaultScopes); err != nil {
+		return err
+	}
+	for broad, narrow := range s.Implies {
+		if err := check("scope_implies", append([]string{broad}, narrow...)); err != nil {
+			return err
+		}
+	}
+	for tool, scopes := range s.Tools {
+		if err := check("tools."+tool, scopes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ServeHTTP is the way of one request whose token the guard found good.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{e: e, w: w, r: r}
+	x.caller, _ = doorward.CallerFrom(r.Context())
+	for _, step := range [...]func() *refusal{x.identify, x.read, x.decide, x.openSession} {
+		if refused := step(); refused != nil {
+			x.refuse(refused)
+			return
+		}
+	}
+	x.forward()
+}

@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"doorward"
+	"doorward/internal/access"
+	"doorward/internal/ledger"
+	"doorward/store"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	e       *endpoint
+	w       http.ResponseWriter
+	r       *http.Request
+	caller  doorward.Caller
+	subject access.Subject
+	call    call   // of a POST
+	session string // the upstream's own id of it; "" if the request names none
+
+	life lifetime
+}
+
+// person is what the rules ask of a grant's subject.
+type person struct {
+	subject access.Subject
+	until   time.Time // the end of the token that it was looked up for
+}
+
+// maxPeople bounds one generation of the people who are remembered.
+const maxPeople = 10_000
+
+// identify finds out who is behind the token's grant.
+func (x *exchange) identify() *refusal {
+	g := x.e.g
+	now := g.c.Now()
+	id := x.caller.Grant
+	if id == "" {
+		return x.invalidToken("the token names no grant")
+	}
+	if p, ok := g.people.get(id, maxPeople); ok && now.Before(p.until) {
+		x.subject = p.subject
+		return nil
+	}
+	grant, err := g.c.Grant(x.r.Context(), id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return x.invalidToken("the grant is unknown")
+	case err != nil:
+		g.c.Logger.Error("the grant of a token could not be read", "server", x.e.key, "error", err)
+		return &refusal{status: http.StatusServiceUnavailable, code: codeInternal, reason: "store_unavailable",
+			message: "this cannot be decided now; try again"}
+	case !grant.Active(now):
+		return x.invalidToken("the grant has ended")
+	}
+	x.subject = subjectOf(grant)
+	g.people.put(id, &person{subject: x.subject, until: x.caller.Expires}, maxPeople)
+	return nil
+}
+
+func subjectOf(g ledger.Grant) access.Subject {
+	s := access.Subject{Client: g.Client}
+	if !g.Subject.IsClient() {
+		s.Person, s.Provider, s.Email = g.Subject.ID, g.Subject.Provider, g.Subject.Email
+		s.Groups, s.AMR, s.AuthTime = g.Subject.Groups, g.Subject.AMR, g.Subject.AuthTime
+	}
+	return s
+}
+
+// read checks method and body. Who has no good token does not get as far.
+func (x *exchange) read() *refusal {
+	switch x.r.Method {
+	case http.MethodPost:
+		var refused *refusal
+		x.call, refused = readCall(x.r, x.e.g.c.BodyLimit)
+		return refused
+	case http.MethodGet, http.MethodDelete:
+		return nil
+	}
+	return &refusal{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, allow: "GET, POST, DELETE",
+		message: "an MCP endpoint takes POST, GET and DELETE"}
+}
