@@ -1,0 +1,7 @@
+// Package authtest is a real identity provider, a real authorization server and
+// a guarded MCP server in memory, for tests: what a program meets in production,
+// on loopback, with a clock that the test moves.
+//
+// [New] starts them and the test's end stops them. Nothing in it is a double:
+// it is the engine, the gateway and the store that `doorward` runs.
+package authtest
