@@ -31,6 +31,10 @@ type GuardConfig struct {
 	// Scopes stand in the challenge and in the metadata: the least that a client
 	// needs to begin. nil: none.
 	Scopes []string
+	// InsecureHTTP lets Resource and Issuers be plain http on hosts that are not
+	// loopback. Whoever is on the way can then read tokens: for closed test
+	// networks only.
+	InsecureHTTP bool
 	// AllowedOrigins are the browser origins that may call besides the
 	// resource's own ("https://app.example.com"). A request with any other
 	// Origin gets 403 before anything else. nil: none.
@@ -74,7 +78,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	u, err := parseGuarded(c.Resource)
+	u, err := parseGuarded(c.Resource, c.InsecureHTTP)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +113,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 
 // parseGuarded checks a resource identifier of our own (RFC 9728 section 1.2;
 // MCP 2026-07-28, canonical server URI).
-func parseGuarded(resource string) (*url.URL, error) {
+func parseGuarded(resource string, insecure bool) (*url.URL, error) {
 	bad := func(what string) error {
 		return fmt.Errorf("doorward: GuardConfig.Resource %q %s", resource, what)
 	}
@@ -120,7 +124,7 @@ func parseGuarded(resource string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, bad("is no URL")
-	case u.Scheme != "https" && (u.Scheme != "http" || !oauth.IsLoopbackHost(u.Host)):
+	case u.Scheme != "https" && (u.Scheme != "http" || !insecure && !oauth.IsLoopbackHost(u.Host)):
 		return nil, bad("must be https (http only on a loopback host)")
 	case u.RawQuery != "" || u.ForceQuery || u.User != nil:
 		return nil, bad("must have no query and no user info")
@@ -137,10 +141,14 @@ func (g *Guard) trust(issuers []string) error {
 		return errors.New("doorward: GuardConfig.Issuers is empty: name at least one authorization server")
 	}
 	for _, issuer := range issuers {
-		if err := oauth.CheckIssuer(issuer); err != nil {
+		checked := issuer
+		if g.c.InsecureHTTP {
+			checked = strings.Replace(issuer, "http://", "https://", 1)
+		}
+		if err := oauth.CheckIssuer(checked); err != nil {
 			return fmt.Errorf("doorward: GuardConfig.Issuers: %q: %w", issuer, err)
 		}
-		fetch := guardKeys{issuer: issuer, base: g.c.Base}.fetch
+		fetch := guardKeys{issuer: issuer, base: g.c.Base, insecure: g.c.InsecureHTTP}.fetch
 		if keys := g.c.Keys; keys != nil {
 			fetch = func(ctx context.Context) ([]byte, error) { return keys(ctx, issuer) }
 		}

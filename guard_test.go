@@ -469,3 +469,18 @@ func BenchmarkGuard(b *testing.B) {
 		}
 	})
 }
+
+func TestGuardInsecureHTTP(t *testing.T) {
+	c := doorward.GuardConfig{Resource: "http://mcp.internal/mcp", Issuers: []string{"http://auth.internal"}}
+	if _, err := doorward.NewGuard(c); err == nil {
+		t.Error("plain http beyond loopback without a word")
+	}
+	c.InsecureHTTP = true
+	if _, err := doorward.NewGuard(c); err != nil {
+		t.Error(err)
+	}
+	c.Issuers = []string{"ftp://auth.internal"}
+	if _, err := doorward.NewGuard(c); err == nil {
+		t.Error("an issuer that is no web address")
+	}
+}

@@ -48,7 +48,11 @@ type Config struct {
 	// is an authorization server.
 	Audiences map[string]Audience
 
-	Tokens Tokens
+	// InsecurePublic lets URL be plain http on a host that is not loopback, and
+	// Clients have short secrets there. Whoever is on the way can then read
+	// passwords and tokens: for closed test networks only.
+	InsecurePublic bool
+	Tokens         Tokens
 	// KeyRotation is the age at which the signing key is replaced. 0: 90 days.
 	KeyRotation time.Duration
 	// BodyLimit caps request bodies in bytes. 0: 1 MiB.

@@ -53,7 +53,11 @@ const (
 // newSettings checks cfg and makes its tables. protected are resources that
 // the program added by Protect.
 func newSettings(cfg Config, protected []Resource) (*settings, error) {
-	if err := oauth.CheckIssuer(cfg.URL); err != nil {
+	issuer := cfg.URL
+	if cfg.InsecurePublic {
+		issuer = strings.Replace(issuer, "http://", "https://", 1)
+	}
+	if err := oauth.CheckIssuer(issuer); err != nil {
 		return nil, fmt.Errorf("authserver: URL %q: %w", cfg.URL, err)
 	}
 	u, err := url.Parse(cfg.URL)
@@ -140,7 +144,7 @@ func (st *settings) addClients() error {
 		if id == "" || len(id) > maxClientID {
 			return fmt.Errorf("client %q: the id must have 1 to %d characters", id, maxClientID)
 		}
-		if c.Secret != "" && len(c.Secret) < minSecret && !st.loopback {
+		if c.Secret != "" && len(c.Secret) < minSecret && !st.loopback && !st.cfg.InsecurePublic {
 			return fmt.Errorf("client %s: the secret needs at least %d characters", id, minSecret)
 		}
 		for _, uri := range c.RedirectURIs {

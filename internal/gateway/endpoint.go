@@ -64,7 +64,7 @@ func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
 func (e *endpoint) protect() error {
 	e.guarding = doorward.GuardConfig{
 		Resource: e.resource, Name: e.s.Name, Issuers: []string{e.g.c.Issuer},
-		Scopes: e.s.DefaultScopes, AllowedOrigins: e.s.AllowedOrigins,
+		Scopes: e.s.DefaultScopes, AllowedOrigins: e.s.AllowedOrigins, InsecureHTTP: e.g.c.InsecureHTTP,
 	}
 	if last := e.g.table.Load(); last != nil {
 		if old := last.endpoints[e.s.Path]; old != nil && reflect.DeepEqual(old.guarding, e.guarding) {

@@ -29,6 +29,9 @@ type Config struct {
 	URL string
 	// Issuer makes the tokens that are taken.
 	Issuer string
+	// InsecureHTTP lets URL and Issuer be plain http on hosts that are not
+	// loopback.
+	InsecureHTTP bool
 	// Keys returns the issuer's JWK Set. nil: found through its metadata.
 	Keys func(ctx context.Context, issuer string) ([]byte, error)
 	// Ended knows the grants that ended. nil: it is not asked, and streams end
