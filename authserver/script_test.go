@@ -29,9 +29,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			w := newWorld(env.T().(cleaner))
 			env.Values["script"] = &script{world: w, at: w.as}
-			env.Vars = append(env.Vars, "AS=" + asURL, "IDP=" + idpURL, "FILES=" + filesURL, "NOTES=" + notesURL, "VERIFIER=" + codeVerifier,
-				"JWT_BEARER=" + oauth.JWTBearer, "EXCHANGE=" + oauth.TokenExchange, "ID_JAG=" + oauth.TokenTypeIDJAG,
-				"ID_TOKEN=" + oauth.TokenTypeIDToken, "REFRESH_TOKEN=" + oauth.TokenTypeRefreshToken, "ACCESS_TOKEN=" + oauth.TokenTypeAccessToken)
+			env.Vars = append(env.Vars, "AS="+asURL, "IDP="+idpURL, "FILES="+filesURL, "NOTES="+notesURL, "VERIFIER="+codeVerifier,
+				"JWT_BEARER="+oauth.JWTBearer, "EXCHANGE="+oauth.TokenExchange, "ID_JAG="+oauth.TokenTypeIDJAG,
+				"ID_TOKEN="+oauth.TokenTypeIDToken, "REFRESH_TOKEN="+oauth.TokenTypeRefreshToken, "ACCESS_TOKEN="+oauth.TokenTypeAccessToken)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
