@@ -1,0 +1,50 @@
+# Doorward. `make demo` and `make build` need Go alone; `make test` installs
+# what the tests need (Debian packages, npm packages) and runs them all.
+
+GO        ?= go
+VERSION   ?= dev
+LDFLAGS    = -s -w -X main.version=$(VERSION)
+FUZZTIME  ?= 5s
+SOAK      ?= 10m
+
+.PHONY: demo build test lint bench fuzz soak rename conformance deps clean
+
+demo: ## Alice's last day, on this machine, until Ctrl-C
+	@echo 'Building (the first time: half a minute or so)…' >&2
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/doorward ./cmd/doorward
+	@bin/doorward demo
+
+build: ## the static binary in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/doorward ./cmd/doorward
+
+deps: ## what the tests need and a fresh machine lacks
+	@.ci/deps
+
+test: deps ## everything, with the race detector; then what is timed, without it
+	CGO_ENABLED=1 $(GO) test -race ./...
+	$(GO) test -run 'Within|Under' -count=1 ./cmd/... ./internal/gateway/...
+	cd examples/embed && $(GO) vet ./... && $(GO) test ./...
+
+lint: ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+conformance: build ## the official MCP conformance suite: our client and our server
+	@.ci/conformance
+
+bench: ## Go benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/jose ./store/sqlite ./authserver ./internal/gateway .
+
+fuzz: ## every fuzz target for FUZZTIME
+	@.ci/fuzz $(FUZZTIME)
+
+soak: ## the tests again and again, with the race detector, for SOAK (10m, 2h)
+	@.ci/soak $(SOAK)
+
+rename: ## make rename MODULE=example.com/doorward: another module path
+	@test -n "$(MODULE)" || { echo 'usage: make rename MODULE=example.com/doorward' >&2; exit 2; }
+	@.ci/rename "$(MODULE)"
+
+clean:
+	rm -rf bin
