@@ -1,0 +1,41 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"doorward/authserver"
+	"doorward/authtest"
+)
+
+func TestEmbed(t *testing.T) {
+	h, err := build("http://127.0.0.1:8080", ":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	resp, err := http.Get(srv.URL + "/mcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(got, "resource_metadata=") {
+		t.Errorf("status %d, WWW-Authenticate %q", resp.StatusCode, got)
+	}
+}
+
+// The identity provider's part of the configuration, and the tests' world, from
+// another module.
+func TestTypesAreReachable(t *testing.T) {
+	_ = authserver.Audience{
+		Resources: nil, ClientIDs: map[string]string{}, Subject: "sub", Claims: nil, PublicClients: nil,
+		Allow: []authserver.Rule{{Who: []string{"everyone"}, Resources: []string{"*"}}}, Deny: nil,
+	}
+	w := authtest.New(t, authtest.Config{})
+	if w.IDToken("alice") == "" {
+		t.Error("no ID token")
+	}
+}

@@ -1,0 +1,89 @@
+// Command embed is an authorization server and a guarded handler in one
+// process: what a Go developer builds with the library.
+package main
+
+import (
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"doorward"
+	"doorward/authserver"
+	"doorward/store/sqlite"
+)
+
+func main() {
+	h, err := build("http://127.0.0.1:8080", "embed.db")
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Println("http://127.0.0.1:8080/mcp is guarded; sign in as alice with the password of EMBED_PASSWORD")
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", h))
+}
+
+// build makes the server. Every field of the configuration stands here; all
+// but URL and Store may be left out.
+func build(url, database string) (http.Handler, error) {
+	db, err := sqlite.Open(database)
+	if err != nil {
+		return nil, err
+	}
+	as, err := authserver.New(authserver.Config{
+		URL:       url,
+		Store:     db,
+		MasterKey: nil, // 32 bytes that seal the signing keys; nil: a random one in the same database
+		SignIn: authserver.LocalPeople(map[string]authserver.LocalPerson{
+			"alice": {Email: "alice@example.com", Groups: []string{"eng"}, Password: os.Getenv("EMBED_PASSWORD")},
+		}),
+		Name: "Embedded",
+		Clients: map[string]authserver.Client{
+			"desktop": {
+				Name: "Desktop", Secret: os.Getenv("EMBED_CLIENT_SECRET"), RedirectURIs: []string{"http://127.0.0.1/callback"},
+				GrantTypes: []string{"authorization_code", "refresh_token"}, Scopes: []string{"notes:read"},
+			},
+		},
+		Registration: authserver.Registration{Mode: "open", Total: 100, Unused: 24 * time.Hour},
+		KnownClients: []string{"vscode", "claude-code"},
+		OtherClients: "allow",
+		Resources: []authserver.Resource{{
+			ID: url + "/notes/mcp", Name: "Notes", Scopes: map[string]string{"notes:read": "Read your notes", "notes:write": "Change your notes"},
+			DefaultScopes: []string{"notes:read"}, Implies: map[string][]string{"notes:write": {"notes:read"}}, Default: true,
+			RuleName: "notes",
+			Allow:    []authserver.Rule{{Who: []string{"group:eng"}, Tools: []string{"read_*"}, Scopes: []string{"notes:*"}, Require: authserver.Require{SignedInWithin: 8 * time.Hour, AMR: []string{"pwd"}}}},
+			Deny:     []authserver.Rule{{Who: []string{"person:mallory"}}},
+			Open:     false,
+		}},
+		Issuers: map[string]authserver.TrustedIssuer{
+			"corp": {
+				Issuer: "https://idp.example.com", JWKSURI: "https://idp.example.com/jwks", Algs: []string{"ES256"}, MaxLifetime: 5 * time.Minute,
+				Replay: "never", PublicClients: nil, Scopes: []string{"notes:read"}, Account: []string{"sub"}, ExistingOnly: false,
+				Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
+			},
+		},
+		Audiences: nil, // an identity provider has them: {Resources, ClientIDs, Subject, Claims, PublicClients, Allow, Deny}
+		Tokens: authserver.Tokens{
+			Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
+			RefreshGrace: time.Minute, IDToken: time.Hour, IDJAG: 5 * time.Minute,
+		},
+		InsecurePublic: false,
+		KeyRotation:    90 * 24 * time.Hour,
+		BodyLimit:      1 << 20,
+		HTTP:           http.DefaultTransport,
+		Now:            time.Now,
+		Logger:         slog.Default(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, _ := doorward.CallerFrom(r.Context())
+		fmt.Fprintf(w, "hello, %s (through %s)\n", who.Subject, who.ClientID)
+	})
+	if err := as.Protect("/mcp", hello); err != nil {
+		return nil, err
+	}
+	return as, nil
+}
