@@ -1,0 +1,333 @@
+package main
+
+import "time"
+
+// role is what a process is: an authorization server with its gateway, or an
+// identity provider.
+type role string
+
+const (
+	roleServe role = "serve"
+	roleIdP   role = "idp"
+)
+
+// Config is a configuration file. Every key can be left out, but what a named
+// entry cannot be without; the comment of each field says what it is then.
+// Keys that are known but not built are in the table of config_gaps.go.
+type Config struct {
+	// Version of this format: 1.
+	Version int `yaml:"version"`
+	// URL is the public base URL and the issuer (RFC 8414), without a trailing
+	// slash; the servers' paths hang under its origin. Default:
+	// http://127.0.0.1:8080 (idp: http://127.0.0.1:8090). Plain http is for
+	// loopback hosts only.
+	URL string `yaml:"url"`
+	// Listen is HOST:PORT. Default: host and port of a loopback http URL, else
+	// 127.0.0.1:8080 (idp: 127.0.0.1:8090). An https URL may have plain http
+	// here, behind an ingress, on any address; a loopback URL may listen on
+	// loopback only.
+	Listen string `yaml:"listen"`
+	// Ops is HOST:PORT of /metrics, /healthz and /readyz, with no secret behind
+	// it. Default: 127.0.0.1:8081 (idp: 127.0.0.1:8091). "" switches it off.
+	Ops string `yaml:"ops"`
+	// State is the directory for database, keys and socket. Default:
+	// $STATE_DIRECTORY, else .doorward/ beside the configuration file, else
+	// $XDG_STATE_HOME/doorward/HOST-PORT of the URL.
+	State filePath `yaml:"state"`
+	// Database is sqlite:PATH (absolute once read) or "sqlite::memory:". Default: SQLite in State.
+	Database string `yaml:"database"`
+	// InsecurePublic is the only way round the refusals for servers that are not
+	// on loopback; they are said at every start instead.
+	InsecurePublic bool `yaml:"insecure_public"`
+
+	// Providers are identity providers, by the name that accounts get
+	// (person:NAME/ACCOUNT, group:NAME/GROUP).
+	Providers map[string]ProviderConfig `yaml:"providers"`
+	// People are local people, for trying things out, by their account.
+	People map[string]PersonConfig `yaml:"people"`
+	// Clients are the programs that may ask for tokens.
+	Clients ClientsConfig `yaml:"clients"`
+	// Servers are the MCP servers behind the gate, by name (serve).
+	Servers map[string]ServerConfig `yaml:"servers" role:"serve"`
+	// Audiences are the authorization servers that ID-JAGs may be addressed to,
+	// by their issuer (idp).
+	Audiences map[string]AudienceConfig `yaml:"audiences" role:"idp"`
+
+	// Mode: direct, this is the authorization server.
+	Mode string `yaml:"mode" enum:"direct proxy passthrough"`
+	// Tokens are lifetimes and forms of tokens.
+	Tokens TokensConfig `yaml:"tokens"`
+	// Limits are bounds of requests.
+	Limits LimitsConfig `yaml:"limits"`
+	// Fetch is how URLs that strangers name are fetched.
+	Fetch FetchConfig `yaml:"fetch"`
+	// Audit is the record of decisions.
+	Audit AuditConfig `yaml:"audit"`
+	// Telemetry is what an operator sees.
+	Telemetry TelemetryConfig `yaml:"telemetry"`
+	// Keys are the signing keys and what seals them at rest.
+	Keys KeysConfig `yaml:"keys"`
+	// Include are patterns of further files, relative to this one, whose named
+	// entries are added: [servers.d/*.yaml]. The same name twice is an error.
+	Include []string `yaml:"include"`
+
+	origin
+}
+
+// ProviderConfig is one identity provider.
+type ProviderConfig struct {
+	// Kind: oidc (the default).
+	Kind string `yaml:"kind" enum:"oidc oauth saml"`
+	// Issuer is its issuer identifier, to the letter. Required.
+	Issuer string `yaml:"issuer"`
+	// Name is what people see. Default: the entry's name.
+	Name string `yaml:"name"`
+	// Account is the claim, or the claims, that make a person there one account
+	// here, by browser and by ID-JAG alike. Default: sub.
+	Account oneOrMore `yaml:"account"`
+	// Accounts: create (the default), or existing: an assertion makes no new account.
+	Accounts string `yaml:"accounts" enum:"create existing"`
+	// EmailDomains are the domains whose addresses this provider is believed
+	// about. Default: none.
+	EmailDomains []string `yaml:"email_domains"`
+	// Tenants: an assertion must name one of them. Default: none, and an
+	// assertion that names a tenant is refused.
+	Tenants []string `yaml:"tenants"`
+	// IDJAG honours ID-JAGs of this issuer. On when present, be it {}.
+	IDJAG *IDJAGConfig `yaml:"id_jag" role:"serve"`
+	// Groups says where its groups are.
+	Groups GroupsConfig `yaml:"groups"`
+}
+
+// IDJAGConfig says which ID-JAGs of an issuer are honoured.
+type IDJAGConfig struct {
+	// MaxLifetime is the longest exp − iat. Default: 5m.
+	MaxLifetime time.Duration `yaml:"max_lifetime"`
+	// Algs are signature algorithms. Default: [ES256, RS256, PS256, EdDSA].
+	Algs []string `yaml:"algs" enum:"ES256 RS256 PS256 EdDSA"`
+	// JWKSURI is the key set. Default: discovered, then fetched in the background.
+	JWKSURI string `yaml:"jwks_uri"`
+	// Replay: auto (the default), the same bytes again by the same authenticated
+	// client for the same resource until exp, a public client once; never; or
+	// until-expiry.
+	Replay string `yaml:"replay" enum:"auto never until-expiry"`
+	// PublicClients are client ids that may redeem without authenticating.
+	// Default: none.
+	PublicClients []string `yaml:"public_clients"`
+	// Scopes are an upper bound. Default: the servers' own.
+	Scopes []string `yaml:"scopes"`
+}
+
+// GroupsConfig says where a provider's groups are.
+type GroupsConfig struct {
+	// Claim of the ID token or ID-JAG. Default: groups.
+	Claim string `yaml:"claim"`
+}
+
+// PersonConfig is one local person.
+type PersonConfig struct {
+	Email  string   `yaml:"email"`
+	Groups []string `yaml:"groups"`
+	// Password is an argon2id hash in PHC form, or plain text, ${NAME} or
+	// file:PATH, which are hashed in memory. Plain text in the file, fewer than
+	// 12 characters or a common password is a warning on loopback and refused
+	// elsewhere. Required.
+	Password secret `yaml:"password"`
+}
+
+// ClientsConfig says which programs may ask.
+type ClientsConfig struct {
+	// Known are names of the catalogue of known clients whose registrations need
+	// no administrator. Default: all of them.
+	Known []string `yaml:"known" enum:"claude claude-code chatgpt vscode cursor"`
+	// Others are registered clients that are not known: allow, ask-admin or
+	// refuse. Default: ask-admin, for a loopback URL allow.
+	Others string `yaml:"others" enum:"allow ask-admin refuse"`
+	// Consent says who consents.
+	Consent ConsentConfig `yaml:"consent"`
+	// Registration is dynamic client registration (RFC 7591).
+	Registration RegistrationConfig `yaml:"registration"`
+	// Registered are clients of this file, by client_id.
+	Registered map[string]ClientConfig `yaml:"registered"`
+}
+
+// ConsentConfig says who consents: person, each for themselves (the default).
+type ConsentConfig struct {
+	Known  string `yaml:"known" enum:"person admin"`
+	Others string `yaml:"others" enum:"person admin"`
+}
+
+// RegistrationConfig is dynamic client registration.
+type RegistrationConfig struct {
+	// Dynamic: open, limited or off. Default: limited, for a loopback URL open;
+	// idp: off.
+	Dynamic string `yaml:"dynamic" enum:"open limited token off"`
+	// Total is how many registrations may exist. Default: 10000.
+	Total int `yaml:"total"`
+	// Unused: a registration without use ends after. Default: 720h.
+	Unused time.Duration `yaml:"unused"`
+}
+
+// ClientConfig is one client of the file.
+type ClientConfig struct {
+	// Name is what people see. Default: the client_id.
+	Name string `yaml:"name"`
+	// Secret authenticates it, 16 characters at least off loopback. Default: a
+	// public client.
+	Secret secret `yaml:"secret"`
+	// RedirectURIs are compared to the letter, but for the port of a loopback one.
+	RedirectURIs []string `yaml:"redirect_uris"`
+	// GrantTypes it may use, by their short names. Default: authorization_code,
+	// refresh_token and, with a secret, jwt-bearer (idp: token-exchange).
+	GrantTypes []string `yaml:"grant_types" enum:"authorization_code refresh_token client_credentials jwt-bearer token-exchange device_code"`
+	// Scopes are a bound of its own. Default: none.
+	Scopes []string `yaml:"scopes"`
+}
+
+// ServerConfig is one MCP server behind the gate.
+type ServerConfig struct {
+	// Path is its public path; the resource identifier is the URL's origin and
+	// this. Required.
+	Path string `yaml:"path"`
+	// Upstream is the URL of the MCP server. Either this or Run.
+	Upstream string `yaml:"upstream"`
+	// Run: sample, the server that is built in.
+	Run string `yaml:"run"`
+	// Default marks the resource of requests that name none. With one server it
+	// is that one.
+	Default bool `yaml:"default"`
+	// AllowedOrigins are browser origins besides the URL's own. Default: none.
+	AllowedOrigins []string `yaml:"allowed_origins"`
+	// Credential goes on upstream: none (the default), or {header: {NAME: VALUE}}.
+	Credential CredentialConfig `yaml:"credential"`
+	// Scopes are its scopes with the words of the consent page. Default: one
+	// scope, the server's name.
+	Scopes map[string]string `yaml:"scopes"`
+	// DefaultScopes stand in the challenge and in the resource metadata.
+	// Default: the first scope.
+	DefaultScopes []string `yaml:"default_scopes"`
+	// ScopeImplies names the narrower scopes that a scope includes.
+	ScopeImplies map[string][]string `yaml:"scope_implies"`
+	// Tools names the scopes that a tool needs beyond DefaultScopes.
+	Tools map[string][]string `yaml:"tools"`
+	// Allow and Deny: all allows add up, deny wins, nothing is nobody (a loopback
+	// URL without rules: whoever signs in).
+	Allow []ServerRule `yaml:"allow"`
+	Deny  []ServerRule `yaml:"deny"`
+}
+
+// CredentialConfig is what goes on upstream besides the request.
+type CredentialConfig struct {
+	// Header are headers, by name; the values are secrets.
+	Header map[string]secret `yaml:"header"`
+}
+
+// ServerRule says who may, or may not. An empty list means all.
+type ServerRule struct {
+	// Who, one or a list: everyone, person:NAME, person:PROVIDER/ACCOUNT, an
+	// e-mail address, group:NAME, group:PROVIDER/NAME, client:ID. Required.
+	Who oneOrMore `yaml:"who"`
+	// Tools and Scopes are patterns with * for any run of characters.
+	Tools  []string `yaml:"tools"`
+	Scopes []string `yaml:"scopes"`
+	// Require is what the sign-in must be (allow rules only).
+	Require RequireConfig `yaml:"require"`
+}
+
+// RequireConfig is what a sign-in must be for an allow rule to count.
+type RequireConfig struct {
+	// AMR: all of these methods (RFC 8176) must have been used.
+	AMR []string `yaml:"amr"`
+	// SignedInWithin is how old the sign-in may be. Default: any age.
+	SignedInWithin time.Duration `yaml:"signed_in_within"`
+}
+
+// AudienceConfig is an authorization server that ID-JAGs may be addressed to.
+type AudienceConfig struct {
+	// Resources are resource identifiers there. Required.
+	Resources []string `yaml:"resources"`
+	// ClientIDs are client ids there, by client id here; a CIMD URL maps to itself.
+	ClientIDs map[string]string `yaml:"client_ids"`
+	// Subject is what sub is there: sub (the default) or email.
+	Subject string `yaml:"subject" enum:"sub email"`
+	// Claims go along: email, groups, name. Default: none.
+	Claims []string `yaml:"claims" enum:"email groups name"`
+	// PublicClients are clients without a secret that may ask all the same.
+	PublicClients []string `yaml:"public_clients"`
+	// Allow and Deny: as of a server.
+	Allow []AudienceRule `yaml:"allow"`
+	Deny  []AudienceRule `yaml:"deny"`
+}
+
+// AudienceRule says who may get an ID-JAG, or may not. An empty list means all.
+type AudienceRule struct {
+	Who oneOrMore `yaml:"who"`
+	// Resources and Scopes are patterns with * for any run of characters.
+	Resources []string      `yaml:"resources"`
+	Scopes    []string      `yaml:"scopes"`
+	Require   RequireConfig `yaml:"require"`
+}
+
+// TokensConfig is about tokens.
+type TokensConfig struct {
+	Access  AccessConfig  `yaml:"access"`
+	Refresh RefreshConfig `yaml:"refresh"`
+	// Format of access tokens: jwt (RFC 9068).
+	Format string `yaml:"format"`
+	// Alg signs them: ES256.
+	Alg string `yaml:"alg"`
+	// IDToken is the life of ID tokens. Default: 1h (idp).
+	IDToken time.Duration `yaml:"id_token" role:"idp"`
+	// IDJAG is the life of ID-JAGs that are issued. Default: 5m (idp).
+	IDJAG time.Duration `yaml:"id_jag" role:"idp"`
+}
+
+// AccessConfig is how long access tokens live.
+type AccessConfig struct {
+	// Default: by code, refresh and client_credentials. Default: 15m.
+	Default time.Duration `yaml:"default"`
+	// IDJAG: for an ID-JAG. Default: 1h (serve).
+	IDJAG time.Duration `yaml:"id_jag" role:"serve"`
+}
+
+// RefreshConfig is how long refresh tokens live.
+type RefreshConfig struct {
+	Idle time.Duration `yaml:"idle"` // without use. Default: 168h
+	Max  time.Duration `yaml:"max"`  // in all. Default: 720h
+	// Grace: a lost answer to a refresh is repeated until its successor is first
+	// used, at most this long. Default: 1m; 0s: never.
+	Grace time.Duration `yaml:"grace"`
+}
+
+// LimitsConfig are bounds of requests: RATE/s, RATE/m or RATE/h, or off.
+type LimitsConfig struct {
+	Token     rate `yaml:"token"`
+	Authorize rate `yaml:"authorize"`
+	Register  rate `yaml:"register"`
+	// Body is the largest request body. Default: 1MiB.
+	Body size `yaml:"body"`
+}
+
+// FetchConfig is how URLs that strangers name are fetched.
+type FetchConfig struct{}
+
+// AuditConfig is the record of decisions.
+type AuditConfig struct {
+	// Keep: events older than this are deleted. Default: 2160h.
+	Keep time.Duration `yaml:"keep"`
+}
+
+// TelemetryConfig is what an operator sees.
+type TelemetryConfig struct {
+	// Log level: debug, info (the default), warn or error.
+	Log string `yaml:"log" enum:"debug info warn error"`
+}
+
+// KeysConfig are signing keys and what seals them.
+type KeysConfig struct {
+	// Master is file:PATH of the key (64 hex digits or 32 bytes) that encrypts
+	// signing keys and upstream tokens at rest. Default: a file in State.
+	Master keyFile `yaml:"master"`
+	// Rotate: signing keys are replaced after. Default: 2160h.
+	Rotate time.Duration `yaml:"rotate"`
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+
+	"doorward/authserver"
+	"doorward/internal/access"
+	"doorward/internal/gateway"
+	"doorward/internal/oauth"
+)
+
+// authserverConfig is the issuer that the configuration describes, without its
+// store, master key, sign-in, logger and clock.
+func (c *Config) authserverConfig() authserver.Config {
+	return authserver.Config{
+		URL:     c.URL,
+		Clients: c.clientsOf(),
+		Registration: authserver.Registration{
+			Mode: c.Clients.Registration.Dynamic, Total: c.Clients.Registration.Total, Unused: c.Clients.Registration.Unused,
+		},
+		KnownClients:   c.Clients.Known,
+		OtherClients:   c.Clients.Others,
+		Resources:      c.resources(),
+		Issuers:        c.issuers(),
+		Audiences:      c.audiencesOf(),
+		Tokens:         c.tokens(),
+		KeyRotation:    c.Keys.Rotate,
+		BodyLimit:      int64(c.Limits.Body),
+		InsecurePublic: c.InsecurePublic,
+	}
+}
+
+func (c *Config) tokens() authserver.Tokens {
+	t := authserver.Tokens{
+		Access: c.Tokens.Access.Default, AccessIDJAG: c.Tokens.Access.IDJAG,
+		RefreshIdle: c.Tokens.Refresh.Idle, RefreshMax: c.Tokens.Refresh.Max, RefreshGrace: c.Tokens.Refresh.Grace,
+		IDToken: c.Tokens.IDToken, IDJAG: c.Tokens.IDJAG,
+	}
+	if t.RefreshGrace == 0 {
+		t.RefreshGrace = -1 // zero would mean the engine's default
+	}
+	return t
+}
+
+// grantTypes are the short names of the file.
+var grantTypes = map[string]string{
+	"authorization_code": oauth.AuthorizationCode,
+	"refresh_token":      oauth.RefreshToken,
+	"client_credentials": oauth.ClientCredentials,
+	"jwt-bearer":         oauth.JWTBearer,
+	"token-exchange":     oauth.TokenExchange,
+}
+
+func (c *Config) clientsOf() map[string]authserver.Client {
+	out := map[string]authserver.Client{}
+	for id, cl := range c.Clients.Registered {
+		var grants []string
+		for _, g := range cl.GrantTypes {
+			grants = append(grants, grantTypes[g])
+		}
+		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), RedirectURIs: cl.RedirectURIs, GrantTypes: grants, Scopes: cl.Scopes}
+	}
+	return out
+}
+
+// resources are the servers in the order of their names.
+func (c *Config) resources() []authserver.Resource {
+	var out []authserver.Resource
+	for _, name := range sortedNames(c.Servers) {
+		s, rules := c.Servers[name], c.serverRules(name)
+		out = append(out, authserver.Resource{
+			ID: c.resourceID(s), Name: name, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes, Implies: s.ScopeImplies,
+			Default: s.Default, RuleName: rules.Name, Allow: rules.Allow, Deny: rules.Deny, Open: rules.Open,
+		})
+	}
+	return out
+}
+
+// resourceID is the URL's origin and the server's path.
+func (c *Config) resourceID(s ServerConfig) string { return originOf(c.URL) + s.Path }
+
+// originOf is scheme, host and port of a URL, as written.
+func originOf(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// serverRules are the rules of a server. Without an allow rule it is open to
+// whoever signs in, if nobody elsewhere can reach it.
+func (c *Config) serverRules(name string) access.Rules {
+	s := c.Servers[name]
+	rules := access.Rules{Name: "servers." + name, Open: len(s.Allow) == 0 && !c.public()}
+	for _, r := range s.Allow {
+		rules.Allow = append(rules.Allow, access.Rule{Who: r.Who, Tools: r.Tools, Scopes: r.Scopes, Require: access.Require(r.Require)})
+	}
+	for _, r := range s.Deny {
+		rules.Deny = append(rules.Deny, access.Rule{Who: r.Who, Tools: r.Tools, Scopes: r.Scopes})
+	}
+	return rules
+}
+
+func (c *Config) issuers() map[string]authserver.TrustedIssuer {
+	out := map[string]authserver.TrustedIssuer{}
+	for name, p := range c.Providers {
+		if p.IDJAG == nil {
+			continue
+		}
+		out[name] = authserver.TrustedIssuer{
+			Issuer: p.Issuer, JWKSURI: p.IDJAG.JWKSURI, Algs: p.IDJAG.Algs, MaxLifetime: p.IDJAG.MaxLifetime,
+			Replay: p.IDJAG.Replay, PublicClients: p.IDJAG.PublicClients, Scopes: p.IDJAG.Scopes,
+			Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
+			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim,
+		}
+	}
+	return out
+}
+
+// audiencesOf is nil for an authorization server and never for an identity
+// provider: that is how the engine tells them apart.
+func (c *Config) audiencesOf() map[string]authserver.Audience {
+	if c.role != roleIdP {
+		return nil
+	}
+	out := map[string]authserver.Audience{}
+	for issuer, a := range c.Audiences {
+		to := authserver.Audience{Resources: a.Resources, ClientIDs: a.ClientIDs, Subject: a.Subject, Claims: a.Claims, PublicClients: a.PublicClients}
+		for _, r := range a.Allow {
+			to.Allow = append(to.Allow, access.Rule{Who: r.Who, Resources: r.Resources, Scopes: r.Scopes, Require: access.Require(r.Require)})
+		}
+		for _, r := range a.Deny {
+			to.Deny = append(to.Deny, access.Rule{Who: r.Who, Resources: r.Resources, Scopes: r.Scopes})
+		}
+		out[issuer] = to
+	}
+	return out
+}
+
+// localPeople are the people of the file, by account.
+func (c *Config) localPeople() map[string]authserver.LocalPerson {
+	out := map[string]authserver.LocalPerson{}
+	for name, p := range c.People {
+		out[name] = authserver.LocalPerson{Email: p.Email, Groups: slices.Clone(p.Groups), Password: string(p.Password)}
+	}
+	return out
+}
+
+// gatewayServers are the servers behind the gate, by name; sample is the
+// built-in one.
+func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
+	out := map[string]gateway.Server{}
+	for name, s := range c.Servers {
+		g := gateway.Server{
+			Path: s.Path, Name: name, Upstream: s.Upstream, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes,
+			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins,
+		}
+		if s.Run == "sample" {
+			g.Handler = sample
+		}
+		for header, value := range s.Credential.Header {
+			if g.Header == nil {
+				g.Header = http.Header{}
+			}
+			g.Header.Set(header, string(value))
+		}
+		out[name] = g
+	}
+	return out
+}

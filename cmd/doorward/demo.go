@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// demo is Alice's last day, on real parts: two issuers of this program with
+// their own configuration files, stores and keys, and a real MCP client.
+type demo struct {
+	env
+	once, trace, json bool
+
+	// wrap stands before the parties' doors ("idp", "serve", "admin"), and
+	// listen opens them; tests make a party fail there.
+	wrap   func(part string, h http.Handler) http.Handler
+	listen func(part, preferred string) (net.Listener, error)
+
+	dir         string
+	idp, server string // issuers
+	idpState    string
+	serverState string
+	secrets     map[string]string
+	wire        *recorder
+}
+
+func newDemo(e env) *cobra.Command {
+	d := &demo{env: e}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Alice's last day: the whole thing on this machine, offline, in seconds",
+		Long: `Starts an identity provider, an authorization server with its gateway and a sample MCP server on loopback. Alice signs in
+once and a real MCP client calls a tool through an ID-JAG; Bob is refused by a named rule; then Alice leaves. Each line is
+read from what really went over the wire. Then it stays up until Ctrl-C.`,
+		Example: "  doorward demo --once --trace",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
+	}
+	cmd.Flags().BoolVar(&d.once, "once", false, "end after the walk: exit status 0 only if every step did what it should")
+	cmd.Flags().BoolVar(&d.trace, "trace", false, "show requests, answers and decoded tokens")
+	cmd.Flags().BoolVar(&d.json, "json", false, "print one JSON object a step")
+	return cmd
+}
+
+func (d *demo) run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "doorward-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	d.dir = dir
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop, err := d.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	wctx, wcancel := context.WithTimeout(ctx, 60*time.Second)
+	err = d.walk(wctx)
+	wcancel()
+	switch {
+	case ctx.Err() != nil: // Ctrl-C in the middle
+		return &failure{errors.New("interrupted")}
+	case err != nil:
+		fmt.Fprintln(d.stdout, err)
+		return &failure{}
+	case d.once:
+		return nil
+	}
+	d.farewell()
+	<-ctx.Done()
+	d.say("Stopped; the demo's files are removed.")
+	return nil
+}
+
+// start puts both issuers up. The ports come first, since the files name them.
+func (d *demo) start(ctx context.Context) (stop func(), err error) {
+	if d.listen == nil {
+		d.listen = listenOrAny
+	}
+	var doors []net.Listener
+	closeAll := func() {
+		for _, l := range doors {
+			l.Close()
+		}
+	}
+	for _, door := range []struct{ part, address string }{
+		{"serve", "127.0.0.1:8080"}, {"serve ops", "127.0.0.1:8081"}, {"idp", "127.0.0.1:8090"}, {"idp ops", "127.0.0.1:8091"},
+	} {
+		l, err := d.listen(door.part, door.address)
+		if err != nil {
+			closeAll()
+			return nil, err
+		}
+		doors = append(doors, l)
+	}
+	d.server, d.idp = "http://"+doors[0].Addr().String(), "http://"+doors[2].Addr().String()
+	d.serverState, d.idpState = filepath.Join(d.dir, "server"), filepath.Join(d.dir, "idp")
+	d.secrets = map[string]string{}
+	for _, name := range []string{"ALICE", "BOB", "CAROL", "IDP_SECRET", "SERVER_SECRET"} {
+		d.secrets[name] = newPassword()
+	}
+	d.wire = &recorder{next: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 16}}
+	ictx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	stop = func() {
+		cancel()
+		running.Wait()
+		closeAll()
+	}
+	parts := []struct {
+		role role
+		yaml string
+		main net.Listener
+		ops  net.Listener
+	}{
+		{roleIdP, d.idpYAML(doors[2], doors[3]), doors[2], doors[3]},
+		{roleServe, d.serverYAML(doors[0], doors[1]), doors[0], doors[1]},
+	}
+	for _, p := range parts {
+		if err := d.startOne(ictx, &running, p.role, p.yaml, p.main, p.ops); err != nil {
+			stop()
+			return nil, err
+		}
+	}
+	d.say("An identity provider (%s) and Doorward in front of a sample MCP server (%s/mcp) are up.", d.idp, d.server)
+	return stop, nil
+}
+
+// startOne starts an issuer the way serve and idp do: from a file.
+func (d *demo) startOne(ctx context.Context, running *sync.WaitGroup, r role, yaml string, main, ops net.Listener) error {
+	file := filepath.Join(d.dir, map[role]string{roleIdP: "idp.yaml", roleServe: "doorward.yaml"}[r])
+	if err := writeFile(file, []byte(yaml)); err != nil {
+		return err
+	}
+	e := d.env
+	e.lookup = func(name string) (string, bool) {
+		if v, ok := d.secrets[name]; ok {
+			return v, true
+		}
+		return "", false
+	}
+	cfg, findings := loadConfig(file, r, e.lookup)
+	if err := d.report(findings); err != nil {
+		return err
+	}
+	i, err := openInstance(ctx, e, cfg, file)
+	if err != nil {
+		return err
+	}
+	running.Go(func() {
+		defer i.close()
+		if err := i.serve(ctx, serving{main: main, ops: ops, wrap: d.wrap}); err != nil && ctx.Err() == nil {
+			d.say("%s stopped: %v", r, err)
+		}
+	})
+	return nil
+}
+
+func (d *demo) idpYAML(main, ops net.Listener) string {
+	return fmt.Sprintf(`# The company's identity provider.
+version: 1
+url: %s
+listen: %s
+ops: %s
+state: %s
+telemetry: {log: error}
+people:
+  alice: {email: alice@example.com, groups: [eng], password: "${ALICE}"}
+  bob: {email: bob@example.com, groups: [eng], password: "${BOB}"}
+  carol: {email: carol@example.com, groups: [eng], password: "${CAROL}"}
+clients:
+  registered:
+    desktop-idp: {name: Desktop, secret: "${IDP_SECRET}", redirect_uris: ["http://127.0.0.1/callback"]}
+audiences:
+  %s:
+    resources: ["%s/mcp"]
+    client_ids: {desktop-idp: desktop}
+    allow: [{who: "group:eng", resources: ["*"], scopes: ["*"]}]
+    deny: [{who: "person:bob"}]
+`, d.idp, main.Addr(), ops.Addr(), filepath.ToSlash(d.idpState), d.server, d.server)
+}
+
+func (d *demo) serverYAML(main, ops net.Listener) string {
+	return fmt.Sprintf(`# The authorization server and gateway in front of the company's MCP servers.
+version: 1
+url: %s
+listen: %s
+ops: %s
+state: %s
+telemetry: {log: error}
+providers:
+  corp: {issuer: "%s", id_jag: {}}
+clients:
+  registered:
+    desktop: {name: Desktop, secret: "${SERVER_SECRET}", grant_types: [jwt-bearer]}
+servers:
+  sample:
+    path: /mcp
+    run: sample
+    scopes: {"sample:read": Ask the sample server who you are, "sample:write": Write notes on the sample server}
+    default_scopes: ["sample:read"]
+    tools: {note: ["sample:write"]}
+    allow: [{who: everyone}]
+`, d.server, main.Addr(), ops.Addr(), filepath.ToSlash(d.serverState), d.idp)
+}
+
+// listenOrAny takes the usual port if it is free, else any.
+func listenOrAny(_, preferred string) (net.Listener, error) {
+	l, err := net.Listen("tcp", preferred)
+	if err != nil {
+		host, _, splitErr := net.SplitHostPort(preferred)
+		if splitErr != nil {
+			return nil, splitErr
+		}
+		return net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
+	return l, nil
+}
+
+// farewell says what is there to play with.
+func (d *demo) farewell() {
+	d.say(`
+Still up, until Ctrl-C:
+  MCP server         %[1]s/mcp   (issuer %[1]s, state %[3]s)
+  identity provider  %[2]s       (state %[4]s)
+  people there       bob / %[5]s    carol / %[6]s
+
+  doorward can corp/carol sample whoami --state %[3]s
+  doorward leave carol --state %[4]s
+  doorward leave --undo alice --state %[3]s`,
+		d.server, d.idp, d.serverState, d.idpState, d.secrets["BOB"], d.secrets["CAROL"])
+}
+
+// stepError ends the demo: its text is the last line.
+type stepError struct {
+	n   int
+	err error
+}
+
+func (e *stepError) Error() string {
+	return fmt.Sprintf("step %d failed: %s", e.n, strings.TrimSpace(e.err.Error()))
+}
+func (e *stepError) Unwrap() error { return e.err }

@@ -1,0 +1,6 @@
+//go:build race
+
+package main
+
+// raceDetector slows everything down: limits of time do not hold under it.
+const raceDetector = true
