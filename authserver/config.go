@@ -59,6 +59,8 @@ type Config struct {
 	BodyLimit int64
 	// HTTP fetches the key sets of Issuers. nil: http.DefaultTransport.
 	HTTP http.RoundTripper
+	// AuditKeep is how long audit events are kept. 0: 90 days.
+	AuditKeep time.Duration
 	// Now is the clock. nil: time.Now.
 	Now func() time.Time
 	// Logger gets what an operator should see. nil: nothing is logged.

@@ -70,7 +70,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.grants = s.grantTable(st.idp)
 	st.publish(s.grantTypes())
-	s.ledger = &ledger.Ledger{Store: cfg.Store, Now: s.clock}
+	s.ledger = &ledger.Ledger{Store: cfg.Store, Now: s.clock, AuditKeep: cfg.AuditKeep}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	if err := s.open(ctx, st); err != nil {

@@ -29,6 +29,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		KeyRotation:    c.Keys.Rotate,
 		BodyLimit:      int64(c.Limits.Body),
 		InsecurePublic: c.InsecurePublic,
+		AuditKeep:      c.Audit.Keep,
 	}
 }
 

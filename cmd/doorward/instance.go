@@ -173,6 +173,28 @@ func (i *instance) reload(cfg *Config) error {
 	return nil
 }
 
+// endGoneBefore is endGone at a start: for local people who were in the file
+// when the server last ran. People that `user add` made have a password in the
+// store; clients that are gone cannot authenticate any more.
+func (i *instance) endGoneBefore(ctx context.Context) error {
+	old := &Config{People: map[string]PersonConfig{}}
+	for after := ""; ; {
+		page, next, err := i.ledger.Accounts(ctx, after)
+		if err != nil {
+			return err
+		}
+		for _, a := range page {
+			if a.Provider == "" && a.Password == "" {
+				old.People[a.ID] = PersonConfig{}
+			}
+		}
+		if after = next; after == "" {
+			i.endGone(old, i.cfg)
+			return nil
+		}
+	}
+}
+
 // endGone ends what clients and people have who are not in the file any more.
 func (i *instance) endGone(old, cfg *Config) {
 	var gone []ledger.Which

@@ -106,6 +106,9 @@ func runRole(ctx context.Context, e env, r role, f *serveFlags) error {
 		return err
 	}
 	defer i.close()
+	if err := i.endGoneBefore(ctx); err != nil {
+		return err
+	}
 	i.flags = f
 	sctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup

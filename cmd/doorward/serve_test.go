@@ -259,6 +259,30 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// Who is taken out of the file while the server is down keeps nothing either.
+func TestGoneBeforeAStart(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	file := siteAt(t, d, "")
+	p := d.start("serve", "--config", file)
+	alice := d.token(p.url+"/one/mcp", "alice", alicesPassword)
+	if !opens(t, p.url+"/one/mcp", alice) {
+		t.Fatal("alice's token does not open the server")
+	}
+	p.stop()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(file, []byte(strings.Replace(string(text), "  alice:", "  alicia:", 1))); err != nil {
+		t.Fatal(err)
+	}
+	p = d.start("serve", "--config", file)
+	if opens(t, p.url+"/one/mcp", alice) {
+		t.Error("who was taken out of the file before the start has a token that opens the server")
+	}
+}
+
 // A stream that a client keeps open does not keep the server from stopping.
 func TestStopWithAnOpenStream(t *testing.T) {
 	t.Parallel()

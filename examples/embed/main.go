@@ -71,6 +71,7 @@ func build(url, database string) (http.Handler, error) {
 		InsecurePublic: false,
 		KeyRotation:    90 * 24 * time.Hour,
 		BodyLimit:      1 << 20,
+		AuditKeep:      90 * 24 * time.Hour,
 		HTTP:           http.DefaultTransport,
 		Now:            time.Now,
 		Logger:         slog.Default(),
