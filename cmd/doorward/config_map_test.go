@@ -121,7 +121,7 @@ limits: {body: 512KiB}
 			EmailDomains: []string{"a.example"}, GroupsClaim: "roles"}},
 		Tokens: authserver.Tokens{Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: -1, IDToken: time.Hour, IDJAG: 5 * time.Minute},
-		KeyRotation: 2160 * time.Hour, BodyLimit: 512 << 10,
+		KeyRotation: 2160 * time.Hour, BodyLimit: 512 << 10, AuditKeep: 2160 * time.Hour,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
