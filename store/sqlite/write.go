@@ -123,6 +123,17 @@ func (s *Store) waiting() (waiting, closed bool) {
 	return len(s.queue) > 0, s.closed
 }
 
+// gather lets whoever is about to commit come along, as long as somebody does:
+// fewer, larger transactions.
+func (s *Store) gather() {
+	for before, now := -1, 0; before < now && now < groupCommits; {
+		runtime.Gosched()
+		s.mu.Lock()
+		before, now = now, len(s.queue)
+		s.mu.Unlock()
+	}
+}
+
 // claim takes the requests of the next transaction from the queue.
 func (s *Store) claim() []*request {
 	s.mu.Lock()
@@ -151,7 +162,7 @@ func (s *Store) transact() {
 		s.writer <- c
 		return
 	}
-	runtime.Gosched() // whoever is about to commit comes along: fewer, larger transactions
+	s.gather()
 	group := s.claim()
 	if err != nil {
 		s.writer <- c

@@ -1,0 +1,75 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+
+	"doorward/store"
+
+	"github.com/pressly/goose/v3"
+)
+
+// A file of the first schema keeps its records, their index names and their
+// versions.
+func TestOldFileKeepsItsRecords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "old.db")
+	writeFirstSchema(t, path)
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := t.Context()
+	r, err := s.Get(ctx, "grant", "a")
+	if err != nil || string(r.Value) != "old" || r.Version != 3 || r.Taken.IsZero() {
+		t.Errorf("the record is %+v, %v", r, err)
+	}
+	if recs, _, err := s.List(ctx, store.Query{Kind: "grant", Index: "person=alice"}); err != nil || len(recs) != 1 {
+		t.Errorf("found by its index name: %d, %v", len(recs), err)
+	}
+	if err := s.Commit(ctx, store.Create(store.Record{Kind: "grant", Key: "a"})); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("made a second time: %v", err)
+	}
+	if n, err := s.Sweep(ctx, 10); err != nil || n != 1 {
+		t.Errorf("swept %d expired records, %v", n, err)
+	}
+}
+
+func writeFirstSchema(t *testing.T, path string) {
+	t.Helper()
+	connector, err := connect(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newConn(connector, "PRAGMA journal_mode=WAL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(lender{c.raw})
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithTableName(schemaTable), goose.WithDisableGlobalRegistry(true))
+	if err == nil {
+		_, err = p.UpTo(context.Background(), 1)
+	}
+	if err == nil {
+		err = c.exec(insert, "grant", []byte("a"), int64(3), int64(0), int64(5), pack("person=alice"), []byte("old"))
+	}
+	if err == nil {
+		err = c.exec(insertName, "grant", []byte("person=alice"), []byte("a"))
+	}
+	if err == nil {
+		err = c.exec(insert, "code", []byte("b"), int64(1), int64(7), int64(0), nil, []byte("expired"))
+	}
+	if err := errors.Join(err, c.close()); err != nil {
+		t.Fatal(err)
+	}
+}
