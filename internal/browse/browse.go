@@ -48,7 +48,7 @@ func (p *Person) Open(ctx context.Context, start string) error {
 	if err != nil {
 		return err
 	}
-	for range 12 {
+	for range 30 {
 		resp, err := p.http.Do(req)
 		if err != nil {
 			return err
@@ -76,7 +76,7 @@ func (p *Person) Open(ctx context.Context, start string) error {
 			}
 		}
 	}
-	return errors.New("twelve pages and no way back")
+	return errors.New("thirty pages and no way back")
 }
 
 // fill fills the first form of a page and presses its first button.

@@ -15,6 +15,9 @@ func S256(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// reasonPKCE is the audit's reason for whatever is wrong with PKCE.
+const reasonPKCE = "pkce"
+
 // CheckChallenge checks code_challenge and code_challenge_method of an
 // authorization request: S256 only (RFC 7636 section 4.3); a missing
 // challenge, a missing method (which means plain) and any other are
@@ -22,13 +25,13 @@ func S256(verifier string) string {
 func CheckChallenge(challenge, method string) error {
 	switch {
 	case challenge == "":
-		return &Error{Code: InvalidRequest, Description: "code_challenge is missing: PKCE with S256 is required"}
+		return &Error{Code: InvalidRequest, Reason: reasonPKCE, Description: "code_challenge is missing: PKCE with S256 is required"}
 	case method == "":
-		return &Error{Code: InvalidRequest, Description: "code_challenge_method is missing, which means plain: send S256"}
+		return &Error{Code: InvalidRequest, Reason: reasonPKCE, Description: "code_challenge_method is missing, which means plain: send S256"}
 	case method != "S256":
-		return &Error{Code: InvalidRequest, Description: "code_challenge_method must be S256"}
+		return &Error{Code: InvalidRequest, Reason: reasonPKCE, Description: "code_challenge_method must be S256"}
 	case !isVerifier(challenge):
-		return &Error{Code: InvalidRequest, Description: "code_challenge must be 43 to 128 unreserved characters"}
+		return &Error{Code: InvalidRequest, Reason: reasonPKCE, Description: "code_challenge must be 43 to 128 unreserved characters"}
 	}
 	return nil
 }
@@ -40,13 +43,13 @@ func CheckChallenge(challenge, method string) error {
 func CheckVerifier(verifier, challenge string) error {
 	switch {
 	case challenge == "":
-		return &Error{Code: InvalidRequest, Description: "no code_challenge is bound to this code"}
+		return &Error{Code: InvalidRequest, Reason: reasonPKCE, Description: "no code_challenge is bound to this code"}
 	case verifier == "":
-		return &Error{Code: InvalidRequest, Description: "code_verifier is missing"}
+		return &Error{Code: InvalidRequest, Reason: reasonPKCE, Description: "code_verifier is missing"}
 	case !isVerifier(verifier):
-		return &Error{Code: InvalidRequest, Description: "code_verifier must be 43 to 128 unreserved characters"}
+		return &Error{Code: InvalidRequest, Reason: reasonPKCE, Description: "code_verifier must be 43 to 128 unreserved characters"}
 	case subtle.ConstantTimeCompare([]byte(S256(verifier)), []byte(challenge)) != 1:
-		return &Error{Code: InvalidGrant, Description: "code_verifier does not fit the code_challenge"}
+		return &Error{Code: InvalidGrant, Reason: reasonPKCE, Description: "code_verifier does not fit the code_challenge"}
 	}
 	return nil
 }
