@@ -30,6 +30,8 @@ type Event struct {
 	GrantType string    `json:"grant_type,omitempty"`
 	Address   string    `json:"address,omitempty"` // of the caller
 	Detail    string    `json:"detail,omitempty"`  // cause, for the operator; no secret
+	Ref       string    `json:"ref,omitempty"`     // of a refusal: what the caller was told, and why explains
+	Step      string    `json:"step,omitempty"`    // of the ladder, where it broke; "": the reason says
 }
 
 // Sink keeps events. Write is called by one goroutine at a time.

@@ -28,7 +28,7 @@ func attrs(e Event) []slog.Attr {
 		{"reason", e.Reason}, {"rule", e.Rule}, {"person", e.Person}, {"client", e.Client},
 		{"resource", e.Resource}, {"tool", e.Tool}, {"scope", e.Scope}, {"grant", e.Grant},
 		{"issuer", e.Issuer}, {"jti", e.JTI}, {"grant_type", e.GrantType},
-		{"address", e.Address}, {"detail", e.Detail},
+		{"address", e.Address}, {"detail", e.Detail}, {"ref", e.Ref},
 	} {
 		if f[1] != "" {
 			out = append(out, slog.String(f[0], f[1]))

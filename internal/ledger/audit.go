@@ -23,7 +23,25 @@ func (l *Ledger) AuditOp(e audit.Event) store.Op {
 	if keep == 0 {
 		keep = DefaultAuditKeep
 	}
-	return store.Put(store.Record{Kind: KindAudit, Key: eventKey(e.Time), Value: encode(e), Expires: e.Time.Add(keep)})
+	r := store.Record{Kind: KindAudit, Key: eventKey(e.Time), Value: encode(e), Expires: e.Time.Add(keep)}
+	if e.Ref != "" {
+		r.Index = []string{"ref=" + e.Ref}
+	}
+	return store.Put(r)
+}
+
+// Attempt is the kept refusal with the reference. store.ErrNotFound if there
+// is none: it was never kept here, or its time is over.
+func (l *Ledger) Attempt(ctx context.Context, ref string) (audit.Event, error) {
+	recs, _, err := l.Store.List(ctx, store.Query{Kind: KindAudit, Index: "ref=" + ref, Limit: 1})
+	if err == nil && len(recs) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return audit.Event{}, err
+	}
+	var e audit.Event
+	return e, decode(recs[0], &e)
 }
 
 // eventKey orders events by time: 8 bytes of nanoseconds and 8 random ones.

@@ -82,6 +82,9 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, erro
 	if rec.Sessions, err = l.deleteAll(ctx, KindSession, q.Index); err != nil {
 		return rec, err
 	}
+	if _, err = l.deleteAll(ctx, KindUpstream, q.Index); err != nil {
+		return rec, err
+	}
 	rec.Consents, err = l.deleteAll(ctx, KindConsent, q.Index)
 	return rec, err
 }

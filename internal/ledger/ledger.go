@@ -22,12 +22,14 @@ const (
 	KindClient  store.Kind = "client"
 	KindAccount store.Kind = "account"
 	KindSession store.Kind = "session"
-	KindConsent store.Kind = "consent"
-	KindCode    store.Kind = "code"
-	KindEnded   store.Kind = "ended"
-	KindKey     store.Kind = "key"
-	KindAudit   store.Kind = "audit"
-	KindMeta    store.Kind = "meta"
+	// KindUpstream is what a provider that somebody signed in at last said of them.
+	KindUpstream store.Kind = "upstream"
+	KindConsent  store.Kind = "consent"
+	KindCode     store.Kind = "code"
+	KindEnded    store.Kind = "ended"
+	KindKey      store.Kind = "key"
+	KindAudit    store.Kind = "audit"
+	KindMeta     store.Kind = "meta"
 )
 
 // Ledger keeps typed records in a store.
@@ -117,6 +119,9 @@ const (
 	FromFile    = "file"
 	FromAdmin   = "admin"
 	FromDynamic = "dynamic"
+	// FromDocument is a client whose id is the URL of its metadata document; what
+	// lies in the store is only what an administrator decided about it.
+	FromDocument = "document"
 )
 
 // Client is a registered client. Clients of the configuration file have this

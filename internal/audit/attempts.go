@@ -1,0 +1,129 @@
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"sync"
+)
+
+// MaxAttempts is how many refusals of strangers are kept in memory.
+const MaxAttempts = 10_000
+
+// maxText bounds each text of a refusal that is kept in memory, in bytes: what
+// stands there is partly what strangers sent.
+const maxText = 300
+
+// RefLength is the length of a reference.
+const RefLength = 8
+
+// refLetters leaves out what people mistake for each other when they read it
+// out.
+const refLetters = "abcdefghjkmnpqrstuvwxyz23456789"
+
+// Attempts keeps refusals under the references that callers were told: those
+// of authenticated callers in a log, the last of all others in memory, so that
+// strangers cannot fill a disk. It is safe for use by any number of goroutines.
+type Attempts struct {
+	log *Log
+
+	mu      sync.Mutex
+	ring    []Event
+	next    int // the oldest, once the ring is full
+	byRef   map[string]int
+	dropped int
+}
+
+// NewAttempts keeps the refusals of authenticated callers in log; nil: in
+// memory too.
+func NewAttempts(log *Log) *Attempts {
+	return &Attempts{log: log, byRef: map[string]int{}}
+}
+
+// Keep gives a refusal its reference and keeps it. known says that the caller
+// proved who they are, or named something genuine.
+func (a *Attempts) Keep(e Event, known bool) (ref string) {
+	e.Ref = newRef()
+	if e.Outcome == "" {
+		e.Outcome = "refused"
+	}
+	if known && a.log != nil {
+		a.log.Add(e)
+		return e.Ref
+	}
+	e.bound()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.ring) < MaxAttempts {
+		a.byRef[e.Ref] = len(a.ring)
+		a.ring = append(a.ring, e)
+		return e.Ref
+	}
+	delete(a.byRef, a.ring[a.next].Ref)
+	a.dropped++
+	a.ring[a.next], a.byRef[e.Ref] = e, a.next
+	a.next = (a.next + 1) % MaxAttempts
+	return e.Ref
+}
+
+// Recent returns a refusal that is kept in memory.
+func (a *Attempts) Recent(ref string) (Event, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i, ok := a.byRef[ref]
+	if !ok {
+		return Event{}, false
+	}
+	return a.ring[i], true
+}
+
+// Dropped is how many refusals had to make room for later ones.
+func (a *Attempts) Dropped() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dropped
+}
+
+// Flush writes the refusals that wait in the log.
+func (a *Attempts) Flush(ctx context.Context) error {
+	if a.log == nil {
+		return nil
+	}
+	return a.log.Flush(ctx)
+}
+
+// bound cuts every text of the event; the copy lets go of a larger text that it
+// may be a piece of.
+func (e *Event) bound() {
+	for _, s := range []*string{&e.Action, &e.Outcome, &e.Reason, &e.Rule, &e.Person, &e.Client, &e.Resource, &e.Tool,
+		&e.Scope, &e.Grant, &e.Issuer, &e.JTI, &e.GrantType, &e.Address, &e.Detail, &e.Step} {
+		if len(*s) > maxText {
+			*s = strings.Clone(strings.ToValidUTF8((*s)[:maxText], ""))
+		}
+	}
+}
+
+// newRef is eight characters that a person can read out.
+func newRef() string {
+	var b [RefLength]byte
+	rand.Read(b[:]) // never fails
+	for i := range b {
+		b[i] = refLetters[int(b[i])%len(refLetters)]
+	}
+	return string(b[:])
+}
+
+// IsRef reports whether a text has the form of a reference.
+func IsRef(s string) bool {
+	return len(s) == RefLength && strings.Trim(s, refLetters) == ""
+}
+
+// Describe puts a reference at the end of a description, within the 300 bytes
+// that error_description keeps to.
+func Describe(description, ref string) string {
+	tail := " (ref " + ref + ")"
+	if over := len(description) + len(tail) - maxText; over > 0 {
+		description = strings.ToValidUTF8(description[:len(description)-over-3], "") + "..."
+	}
+	return description + tail
+}
