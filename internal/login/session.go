@@ -80,7 +80,7 @@ func (s *Sessions) Start(ctx context.Context, w http.ResponseWriter, r *http.Req
 	secret := newSecret()
 	sess := Session{ID: s.id("session", secret), Created: s.now()}
 	subject.Session = sess.ID
-	if subject.AuthTime.IsZero() {
+	if subject.AuthTime.IsZero() && subject.Provider == "" { // a provider's silence is no proof of now
 		subject.AuthTime = sess.Created
 	}
 	sess.Subject = subject
