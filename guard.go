@@ -48,6 +48,11 @@ type GuardConfig struct {
 	Ended func(grant string) bool
 	// Base fetches metadata and keys when Keys is nil. nil: http.DefaultTransport.
 	Base http.RoundTripper
+	// Refused is told of each request that is refused here: why, as a short
+	// code (token_missing, token_expired, token_audience, …) and in words that
+	// hold no secret. What it returns ends the description that the caller gets,
+	// as a reference to ask about. It must be quick. nil: nobody is told.
+	Refused func(r *http.Request, reason, detail string) (reference string)
 	// Logger gets the reason of each refusal at level Debug, and of keys that
 	// cannot be had at level Warn; never a token. nil: nothing is logged.
 	Logger *slog.Logger

@@ -49,6 +49,15 @@ func (g *Guard) InsufficientScope(w http.ResponseWriter, r *http.Request, scopes
 // refuse answers a request that check did not let through.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 	status := e.HTTPStatus()
+	if g.c.Refused != nil {
+		detail := e.Description
+		if e.Err != nil {
+			detail = e.Err.Error()
+		}
+		copied := *e
+		copied.Description = referred(e.Description, g.c.Refused(r, e.Reason, detail))
+		e = &copied
+	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	} else {
@@ -58,6 +67,14 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 	if e.Code != "" {
 		g.c.Logger.Debug("request refused", "resource", g.c.Resource, "code", e.Code, "cause", e.Err, "address", r.RemoteAddr)
 	}
+}
+
+// referred is a description with its reference.
+func referred(description, reference string) string {
+	if reference == "" {
+		return description
+	}
+	return description + " (ref " + reference + ")"
 }
 
 // challenge is a Bearer challenge (OAuth 2.1 section 5.3.1, RFC 9728 section
@@ -94,16 +111,23 @@ func (g *Guard) admitOrigin(w http.ResponseWriter, r *http.Request) bool {
 	origins := r.Header["Origin"]
 	switch {
 	case len(origins) > 1, len(origins) == 1 && !g.origins[origins[0]]:
-		writeRefusal(w, http.StatusForbidden, oauth.AccessDenied, "this origin may not call here")
+		g.refuseOrigin(w, r, "this origin may not call here")
 		return false
 	case g.loopback && !oauth.IsLoopbackHost(r.Host):
-		writeRefusal(w, http.StatusForbidden, oauth.AccessDenied, "this host name is not mine")
+		g.refuseOrigin(w, r, "this host name is not mine")
 		return false
 	case len(origins) == 1:
 		w.Header().Set("Access-Control-Allow-Origin", origins[0])
 		w.Header().Add("Vary", "Origin")
 	}
 	return true
+}
+
+func (g *Guard) refuseOrigin(w http.ResponseWriter, r *http.Request, description string) {
+	if g.c.Refused != nil {
+		description = referred(description, g.c.Refused(r, "origin", description))
+	}
+	writeRefusal(w, http.StatusForbidden, oauth.AccessDenied, description)
 }
 
 // answerPreflight answers OPTIONS; browsers send it without credentials.

@@ -62,7 +62,7 @@ func (g *Guard) check(r *http.Request) (*Caller, *oauth.Error) {
 	return c, nil
 }
 
-var errGrantEnded = errors.New("its grant has ended")
+var errGrantEnded = fault("grant_over", "its grant has ended")
 
 func (g *Guard) ended(grant string) bool {
 	return grant != "" && g.c.Ended != nil && g.c.Ended(grant)
@@ -84,9 +84,9 @@ func bearerToken(r *http.Request) (string, *oauth.Error) {
 	case !strings.EqualFold(scheme, "Bearer"), token == "":
 		return "", noToken()
 	case len(token) > jose.MaxToken:
-		return "", badToken(errors.New("it is too long"))
+		return "", badToken(fault(faultUnreadable, "it is too long"))
 	case strings.ContainsAny(token, " \t"):
-		return "", badToken(errors.New("the header has words after the token"))
+		return "", badToken(fault(faultUnreadable, "the header has words after the token"))
 	case r.Body != nil && isForm(r) && formHasToken(r):
 		return "", twoTokens()
 	}
@@ -94,17 +94,41 @@ func bearerToken(r *http.Request) (string, *oauth.Error) {
 }
 
 func noToken() *oauth.Error {
-	return &oauth.Error{Status: http.StatusUnauthorized, Description: "an access token is needed; WWW-Authenticate says where to get one"}
+	return &oauth.Error{Status: http.StatusUnauthorized, Reason: "token_missing", Description: "an access token is needed; WWW-Authenticate says where to get one"}
 }
 
 func twoTokens() *oauth.Error {
-	return &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusBadRequest, Description: "send one access token, in one Authorization header"}
+	return &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusBadRequest, Reason: "token_twice", Description: "send one access token, in one Authorization header"}
 }
 
 // badToken is the same from outside whatever is wrong with the token.
 func badToken(cause error) *oauth.Error {
-	return &oauth.Error{Code: oauth.InvalidToken, Status: http.StatusUnauthorized, Description: "The access token is not valid here", Err: cause}
+	e := &oauth.Error{Code: oauth.InvalidToken, Status: http.StatusUnauthorized, Reason: faultUnreadable, Description: "The access token is not valid here", Err: cause}
+	var f *tokenFault
+	if errors.As(cause, &f) {
+		e.Reason = f.reason
+	}
+	return e
 }
+
+// tokenFault is what is wrong with a token: a code for GuardConfig.Refused, and
+// in words.
+type tokenFault struct {
+	reason string
+	err    error
+}
+
+func (f *tokenFault) Error() string { return f.err.Error() }
+func (f *tokenFault) Unwrap() error { return f.err }
+
+func fault(reason, text string) error { return &tokenFault{reason, errors.New(text)} }
+
+// Reasons that several faults share.
+const (
+	faultUnreadable = "token_unreadable"
+	faultSignature  = "token_signature"
+	faultClaims     = "token_claims"
+)
 
 func isForm(r *http.Request) bool {
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
@@ -134,7 +158,7 @@ func (g *Guard) verify(ctx context.Context, token string, now time.Time) (*Calle
 			return nil, badToken(err)
 		}
 		if issuer, err = claims.Text("iss"); err != nil || g.issuers[issuer] == nil {
-			return nil, badToken(errors.New("its issuer is not one of ours"))
+			return nil, badToken(fault(faultSignature, "its issuer is not one of ours"))
 		}
 	}
 	keys := g.issuers[issuer]
@@ -142,19 +166,19 @@ func (g *Guard) verify(ctx context.Context, token string, now time.Time) (*Calle
 	if err != nil {
 		if _, keyErr := keys.Keys(ctx); keyErr != nil {
 			g.c.Logger.Warn("no keys to check access tokens with", "issuer", issuer, "error", keyErr)
-			return nil, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "the token cannot be checked now; try again", Err: keyErr}
+			return nil, &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "keys_unavailable", Description: "the token cannot be checked now; try again", Err: keyErr}
 		}
-		return nil, badToken(err)
+		return nil, badToken(&tokenFault{faultSignature, err})
 	}
 	c, err := g.callerOf(v.Claims(), issuer)
 	if err != nil {
 		return nil, badToken(err)
 	}
 	if !now.Before(c.Expires) {
-		return nil, &oauth.Error{Code: oauth.InvalidToken, Status: http.StatusUnauthorized, Description: "The access token expired"}
+		return nil, &oauth.Error{Code: oauth.InvalidToken, Status: http.StatusUnauthorized, Reason: "token_expired", Description: "The access token expired"}
 	}
 	if err := jose.CheckTimes(v.Claims(), now, guardSkew); err != nil {
-		return nil, badToken(err)
+		return nil, badToken(&tokenFault{"token_time", err})
 	}
 	return c, nil
 }
@@ -175,19 +199,19 @@ func (g *Guard) callerOf(claims jose.Claims, issuer string) (*Caller, error) {
 	c.Scopes = scopes
 	switch {
 	case read.err != nil:
-		return nil, read.err
+		return nil, &tokenFault{faultClaims, read.err}
 	case scopeErr != nil:
-		return nil, scopeErr
+		return nil, &tokenFault{faultClaims, scopeErr}
 	case c.Issuer != issuer:
-		return nil, errors.New("its issuer is not the one whose key signed it")
+		return nil, fault(faultSignature, "its issuer is not the one whose key signed it")
 	case !slices.Contains(aud, g.c.Resource):
-		return nil, errors.New("it is for another audience")
+		return nil, fault("token_audience", "it is for another audience")
 	case c.Expires.IsZero() || issued.IsZero():
-		return nil, errors.New("it has no exp or no iat")
+		return nil, fault(faultClaims, "it has no exp or no iat")
 	case claims.Has("cnf"):
 		// A token that is bound to a key proves nothing without that key (RFC 9449
 		// section 7.2, RFC 8705 section 3).
-		return nil, errors.New("it is bound to a key, and came without proof of it")
+		return nil, fault(faultClaims, "it is bound to a key, and came without proof of it")
 	}
 	return c, nil
 }
