@@ -136,12 +136,14 @@ func (a *answer) emit(event []byte) error {
 	event, err := filterEvent(event, a.shown)
 	if err != nil {
 		if a.x.call.id != nil {
-			message := a.x.badUpstream("upstream_unreadable", errUnreadable.Error()).body(a.x.call.id)
+			f := a.x.badUpstream("upstream_unreadable", errUnreadable.Error())
+			a.x.keep(f)
+			message := f.body(a.x.call.id)
 			_, _ = fmt.Fprintf(a.x.w, "data: %s\n\n", message) // the stream ends here either way
 		}
 		return errUnreadable
 	}
-	_, err = a.x.w.Write(event)
+	_, err = a.x.w.Write(sealEventIDs(event, func(id string) string { return a.x.seal("event", id) }))
 	return err
 }
 

@@ -7,7 +7,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // call is one JSON-RPC message of a POST, as far as the gateway looks into it.
@@ -24,6 +26,9 @@ const (
 	toolsList = "tools/list"
 	listen    = "subscriptions/listen" // a POST whose answer is a stream (MCP 2026-07-28)
 )
+
+// watched are the methods that are treated in a way of their own.
+var watched = []string{toolsCall, toolsList, listen}
 
 // tool is the tool that the message calls, "" if it calls none.
 func (c *call) tool() string {
@@ -142,7 +147,10 @@ func parseCall(body []byte) (call, error) {
 		return c, errors.New("this is neither a JSON-RPC request nor a response")
 	case c.id != nil && c.id[0] != '"' && c.id[0] != '-' && (c.id[0] < '0' || c.id[0] > '9'):
 		return c, errors.New("the id must be a string or a number")
-	case strings.EqualFold(c.method, toolsCall) && c.method != toolsCall:
+	case strings.ContainsFunc(c.method, func(r rune) bool { return r <= ' ' || r > '~' }):
+		// A lenient server might trim it, or end it at a NUL.
+		return c, errors.New("a method is written in visible ASCII characters")
+	case slices.ContainsFunc(watched, func(m string) bool { return strings.EqualFold(c.method, m) && c.method != m }):
 		return c, errors.New("methods are written in lower case")
 	}
 	return c, c.readParams(params)
@@ -166,8 +174,12 @@ func (c *call) readParams(params []byte) error {
 			return err
 		}
 	}
-	if c.method == toolsCall && c.name == "" {
+	switch {
+	case c.method != toolsCall:
+	case c.name == "":
 		return errors.New("tools/call names no tool: params.name is missing or not a string")
+	case strings.TrimSpace(c.name) != c.name || strings.ContainsFunc(c.name, unicode.IsControl):
+		return errors.New("the name of a tool has white space around it or control characters in it")
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // call the tool.
 func (x *exchange) decide() *refusal {
 	if a := x.may(""); !a.Allowed {
-		return x.byRule(a, http.StatusForbidden)
+		return x.byRule(a, http.StatusForbidden, "reach")
 	}
 	tool := x.call.tool()
 	needed := x.e.needed
@@ -25,8 +25,7 @@ func (x *exchange) decide() *refusal {
 		needed = needed.Union(more)
 	}
 	if !oauth.Scopes(x.caller.Scopes).HasAll(needed) && !x.scopes().HasAll(needed) {
-		x.audit("refused", oauth.InsufficientScope, "", needed.String())
-		return &refusal{status: http.StatusForbidden, needed: needed}
+		return &refusal{status: http.StatusForbidden, reason: oauth.InsufficientScope, message: lacksScope, needed: needed}
 	}
 	if tool == "" {
 		return nil
@@ -37,9 +36,13 @@ func (x *exchange) decide() *refusal {
 		if x.call.id == nil {
 			status = http.StatusForbidden
 		}
-		return x.byRule(a, status)
+		return x.byRule(a, status, "tool")
 	}
-	x.audit("ok", "", a.Rule, "")
+	if log := x.e.g.c.Audit; log != nil {
+		e := x.event()
+		e.Outcome, e.Rule = "ok", a.Rule
+		log.Add(e)
+	}
 	return nil
 }
 
@@ -55,21 +58,20 @@ func (x *exchange) may(tool string) access.Answer {
 // scopes are the token's with all that they imply.
 func (x *exchange) scopes() oauth.Scopes { return oauth.Scopes(x.caller.Scopes).Imply(x.e.implies) }
 
-// byRule is the refusal that an answer of the rules is.
-func (x *exchange) byRule(a access.Answer, status int) *refusal {
-	x.audit("refused", a.Reason, a.Rule, "")
+// byRule is the refusal that an answer of the rules is, at that step.
+func (x *exchange) byRule(a access.Answer, status int, step string) *refusal {
 	if a.Reason == access.NeedsLogin {
-		return x.needsLogin(a)
+		return x.needsLogin(a, step)
 	}
 	message := "refused: no rule of " + x.e.s.Rules.Name + " allows it"
 	if a.Rule != "" {
 		message = "refused by rule " + a.Rule
 	}
-	return &refusal{status: status, code: codeRefused, message: message, reason: a.Reason, rule: a.Rule}
+	return &refusal{status: status, code: codeRefused, message: message, reason: a.Reason, rule: a.Rule, step: step}
 }
 
 // needsLogin asks for a fresh or stronger sign-in (RFC 9470 section 3).
-func (x *exchange) needsLogin(a access.Answer) *refusal {
+func (x *exchange) needsLogin(a access.Answer, step string) *refusal {
 	description, maxAge := "A fresh sign-in is needed", ""
 	if len(a.AMR) > 0 {
 		description = "A sign-in with " + strings.Join(a.AMR, ", ") + " is needed"
@@ -78,9 +80,11 @@ func (x *exchange) needsLogin(a access.Answer) *refusal {
 		maxAge = fmt.Sprint(int64(a.MaxAge / time.Second))
 	}
 	return &refusal{
-		status: http.StatusUnauthorized, code: codeRefused, message: description, reason: a.Reason, rule: a.Rule,
-		challenge: oauth.FormatChallenge("Bearer", "error", oauth.InsufficientUserAuth, "error_description", description,
-			"max_age", maxAge, "resource_metadata", x.e.metadataURL, "scope", x.e.needed.String()),
+		status: http.StatusUnauthorized, code: codeRefused, message: description, reason: a.Reason, rule: a.Rule, step: step,
+		challenge: func(description string) string {
+			return oauth.FormatChallenge("Bearer", "error", oauth.InsufficientUserAuth, "error_description", description,
+				"max_age", maxAge, "resource_metadata", x.e.metadataURL, "scope", x.e.needed.String())
+		},
 	}
 }
 
@@ -89,28 +93,31 @@ func (x *exchange) invalidToken(reason string) *refusal {
 	x.e.g.c.Logger.Debug("token refused", "server", x.e.key, "cause", reason)
 	const description = "The access token is not valid here"
 	return &refusal{
-		status: http.StatusUnauthorized, code: codeRefused, message: description, reason: oauth.InvalidToken,
-		challenge: oauth.FormatChallenge("Bearer", "error", oauth.InvalidToken, "error_description", description,
-			"resource_metadata", x.e.metadataURL, "scope", x.e.needed.String()),
+		status: http.StatusUnauthorized, code: codeRefused, message: description, reason: oauth.InvalidToken, detail: reason,
+		challenge: func(description string) string {
+			return oauth.FormatChallenge("Bearer", "error", oauth.InvalidToken, "error_description", description,
+				"resource_metadata", x.e.metadataURL, "scope", x.e.needed.String())
+		},
 	}
 }
 
-// audit writes down a decision: about a tool, or about the server as a whole.
-func (x *exchange) audit(outcome, reason, rule, scope string) {
-	log := x.e.g.c.Audit
-	if log == nil {
-		return
-	}
+// event is a decision about a tool, or about the server as a whole.
+func (x *exchange) event() audit.Event {
 	action, tool := "server.reach", x.call.tool()
 	if tool != "" {
 		action = "tool.call"
 	}
-	address, _, err := net.SplitHostPort(x.r.RemoteAddr)
-	if err != nil {
-		address = x.r.RemoteAddr
+	return audit.Event{
+		Time: x.e.g.c.Now(), Action: action, Tool: tool, Person: x.subject.Person, Client: x.subject.Client,
+		Resource: x.e.resource, Grant: x.caller.Grant, Address: addressOf(x.r),
 	}
-	log.Add(audit.Event{
-		Time: x.e.g.c.Now(), Action: action, Outcome: outcome, Reason: reason, Rule: rule, Tool: tool, Scope: scope,
-		Person: x.subject.Person, Client: x.subject.Client, Resource: x.e.resource, Grant: x.caller.Grant, Address: address,
-	})
+}
+
+// addressOf is the caller's, without the port.
+func addressOf(r *http.Request) string {
+	address, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return address
 }

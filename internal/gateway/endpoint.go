@@ -77,6 +77,7 @@ func (e *endpoint) protect() error {
 		if e.g.c.Ended != nil {
 			c.Ended = e.g.c.Ended.Has
 		}
+		c.Refused = e.g.refusedAtDoor(e.resource)
 		var err error
 		if e.guard, err = doorward.NewGuard(c); err != nil {
 			return err
@@ -120,7 +121,7 @@ func (s Server) checkScopes() error {
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{e: e, w: w, r: r}
 	x.caller, _ = doorward.CallerFrom(r.Context())
-	for _, step := range [...]func() *refusal{x.identify, x.read, x.decide, x.openSession} {
+	for _, step := range [...]func() *refusal{x.identify, x.read, x.decide, x.openSession, x.openEvent} {
 		if refused := step(); refused != nil {
 			x.refuse(refused)
 			return

@@ -86,6 +86,27 @@ func filterEvent(event []byte, keep func(tool string) bool) ([]byte, error) {
 	return withData(event, message), nil
 }
 
+// sealEventIDs is the event with its id sealed, so that only its reader can
+// ask for what came after it.
+func sealEventIDs(event []byte, seal func(id string) string) []byte {
+	if !bytes.Contains(event, []byte("id")) {
+		return event
+	}
+	var out []byte
+	rest := event
+	for at := 0; len(rest) > 0; {
+		line, next := cutLine(rest)
+		end := len(event) - len(next)
+		if id, ok := field(line, "id"); ok && len(id) > 0 {
+			out = append(append(append(out, "id: "...), seal(string(id))...), '\n')
+		} else {
+			out = append(out, event[at:end]...)
+		}
+		at, rest = end, next
+	}
+	return out
+}
+
 // eventData is what the event's data lines say together.
 func eventData(event []byte) []byte {
 	var data []byte
@@ -147,8 +168,11 @@ func cutLine(b []byte) (line, rest []byte) {
 
 var bom = []byte("\xef\xbb\xbf") // a stream may begin with one
 
-func dataLine(line []byte) ([]byte, bool) {
-	value, ok := bytes.CutPrefix(bytes.TrimPrefix(line, bom), []byte("data"))
+func dataLine(line []byte) ([]byte, bool) { return field(line, "data") }
+
+// field is the value of a line, if it is of that field.
+func field(line []byte, name string) ([]byte, bool) {
+	value, ok := bytes.CutPrefix(bytes.TrimPrefix(line, bom), []byte(name))
 	if !ok || len(value) > 0 && value[0] != ':' {
 		return nil, false
 	}

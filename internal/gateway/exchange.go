@@ -13,13 +13,14 @@ import (
 
 // exchange is one request and its answer.
 type exchange struct {
-	e       *endpoint
-	w       http.ResponseWriter
-	r       *http.Request
-	caller  doorward.Caller
-	subject access.Subject
-	call    call   // of a POST
-	session string // the upstream's own id of it; "" if the request names none
+	e         *endpoint
+	w         http.ResponseWriter
+	r         *http.Request
+	caller    doorward.Caller
+	subject   access.Subject
+	call      call   // of a POST
+	session   string // the upstream's own id of it; "" if the request names none
+	lastEvent string // likewise
 
 	life lifetime
 }
@@ -75,11 +76,22 @@ func (x *exchange) read() *refusal {
 	switch x.r.Method {
 	case http.MethodPost:
 		var refused *refusal
-		x.call, refused = readCall(x.r, x.e.g.c.BodyLimit)
+		if x.call, refused = readCall(x.r, x.e.g.c.BodyLimit); refused == nil {
+			x.unhurry()
+		}
 		return refused
 	case http.MethodGet, http.MethodDelete:
+		if x.r.ContentLength == 0 {
+			x.unhurry()
+		}
 		return nil
 	}
 	return &refusal{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, allow: "GET, POST, DELETE",
 		message: "an MCP endpoint takes POST, GET and DELETE"}
+}
+
+// unhurry takes the limit on the time of the body away, now that it was read:
+// it would end a long stream.
+func (x *exchange) unhurry() {
+	_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
 }

@@ -20,6 +20,10 @@ func (x *exchange) forward() {
 	if x.e.upstream == nil {
 		w := &hereWriter{a: a, header: http.Header{}}
 		x.e.s.Handler.ServeHTTP(w, x.requestHere(ctx))
+		if err := ctx.Err(); err != nil && a.mode == pending { // cut short before it said anything
+			x.unreachable(err)
+			return
+		}
 		a.end(nil)
 		return
 	}
@@ -40,9 +44,7 @@ func (x *exchange) forward() {
 // request is what the upstream gets. The caller's path and query stay here.
 func (x *exchange) request(ctx context.Context) *http.Request {
 	h := outgoing(x.r.Header)
-	if x.session != "" {
-		h.Set(sessionHeader, x.session)
-	}
+	x.names(h)
 	maps.Copy(h, x.e.s.Header)
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{""} // else net/http adds its own
@@ -59,6 +61,16 @@ func (x *exchange) request(ctx context.Context) *http.Request {
 	return out
 }
 
+// names puts the upstream's own names of session and event into a header.
+func (x *exchange) names(h http.Header) {
+	if x.session != "" {
+		h.Set(sessionHeader, x.session)
+	}
+	if x.lastEvent != "" {
+		h.Set(eventHeader, x.lastEvent)
+	}
+}
+
 // requestHere is what a handler in this process gets: the same, and who calls.
 func (x *exchange) requestHere(ctx context.Context) *http.Request {
 	out := &http.Request{
@@ -71,9 +83,7 @@ func (x *exchange) requestHere(ctx context.Context) *http.Request {
 		out.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	h := out.Header
-	if x.session != "" {
-		h.Set(sessionHeader, x.session)
-	}
+	x.names(h)
 	h.Set("Doorward-Subject", x.subject.Person)
 	h.Set("Doorward-Client", x.subject.Client)
 	h.Set("Doorward-Scope", x.scopes().String())
@@ -96,7 +106,7 @@ func (x *exchange) unreachable(err error) {
 // afterEnd refuses what was cut short before anything was answered.
 func (x *exchange) afterEnd() *refusal {
 	if a := x.may(""); !a.Allowed {
-		return x.byRule(a, http.StatusForbidden)
+		return x.byRule(a, http.StatusForbidden, "reach")
 	}
 	return x.invalidToken("it ended while the server worked")
 }

@@ -49,6 +49,9 @@ type Config struct {
 	BodyLimit int64
 	// Audit gets an event per decision. nil: none.
 	Audit *audit.Log
+	// Attempts keeps the refusals under their references. nil: those of callers
+	// with a good token in Audit, the others in memory.
+	Attempts *audit.Attempts
 	// Logger gets what goes wrong with upstreams. nil: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. nil: time.Now.
@@ -119,6 +122,9 @@ func New(c Config) (*Gateway, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Attempts == nil {
+		c.Attempts = audit.NewAttempts(c.Audit)
 	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
 	g := &Gateway{c: c, base: c.Base, live: map[*exchange]struct{}{}}
@@ -195,8 +201,15 @@ func (g *Gateway) Owns(path string) bool {
 	return g.table.Load().handlers[path] != nil
 }
 
+// readTime is how long a request's body may take.
+const readTime = time.Minute
+
 // ServeHTTP serves what Owns says; anything else is not found.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Whoever never sends the body that they announced must not hold the
+	// connection for ever (X-HTTP-06, SEC-38); once it was read there is no limit.
+	// Not every ResponseWriter has deadlines; the server's own has.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime))
 	if h := g.table.Load().handlers[r.URL.Path]; h != nil {
 		h.ServeHTTP(w, r)
 		return

@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +16,7 @@ var (
 		"Origin", "Referer", // checked here; the upstream would compare with its own
 		"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip",
 		"Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-Remote-Group", "X-Remote-Groups",
-		"X-Rewrite-Url", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Arr-Clientcert", sessionHeader,
+		"X-Rewrite-Url", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Arr-Clientcert", sessionHeader, eventHeader,
 	)
 	keptBackPrefixes = []string{
 		"Doorward-", "Proxy-", "X-Forwarded-", "X-Original-", "Sec-", "Access-Control-",
@@ -24,7 +25,7 @@ var (
 		"X-Ms-Token-", "Cf-Access-", "X-Pomerium-", "X-Authentik-", "Tailscale-User-",
 	}
 	// sent is what nearly every request has and every upstream may see.
-	sent = set("Accept", "Content-Type", "User-Agent", "Last-Event-Id", "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name")
+	sent = set("Accept", "Content-Type", "User-Agent", "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name")
 	// answered is what an upstream may say to a caller; the origin is ours, and
 	// other headers would speak for it (cookies, CORS, HSTS, Alt-Svc, …).
 	answered = set("Content-Type", "Cache-Control", "Retry-After", "Allow", "X-Accel-Buffering", "X-Request-Id", "Traceresponse",
@@ -49,12 +50,16 @@ func hasPrefix(name string, prefixes []string) bool {
 	return false
 }
 
-// outgoing is a request's header as the upstream gets it.
+// outgoing is a request's header as the upstream gets it: without the caller's
+// token, also where the caller repeats it in another header (RS-TOK-10).
 func outgoing(in http.Header) http.Header {
 	out := make(http.Header, len(in)+2)
+	_, token, _ := strings.Cut(in.Get("Authorization"), " ")
+	token = strings.Trim(token, " ")
 	for name, values := range in {
-		if sent[name] || !keptBack[name] && !hasPrefix(name, keptBackPrefixes) &&
-			!strings.Contains(name, "_") { // CGI takes it for a hyphen
+		if (sent[name] || !keptBack[name] && !hasPrefix(name, keptBackPrefixes) &&
+			!strings.Contains(name, "_")) && // CGI takes it for a hyphen
+			!holds(values, token) {
 			out[name] = values
 		}
 	}
@@ -64,6 +69,11 @@ func outgoing(in http.Header) http.Header {
 		}
 	}
 	return out
+}
+
+// holds reports whether one of the values has the token in it.
+func holds(values []string, token string) bool {
+	return token != "" && slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, token) })
 }
 
 // incoming puts an upstream's header into the answer.

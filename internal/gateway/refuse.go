@@ -1,6 +1,12 @@
 package gateway
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"net/http"
+
+	"doorward/internal/audit"
+	"doorward/internal/oauth"
+)
 
 // JSON-RPC error codes (JSON-RPC 2.0 section 5.1; MCP 2026-07-28; the server's
 // own range for the rest).
@@ -17,13 +23,16 @@ const (
 type refusal struct {
 	status    int
 	code      int
-	message   string // for the person; names no secret
-	reason    string // a code for programs
-	rule      string // the access rule that decided
-	challenge string // WWW-Authenticate
-	allow     string // Allow
-	id        []byte // of the message, if the exchange does not know it yet
-	needed    []string
+	message   string                          // for the person; names no secret
+	reason    string                          // a code for programs
+	rule      string                          // the access rule that decided
+	step      string                          // where it broke, if the reason does not say
+	detail    string                          // for the operator; "": the message
+	ref       string                          // what the caller is told to ask about
+	challenge func(description string) string // WWW-Authenticate; nil: none
+	allow     string                          // Allow
+	id        []byte                          // of the message, if the exchange does not know it yet
+	needed    oauth.Scopes
 }
 
 type rpcError struct {
@@ -39,6 +48,7 @@ type rpcError struct {
 type rpcData struct {
 	Reason string `json:"reason"`
 	Rule   string `json:"rule,omitempty"`
+	Ref    string `json:"ref,omitempty"`
 }
 
 // body is the refusal as a JSON-RPC error response.
@@ -50,9 +60,9 @@ func (f *refusal) body(id []byte) []byte {
 		id = []byte("null")
 	}
 	e := rpcError{Version: "2.0", ID: id}
-	e.Error.Code, e.Error.Message = f.code, f.message
-	if f.reason != "" {
-		e.Error.Data = &rpcData{Reason: f.reason, Rule: f.rule}
+	e.Error.Code, e.Error.Message = f.code, f.described()
+	if f.reason != "" || f.ref != "" {
+		e.Error.Data = &rpcData{Reason: f.reason, Rule: f.rule, Ref: f.ref}
 	}
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -61,21 +71,75 @@ func (f *refusal) body(id []byte) []byte {
 	return b
 }
 
-func (x *exchange) refuse(f *refusal) {
-	if f.needed != nil {
-		x.e.guard.InsufficientScope(x.w, x.r, f.needed...)
-		return
+// described is the message with its reference.
+func (f *refusal) described() string {
+	if f.ref == "" {
+		return f.message
 	}
+	return audit.Describe(f.message, f.ref)
+}
+
+// keep keeps the refusal under a reference.
+func (x *exchange) keep(f *refusal) {
+	if f.reason == "" {
+		f.reason = "invalid_message"
+	}
+	e := x.event()
+	e.Outcome, e.Reason, e.Rule, e.Step, e.Scope, e.Detail = "refused", f.reason, f.rule, f.step, f.needed.String(), f.detail
+	if e.Detail == "" {
+		e.Detail = oauth.Printable(f.message)
+	}
+	switch {
+	case f.needed != nil:
+		e.Detail = "the token has " + x.scopes().String() + "; needed are " + e.Scope
+	case f.status == http.StatusBadGateway || f.status == http.StatusServiceUnavailable:
+		e.Outcome = "failed"
+	}
+	f.ref = x.e.g.c.Attempts.Keep(e, true)
+}
+
+// refusedAtDoor keeps what the guard refuses: nobody knows who that was.
+func (g *Gateway) refusedAtDoor(resource string) func(r *http.Request, reason, detail string) string {
+	return func(r *http.Request, reason, detail string) string {
+		return g.c.Attempts.Keep(audit.Event{Time: g.c.Now(), Action: "server.reach", Outcome: "refused", Reason: reason,
+			Detail: oauth.Printable(detail), Resource: resource, Address: addressOf(r)}, false)
+	}
+}
+
+const lacksScope = "This needs a scope that the access token does not have"
+
+func (x *exchange) refuse(f *refusal) {
+	x.keep(f)
 	h := x.w.Header()
-	if f.challenge != "" {
-		h.Set("WWW-Authenticate", f.challenge)
+	if f.challenge != nil {
+		h.Set("WWW-Authenticate", f.challenge(f.described()))
 	}
 	if f.allow != "" {
 		h.Set("Allow", f.allow)
+	}
+	body := f.body(x.call.id)
+	if f.needed != nil {
+		body = x.stepUp(f)
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	x.w.WriteHeader(f.status)
-	_, _ = x.w.Write(f.body(x.call.id)) // a client that went away gets nothing
+	_, _ = x.w.Write(body) // a client that went away gets nothing
+}
+
+// stepUp sets the challenge that lets a client ask for more, as
+// doorward.Guard.InsufficientScope does (MCP 2026-07-28, runtime insufficient
+// scope), and returns the body that goes with it.
+func (x *exchange) stepUp(f *refusal) []byte {
+	x.w.Header().Set("WWW-Authenticate", oauth.FormatChallenge("Bearer", "error", oauth.InsufficientScope, "error_description", f.described(),
+		"resource_metadata", x.e.metadataURL, "scope", f.needed.String()))
+	body, err := json.Marshal(struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}{oauth.InsufficientScope, f.described()})
+	if err != nil {
+		panic(err) // two strings
+	}
+	return body
 }

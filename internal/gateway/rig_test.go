@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -60,6 +61,17 @@ func (s *sink) all(t testing.TB) []audit.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events)
+}
+
+var refForm = regexp.MustCompile(` \(ref ([a-z2-9]{8})\)`)
+
+// withoutRef takes the reference, which must be there, from a refusal's text.
+func (r *rig) withoutRef(text string) string {
+	r.Helper()
+	if len(refForm.FindAllString(text, -1)) != 1 {
+		r.Errorf("no reference: %s", text)
+	}
+	return refForm.ReplaceAllString(text, "")
 }
 
 func newRig(t testing.TB, servers map[string]gateway.Server) *rig {

@@ -11,6 +11,7 @@ import (
 
 const (
 	sessionHeader = "Mcp-Session-Id"
+	eventHeader   = "Last-Event-Id"
 	sealBytes     = 16
 )
 
@@ -35,12 +36,36 @@ func (x *exchange) openSession() *refusal {
 		message: "Session not found: begin a new one with initialize"}
 }
 
-// sealSession is the session id that the caller gets to see: the upstream's,
-// and a proof that it was given to this caller at this server.
-func (x *exchange) sealSession(id string) string {
+// openEvent does the same with the event after which the caller wants its
+// stream to go on: an upstream that keeps the events of all its streams together
+// would replay another person's.
+func (x *exchange) openEvent() *refusal {
+	shown := x.r.Header[eventHeader]
+	if len(shown) == 0 || len(shown) == 1 && shown[0] == "" {
+		return nil
+	}
+	if len(shown) == 1 {
+		if i := strings.LastIndexByte(shown[0], '.'); i > 0 {
+			id := shown[0][:i]
+			if hmac.Equal([]byte(x.seal("event", id)), []byte(shown[0])) {
+				x.lastEvent = id
+				return nil
+			}
+		}
+	}
+	return &refusal{status: http.StatusBadRequest, code: codeInvalidRequest, reason: "event_unknown",
+		message: "Last-Event-ID is no event of a stream of yours: open the stream without it"}
+}
+
+// sealSession is the session id that the caller gets to see.
+func (x *exchange) sealSession(id string) string { return x.seal("session", id) }
+
+// seal is what the caller gets to see of a name that the upstream gave: the
+// name, and a proof that it was given to this caller at this server.
+func (x *exchange) seal(kind, id string) string {
 	mac := hmac.New(sha256.New, x.e.g.c.SessionKey)
 	var length [4]byte
-	for _, part := range []string{x.e.resource, x.caller.Issuer, x.caller.Subject, id} {
+	for _, part := range []string{kind, x.e.resource, x.caller.Issuer, x.caller.Subject, id} {
 		binary.BigEndian.PutUint32(length[:], uint32(len(part)))
 		mac.Write(length[:])
 		mac.Write([]byte(part))
