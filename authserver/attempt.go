@@ -25,6 +25,8 @@ const (
 	forLogin   = "login"
 	forConsent = "consent"
 	forLogout  = "logout"
+	forReturn  = "return" // from a provider: the state parameter
+	forAccount = "account"
 )
 
 // attempt is what a browser carries from page to page, sealed by the vault: the
@@ -40,12 +42,20 @@ type attempt struct {
 	// and max_age=0 end.
 	SignedIn string `json:"signed_in,omitempty"`
 	Person   string `json:"person,omitempty"`
+	// Provider is where the person was sent to sign in, and Fresh that it was
+	// asked to let them prove anew who they are.
+	Provider string `json:"provider,omitempty"`
+	Fresh    bool   `json:"fresh,omitempty"`
+	Switch   bool   `json:"switch,omitempty"`  // the person wants another account
+	Account  bool   `json:"account,omitempty"` // with no Request: they came for their account page
 }
 
 var (
 	errNoAttempt    = errors.New("the sign-in attempt is missing or damaged")
 	errOtherBrowser = errors.New("the sign-in attempt belongs to another browser")
 	errLate         = errors.New("the sign-in attempt is too old")
+	errCrossOrigin  = errors.New("cross-origin form")
+	errNoSignIn     = errors.New("no sign-in is configured")
 )
 
 // visit is one request of a browser to a page.
@@ -56,6 +66,7 @@ type visit struct {
 	r       *http.Request
 	browser string         // "": a form that came without our cookie
 	session *login.Session // nil: nobody is signed in
+	leaves  bool           // the page has a form that leads to a provider, and to wherever that leads
 }
 
 // visit reads the cookies. A page that is fetched gives the browser a name if
@@ -75,7 +86,11 @@ func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
 }
 
 func (v *visit) seal(use string, at attempt) string {
-	at.ID, at.Browser, at.Until = newID(), v.browser, v.s.now().Add(attemptLife)
+	return v.sealAs(newID(), use, at)
+}
+
+func (v *visit) sealAs(id, use string, at attempt) string {
+	at.ID, at.Browser, at.Until = id, v.browser, v.s.now().Add(attemptLife)
 	plain, err := json.Marshal(at)
 	if err != nil {
 		panic("authserver: attempt cannot be encoded: " + err.Error()) // our own type only
@@ -86,8 +101,11 @@ func (v *visit) seal(use string, at attempt) string {
 // open reads the attempt of a request. With errLate it is returned all the
 // same: it is authentic, and can be begun again.
 func (v *visit) open(use string) (attempt, string, error) {
+	return v.unseal(use, v.field("attempt"))
+}
+
+func (v *visit) unseal(use, token string) (attempt, string, error) {
 	var at attempt
-	token := v.field("attempt")
 	sealed, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || token == "" {
 		return at, "", errNoAttempt
@@ -108,6 +126,12 @@ func (v *visit) open(use string) (attempt, string, error) {
 	return at, token, nil
 }
 
+// cookieCame reports whether the browser brought the cookie that tells it apart.
+func (v *visit) cookieCame() bool {
+	_, ok := v.s.sessions.BrowserOf(v.r)
+	return ok
+}
+
 // field reads a value of the form, else of the query.
 func (v *visit) field(name string) string {
 	if err := v.r.ParseForm(); err != nil {
@@ -123,12 +147,19 @@ func (v *visit) answerLost(at attempt, err error) {
 	case errors.Is(err, errLate) && at.Request != nil:
 		v.see(v.st.path + "/authorize?" + queryOf(*at.Request).Encode())
 	case errors.Is(err, errLate):
-		v.see(v.st.path + "/login")
+		v.goOn(attempt{Account: at.Account})
+	case errors.Is(err, errOtherBrowser) && !v.cookieCame():
+		v.fail(http.StatusForbidden, failure{
+			Title:    "This browser sent no cookie",
+			Happened: "Signing in needs a cookie of " + v.r.Host + ", and this browser sent none: it does not keep cookies here, or the sign-in was begun in another browser.",
+			Do:       "Allow cookies for this site, go back to the application and begin again there.",
+			Who:      "you",
+		}, err)
 	case errors.Is(err, errOtherBrowser):
 		v.fail(http.StatusForbidden, failure{
 			Title:    "This page belongs to another browser",
-			Happened: "The sign-in was begun in another browser, or this browser does not keep cookies.",
-			Do:       "Allow cookies for this site, go back to the application and begin again there.",
+			Happened: "The sign-in was begun in another browser, or in a private window.",
+			Do:       "Go back to that browser, or begin again here from the application.",
 			Who:      "you",
 		}, err)
 	default:
@@ -162,7 +193,7 @@ func (v *visit) failOtherSite() {
 		Happened: "The form did not come from a page of " + v.st.name + ", so nothing was done.",
 		Do:       "Close this page. If you wanted to sign in, begin again in the application.",
 		Who:      "you",
-	}, errors.New("cross-origin form"))
+	}, errCrossOrigin)
 }
 
 // queryOf writes a request as the query that it came in.

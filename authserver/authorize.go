@@ -97,9 +97,9 @@ func redirectOf(c ledger.Client, given string) (string, error) {
 	case given == "" && len(c.RedirectURIs) == 1:
 		return c.RedirectURIs[0], nil
 	case given == "":
-		return "", &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is missing, and the client has not exactly one"}
+		return "", &oauth.Error{Code: oauth.InvalidRequest, Reason: "redirect_uri", Description: "redirect_uri is missing, and the client has not exactly one"}
 	case !oauth.MatchRedirect(c.RedirectURIs, given):
-		return "", &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is not one that the client registered"}
+		return "", &oauth.Error{Code: oauth.InvalidRequest, Reason: "redirect_uri", Description: "redirect_uri is not one that the client registered"}
 	}
 	return given, nil
 }
@@ -166,7 +166,11 @@ const (
 // goOn takes an attempt one step further.
 func (v *visit) goOn(at attempt) {
 	if at.Request == nil {
-		v.see(v.st.path + "/login")
+		page := "/login"
+		if at.Account {
+			page = "/account"
+		}
+		v.see(v.st.path + page)
 		return
 	}
 	a, err := v.s.examine(v.r.Context(), v.st, *at.Request)
@@ -205,6 +209,16 @@ func (v *visit) next(a *asking, at attempt) (step, error) {
 	}
 	subject := v.session.Subject
 	if err := v.s.ledger.CheckPerson(v.r.Context(), subject.ID); err != nil {
+		return 0, err
+	}
+	switch err := v.s.recheck(v.r.Context(), v.st, subject); {
+	case errors.Is(err, errGone) && silent:
+		return 0, &oauth.Error{Code: oauth.LoginRequired, Description: "the sign-in is over", Err: err}
+	case errors.Is(err, errGone):
+		return toSignIn, nil
+	case errors.Is(err, errUpstream):
+		return 0, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "the sign-in cannot be verified at the moment", Err: err}
+	case err != nil:
 		return 0, err
 	}
 	answer := v.s.mayReach(v.st, a.resource, subject, a.client.ID)

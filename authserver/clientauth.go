@@ -59,7 +59,10 @@ func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, 
 	}
 	if unknown || !ok {
 		e := unknownClient()
-		e.Basic = cred.method == authBasic
+		e.Basic, e.Reason = cred.method == authBasic, "client_authentication" // the reason stays here
+		if unknown {
+			e.Reason = "client_unknown"
+		}
 		return authenticated{}, e
 	}
 	if !c.Approved {
@@ -127,7 +130,7 @@ func unknownClient() *oauth.Error {
 
 func isUnknownClient(err error) bool {
 	e, ok := err.(*oauth.Error)
-	return ok && e.Code == oauth.InvalidClient
+	return ok && e.Code == oauth.InvalidClient && e.Reason != badDocument
 }
 
 // mayUse says whether the client may use a grant: by its registration, or, for
@@ -153,6 +156,11 @@ func (st *settings) assertionPublic(c ledger.Client) bool {
 }
 
 // listed says whether a list of client ids and names of known clients has it.
+// Whoever names a known client's redirect URIs in a document of their own is
+// let in to send people there, but not to redeem assertions without them.
 func listed(list []string, c ledger.Client) bool {
+	if k, ok := knownClient(c.Known); ok && c.Source == ledger.FromDocument && !slices.Contains(k.Documents, c.ID) {
+		return slices.Contains(list, c.ID)
+	}
 	return slices.Contains(list, c.ID) || c.Known != "" && slices.Contains(list, c.Known)
 }

@@ -1,8 +1,10 @@
 package authserver
 
 import (
+	"crypto/x509"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"doorward/internal/access"
@@ -21,7 +23,8 @@ type Config struct {
 	// lies in the same store, which protects against nothing but a leak of
 	// single records.
 	MasterKey []byte
-	// SignIn brings back people. nil: nobody signs in here (ID-JAGs and
+	// SignIn brings back people: LocalPeople, OIDC, AnyOf of them, or a way of
+	// your own. nil: nobody signs in here (ID-JAGs and
 	// client_credentials still work).
 	SignIn SignIn
 	// Name is what pages call this issuer. "": the URL's host.
@@ -59,6 +62,9 @@ type Config struct {
 	BodyLimit int64
 	// HTTP fetches the key sets of Issuers. nil: http.DefaultTransport.
 	HTTP http.RoundTripper
+	// Fetch is how client metadata documents are fetched, whose URLs strangers
+	// name. The zero value: public addresses only, or loopback ones too if URL is.
+	Fetch Fetch
 	// AuditKeep is how long audit events are kept. 0: 90 days.
 	AuditKeep time.Duration
 	// Now is the clock. nil: time.Now.
@@ -96,6 +102,15 @@ type Registration struct {
 	Mode   string        // "off" (also ""), "limited" or "open"
 	Total  int           // registrations that may exist; 0: 10,000
 	Unused time.Duration // a registration without use ends; 0: 30 days
+}
+
+// Fetch bounds how URLs that strangers name are fetched: by https, no
+// redirects, no proxy, and to special-use addresses (RFC 6890) only where it
+// says so.
+type Fetch struct {
+	Roots    *x509.CertPool // whom the servers' certificates are from; nil: the system's
+	Private  []netip.Prefix // private addresses that they may have
+	MaxBytes int64          // of one document; 0: 5 KiB
 }
 
 // Resource is an MCP server that tokens are issued for.

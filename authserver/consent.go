@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"doorward/internal/audit"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 	"doorward/store"
@@ -77,9 +76,8 @@ func (v *visit) decide(a *asking, at attempt) {
 }
 
 func (v *visit) turnDownByPerson(a *asking) {
-	v.s.audit.Add(v.s.event("authorize.refuse", audit.Event{Outcome: "refused", Reason: "person_refused",
-		Person: v.session.Subject.ID, Client: a.client.ID, Resource: a.resource.ID, Address: address(v.r)}))
-	v.see(v.errorURL(a, &oauth.Error{Code: oauth.AccessDenied, Description: "the person refused"}))
+	e := &oauth.Error{Code: oauth.AccessDenied, Reason: "person_refused", Description: "the person refused"}
+	v.see(v.errorURL(a, v.referred(e, v.keepTurnedDown(a, e, nil))))
 }
 
 // mustConsent reports whether the person has to be asked. An identity provider
@@ -113,7 +111,7 @@ func proven(a *asking) bool {
 // consents is what the person has let the client do there, as far as it is
 // remembered.
 func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.Scopes, error) {
-	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, consentKey(person, a))
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, consentKey(person, a.client.ID, a.resource.ID))
 	if notFound(err) {
 		return nil, nil
 	}
@@ -124,6 +122,9 @@ func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.
 	if err := json.Unmarshal(rec.Value, &given); err != nil {
 		return nil, fmt.Errorf("consent of %s cannot be read: %w", person, err)
 	}
+	if given.Described != described(a.client) { // AS-CIMD-16
+		return nil, nil
+	}
 	return given.Scopes, nil
 }
 
@@ -133,20 +134,22 @@ type consentRecord struct {
 	Resource string       `json:"resource"`
 	Scopes   oauth.Scopes `json:"scopes"`
 	Given    time.Time    `json:"given"`
+	// Described is what the client's metadata document said then; "": it has none.
+	Described string `json:"described,omitempty"`
 }
 
 func (s *Server) consentOp(person string, a *asking, scopes oauth.Scopes) store.Op {
 	now := s.now()
-	value, err := json.Marshal(consentRecord{person, a.client.ID, a.resource.ID, scopes, now})
+	value, err := json.Marshal(consentRecord{person, a.client.ID, a.resource.ID, scopes, now, described(a.client)})
 	if err != nil {
 		panic("authserver: consent cannot be encoded: " + err.Error()) // our own type only
 	}
-	return store.Put(store.Record{Kind: ledger.KindConsent, Key: consentKey(person, a), Value: value,
+	return store.Put(store.Record{Kind: ledger.KindConsent, Key: consentKey(person, a.client.ID, a.resource.ID), Value: value,
 		Index: []string{"person=" + person, "client=" + a.client.ID, "resource=" + a.resource.ID}, Expires: now.Add(consentLife)})
 }
 
-func consentKey(person string, a *asking) string {
-	b, err := json.Marshal([]string{person, a.client.ID, a.resource.ID})
+func consentKey(person, client, resource string) string {
+	b, err := json.Marshal([]string{person, client, resource})
 	if err != nil {
 		panic("authserver: consent key: " + err.Error()) // strings only
 	}
@@ -165,17 +168,18 @@ type consentView struct {
 	ServerID      string // its resource identifier
 	Scopes        []string
 	Host          string // where the answer goes
+	Document      string // host of the client's metadata document; "": it has none
 	Lasts         string // how long the access lasts; "": as long as one access token
 	Switch        string // link to sign in as somebody else
 }
 
 func (v *visit) askConsent(a *asking, at attempt, token string) {
 	again := at
-	again.SignedIn, again.Person = "", ""
+	again.SignedIn, again.Person, again.Switch = "", "", true
 	view := consentView{
 		frame: v.frame("Allow " + isolated(displayName(a)) + "?"), Action: v.st.path + "/consent", Token: token,
 		Client: displayName(a), Warnings: v.st.warnings(a), Person: v.session.Subject.ID,
-		Server: resourceName(a.resource), ServerID: a.resource.ID, Host: hostOf(a.redirect),
+		Server: resourceName(a.resource), ServerID: a.resource.ID, Host: hostOf(a.redirect), Document: documentHost(a.client.ID),
 		Switch: v.st.path + "/login?attempt=" + v.seal(forLogin, again),
 	}
 	for _, scope := range a.scopes {
@@ -195,6 +199,8 @@ func (v *visit) askConsent(a *asking, at attempt, token string) {
 func (st *settings) warnings(a *asking) []string {
 	var out []string
 	switch {
+	case a.client.Source == ledger.FromDocument && (a.client.Known == "" || oauth.IsLoopbackRedirect(a.redirect)):
+		out = append(out, "Not verified: the application describes itself, at "+documentHost(a.client.ID)+". "+st.name+" does not know who made it.")
 	case a.client.Source != ledger.FromDynamic:
 	case a.client.Known != "" && !oauth.IsLoopbackRedirect(a.redirect):
 	default:

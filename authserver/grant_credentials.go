@@ -98,7 +98,8 @@ func (s *Server) standingGrant(ctx context.Context, g oauth.Grant, res *resource
 }
 
 // findStanding finds or makes the grant with the id and says whether it ended.
-// It outlives the day by a day, in case lifetimes are made longer meanwhile.
+// It outlives the day by a day: the day's last tokens do, and lifetimes may be
+// made longer meanwhile.
 func (s *Server) findStanding(ctx context.Context, g oauth.Grant, res *resource, life time.Duration) (ended bool, err error) {
 	for range attempts {
 		rec, err := s.ledger.Grant(ctx, g.ID)
@@ -107,8 +108,8 @@ func (s *Server) findStanding(ctx context.Context, g oauth.Grant, res *resource,
 		}
 		now := s.now().UTC()
 		midnight := now.Truncate(24 * time.Hour).Add(24 * time.Hour)
-		g.Created, g.Expires, g.Scopes = now, midnight, res.scopes
-		rec = ledger.Grant{Grant: g, TokensUntil: midnight.Add(max(life, 24*time.Hour))}
+		g.Created, g.Expires, g.Scopes = now, midnight.Add(max(life, 24*time.Hour)), res.scopes
+		rec = ledger.Grant{Grant: g, TokensUntil: g.Expires}
 		err = s.ledger.Store.Commit(ctx, rec.Put())
 		if !errors.Is(err, store.ErrConflict) { // else another process made it: read it
 			return false, err

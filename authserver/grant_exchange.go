@@ -23,6 +23,9 @@ func (s *Server) grantExchange(ctx context.Context, a *asked) (granted, error) {
 		return granted{}, err
 	}
 	a.seen.Grant, a.seen.Person = g.ID, g.Subject.ID
+	if err := s.recheckFor(ctx, a, g.Subject); err != nil {
+		return granted{}, err
+	}
 	aud, err := a.audience()
 	if err != nil {
 		return granted{}, err

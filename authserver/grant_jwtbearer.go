@@ -63,7 +63,7 @@ func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.C
 	}
 	iss, err := claims.Text("iss")
 	if err != nil {
-		return nil, nil, reject("claim_type", "%v", err)
+		return nil, nil, reject("malformed", "%v", err)
 	}
 	if iss == a.st.cfg.URL {
 		return nil, nil, reject("own_issuer", "it comes from this issuer itself")

@@ -110,6 +110,9 @@ func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
 	if err := a.sameResource(g.Resource); err != nil {
 		return granted{}, err
 	}
+	if err := s.recheckFor(ctx, a, g.Subject); err != nil {
+		return granted{}, err
+	}
 	res := a.st.byID(g.Resource)
 	if res == nil {
 		return granted{}, a.invalid("resource_gone", nil)

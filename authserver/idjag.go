@@ -124,7 +124,11 @@ func unsupported(c jose.Claims) error {
 
 // account finds out whose assertion it is (AS-JAG-18, 19, 21).
 func (a *idjag) account(c jose.Claims, from *issuer) error {
-	tenant, err := c.Text("tenant")
+	tenantClaim := "tenant"
+	if len(from.Tenants) > 0 && !c.Has(tenantClaim) {
+		tenantClaim = "tid" // as Microsoft Entra ID calls it
+	}
+	tenant, err := c.Text(tenantClaim)
 	if err != nil {
 		return reject("claim_type", "%v", err)
 	}
@@ -145,7 +149,7 @@ func (a *idjag) account(c jose.Claims, from *issuer) error {
 	case audTenant != "" && audSub != "":
 		prefix, names = audPrefix, []string{"aud_tenant", "aud_sub"}
 	case tenant != "" && !slices.Contains(names, "tenant") && !slices.Contains(names, "tid"):
-		names = append([]string{"tenant"}, names...)
+		names = append([]string{tenantClaim}, names...)
 	}
 	var values []string
 	for _, name := range names {

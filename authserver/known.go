@@ -25,8 +25,10 @@ type knownEntry struct {
 	// program on the person's computer can register: they tell programs apart
 	// and prove nothing, and the consent page says so.
 	ClientNames []string `json:"client_names"`
-	Source      string   `json:"source"` // where the facts are from
-	Date        string   `json:"date"`   // when they were looked up
+	// Documents are the addresses of its client metadata documents.
+	Documents []string `json:"documents"`
+	Source    string   `json:"source"` // where the facts are from
+	Date      string   `json:"date"`   // when they were looked up
 
 	patterns []*regexp.Regexp
 }
@@ -92,5 +94,6 @@ func (k knownEntry) has(uri string) bool {
 // inCatalogue reports whether some known client has the redirect URI, letter
 // by letter: the only private-use ones that may be registered (AS-REDIR-04).
 func inCatalogue(uri string) bool {
-	return slices.ContainsFunc(known, func(k knownEntry) bool { return slices.Contains(k.RedirectURIs, uri) })
+	return !strings.Contains(uri, "{") && // a pattern is no URI
+		slices.ContainsFunc(known, func(k knownEntry) bool { return slices.Contains(k.RedirectURIs, uri) })
 }

@@ -24,8 +24,9 @@ func (s *Server) logoutPage(w http.ResponseWriter, r *http.Request) {
 	}
 	view := struct {
 		frame
-		Person, Action, Token, Login string
-	}{frame: v.frame("Sign out"), Action: v.st.path + "/logout", Token: v.seal(forLogout, attempt{}), Login: v.st.path + "/login"}
+		Person, Action, Token, Login, Account string
+	}{frame: v.frame("Sign out"), Action: v.st.path + "/logout", Token: v.seal(forLogout, attempt{}), Login: v.st.path + "/login",
+		Account: v.st.path + "/account"}
 	if v.session != nil {
 		view.Person = v.session.Subject.ID
 	} else {

@@ -38,6 +38,7 @@ func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
 		TokenEndpointAuthMethodsSupported: methods,
 		CodeChallengeMethodsSupported:     []string{"S256"},
 		AuthorizationResponseIss:          true,
+		ClientIDMetadataDocument:          true,
 	}
 	if mode := st.cfg.Registration.Mode; mode != "" && mode != "off" {
 		m.RegistrationEndpoint = u + "/register"

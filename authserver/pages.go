@@ -2,7 +2,6 @@ package authserver
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -53,13 +52,17 @@ type failure struct {
 	Happened, Do, Who string
 	Command           string // to be copied
 	Link, LinkHost    string // the way back to the client; "": none
+	Again             string // the way to try again; "": none
 	Reference         string
 }
 
-// fail shows an error page. Its reference stands in the log beside the cause.
+// fail shows an error page. Its reference stands in the log beside the cause;
+// a page that brings none gets one.
 func (v *visit) fail(status int, page failure, cause error) {
 	page.frame = v.frame(page.Title)
-	page.Reference = newReference()
+	if page.Reference == "" {
+		page.Reference = v.keepPage(cause)
+	}
 	level := v.s.log.InfoContext
 	if status >= http.StatusInternalServerError {
 		level = v.s.log.ErrorContext
@@ -81,7 +84,11 @@ func (v *visit) show(status int, name string, view any, redirect string) {
 	h := v.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleHash+"; form-action 'self'"+formTarget(redirect)+
+	target := "; form-action 'self'" + formTarget(redirect)
+	if v.leaves { // nobody knows over which hosts a provider signs people in
+		target = ""
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleHash+target+
 		"; frame-ancestors 'none'; base-uri 'none'")
 	v.w.WriteHeader(status)
 	if v.r.Method != http.MethodHead {
@@ -102,17 +109,6 @@ func formTarget(redirect string) string {
 		}
 	}
 	return " " + u.Scheme + ":"
-}
-
-// newReference is eight characters that a person can read out.
-func newReference() string {
-	const letters = "abcdefghjkmnpqrstuvwxyz23456789"
-	b := make([]byte, 8)
-	rand.Read(b) // never fails
-	for i := range b {
-		b[i] = letters[int(b[i])%len(letters)]
-	}
-	return string(b)
 }
 
 // claimed reports whether a redirect URI belongs to whoever owns its https

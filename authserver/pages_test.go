@@ -29,6 +29,7 @@ func everyPage(t *testing.T, s *site) map[string]page {
 	out["wrong password"] = b.submit(out["login"], "username", "alice", "password", "wrong")
 	out["consent"] = b.signIn(out["login"], "alice")
 	out["welcome"] = b.get(s.url + "/login")
+	out["account"] = b.get(s.url + "/account")
 	out["logout"] = b.get(s.url + "/logout")
 	out["no client"] = b.get(s.ask("", desktopCB))
 	out["stranger's error"] = b.get(s.ask("attacker", "https://evil.example.net/cb", "scope", "nothing"))

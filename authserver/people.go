@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"doorward/internal/audit"
 	"doorward/internal/login"
 )
 
@@ -46,8 +45,9 @@ type localVisit struct {
 type loginView struct {
 	frame
 	Attempt
-	Problem string
-	Name    string
+	Problem   string
+	Name      string
+	Providers []*provider // buttons after the form
 }
 
 // SignIn shows the form, and takes what was typed.
@@ -56,7 +56,8 @@ func (l *localPeople) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) 
 	if !ok {
 		return nil, errors.New("authserver: LocalPeople was called by something else than the login page of a Server")
 	}
-	view := loginView{frame: v.frame("Sign in"), Attempt: a, Name: a.Hint}
+	view := loginView{frame: v.frame("Sign in"), Attempt: a, Name: a.Hint, Providers: v.st.providers}
+	v.leaves = len(v.st.providers) > 0
 	if r.Method != http.MethodPost {
 		v.show(http.StatusOK, "login.html", view, v.redirect)
 		return nil, nil
@@ -74,15 +75,12 @@ func (l *localPeople) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) 
 		return p, nil
 	case errors.As(err, &tooMany):
 		seconds := int(tooMany.Wait.Seconds()) + 1
-		view.Problem = fmt.Sprintf("Too many wrong passwords. Wait %d seconds, then try again.", seconds)
+		view.Problem = fmt.Sprintf("Too many wrong passwords. Wait %d seconds, then try again. Reference: %s", seconds, v.keepPassword(name, hash != "", err))
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		v.show(http.StatusTooManyRequests, "login.html", view, v.redirect)
 		return nil, nil
 	case errors.Is(err, login.ErrWrong):
-		if hash != "" { // what strangers type as a name is not written down
-			v.s.audit.Add(v.s.event("sign_in", audit.Event{Outcome: "refused", Reason: "wrong_password", Person: p.ID, Address: address(r)}))
-		}
-		view.Problem = "The name or the password is not right."
+		view.Problem = "The name or the password is not right. Reference: " + v.keepPassword(name, hash != "", err)
 		v.show(http.StatusForbidden, "login.html", view, v.redirect)
 		return nil, nil
 	}

@@ -49,21 +49,46 @@ func methods(amr []string) string {
 // gets a link there. a nil: the request does not say whose it is.
 func (v *visit) turnDown(a *asking, err error) {
 	e, page := v.explain(a, err)
-	if v.session != nil && a != nil {
-		v.s.audit.Add(v.s.event("authorize.refuse", audit.Event{Outcome: "refused", Reason: e.Reason,
-			Rule: ruleOf(err), Person: v.session.Subject.ID, Client: a.client.ID, Address: address(v.r), Detail: e.Description}))
-	}
+	page.Reference = v.keepTurnedDown(a, e, err)
+	e = v.referred(e, page.Reference)
 	var unapproved *notApproved
 	switch {
 	case a == nil || errors.As(err, &unapproved) || errors.Is(err, ledger.ErrLeft) || e.Code == oauth.ServerError:
 	case trusted(a):
-		v.s.logRefusal(v.r, e)
+		v.s.logRefusal(v.r, e, page.Reference)
 		v.see(v.errorURL(a, e))
 		return
 	case v.session != nil:
 		page.Link, page.LinkHost = v.errorURL(a, e), hostOf(a.redirect)
 	}
 	v.fail(page.status, page, err)
+}
+
+// keepTurnedDown keeps the refusal of an authorization request; who has signed
+// in is no stranger.
+func (v *visit) keepTurnedDown(a *asking, e *oauth.Error, err error) string {
+	event := audit.Event{Action: "authorize.refuse", Rule: ruleOf(err), Address: address(v.r)}
+	if a != nil {
+		event.Client = a.client.ID
+		if a.resource != nil {
+			event.Resource = a.resource.ID
+		}
+	}
+	if v.session != nil && a != nil {
+		event.Person = v.session.Subject.ID
+	}
+	copied := *e
+	if copied.Code != oauth.ServerError {
+		copied.Err = nil // what the description says, says it all
+	}
+	return v.s.keepAttempt(event, &copied, event.Person != "")
+}
+
+// referred is the error with its reference in the description.
+func (v *visit) referred(e *oauth.Error, ref string) *oauth.Error {
+	copied := *e
+	copied.Description = audit.Describe(oauth.Printable(e.Description), ref)
+	return &copied
 }
 
 func ruleOf(err error) string {
@@ -90,7 +115,7 @@ func (v *visit) explain(a *asking, err error) (*oauth.Error, failure) {
 			status: http.StatusForbidden, Title: "An administrator must approve " + name,
 			Happened: "Nobody at " + v.st.name + " has said yet that this application may be used here.",
 			Do:       "Send this to an administrator, and try again when they have run it:",
-			Command:  "doorward client approve " + unapproved.client.ID, Who: "an administrator of " + v.st.name}
+			Command:  "doorward client approve " + shellWord(unapproved.client.ID), Who: "an administrator of " + v.st.name}
 	case errors.As(err, &out):
 		e = &oauth.Error{Code: oauth.AccessDenied, Reason: out.answer.Reason, Description: oauth.Printable(out.describe()), Err: err}
 		return e, failure{status: http.StatusForbidden, Title: "You may not use " + resourceName(a.resource),
@@ -99,7 +124,7 @@ func (v *visit) explain(a *asking, err error) (*oauth.Error, failure) {
 	case errors.Is(err, ledger.ErrLeft):
 		return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}, closedAccount(v.st)
 	case a == nil && isUnknownClient(err):
-		return &oauth.Error{Code: oauth.InvalidClient, Reason: oauth.InvalidClient, Description: "unknown client", Err: err}, failure{
+		return &oauth.Error{Code: oauth.InvalidClient, Reason: "client_unknown", Description: "unknown client", Err: err}, failure{
 			status: http.StatusBadRequest, Title: "This application is not known here",
 			Happened: "The application that sent you has no registration at " + v.st.name + ": it has ended, or there never was one.",
 			Do:       "Go back to the application, remove this connection there and add it again. If that does not help, ask an administrator to add the application.",

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"doorward/internal/audit"
 	"doorward/internal/oauth"
 	"doorward/store"
 )
@@ -119,7 +120,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if !errors.As(err, &e) {
 		e = &oauth.Error{Code: oauth.ServerError, Description: "the server could not do this; its log says why", Err: err}
 	}
-	s.logRefusal(r, e)
+	ref := s.keepRefusal(r, err, e)
+	s.logRefusal(r, e, ref)
+	description := audit.Describe(oauth.Printable(e.Description), ref)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	switch {
@@ -128,13 +131,13 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case e.Reason == reasonNoToken:
 		h.Set("WWW-Authenticate", oauth.FormatChallenge("Bearer", "realm", s.current().cfg.URL))
 	case e.Code == oauth.InvalidToken || e.Code == oauth.InsufficientScope: // RFC 6750 section 3
-		h.Set("WWW-Authenticate", oauth.FormatChallenge("Bearer", "error", e.Code, "error_description", oauth.Printable(e.Description)))
+		h.Set("WWW-Authenticate", oauth.FormatChallenge("Bearer", "error", e.Code, "error_description", description))
 	}
-	s.writeJSON(w, r, e.HTTPStatus(), errorBody{e.Code, oauth.Printable(e.Description), e.MaxAge, e.ACRValues})
+	s.writeJSON(w, r, e.HTTPStatus(), errorBody{e.Code, description, e.MaxAge, e.ACRValues})
 }
 
-func (s *Server) logRefusal(r *http.Request, e *oauth.Error) {
-	args := []any{"path", r.URL.Path, "code", e.Code, "reason", e.Reason, "description", e.Description, "address", address(r)}
+func (s *Server) logRefusal(r *http.Request, e *oauth.Error, ref string) {
+	args := []any{"path", r.URL.Path, "code", e.Code, "reason", e.Reason, "description", e.Description, "reference", ref, "address", address(r)}
 	if e.Err != nil {
 		args = append(args, "cause", e.Err.Error())
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -103,8 +104,17 @@ func (s *script) cmdStatus(_ bool, args []string) {
 	}
 }
 
+// refTail ends every refusal: the reference that why explains.
+var refTail = regexp.MustCompile(` \(ref ([a-z2-9]{8})\)$`)
+
 func (s *script) cmdJSON(neg bool, args []string) {
 	got, there := s.last.field(args[0])
+	if text, ok := got.(string); ok && args[0] == "error_description" {
+		if !refTail.MatchString(text) {
+			s.ts.Fatalf("a refusal without a reference: %s", text)
+		}
+		got = refTail.ReplaceAllString(text, "")
+	}
 	s.compare(neg, "member "+args[0], got, there, args[1:])
 }
 

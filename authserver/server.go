@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 type Server struct {
 	ledger   *ledger.Ledger
 	audit    *audit.Log
+	attempts *audit.Attempts
 	vault    *vault.Vault
 	sessions *login.Sessions
 	ended    *ledger.Ended
@@ -37,6 +39,7 @@ type Server struct {
 	change    sync.Mutex // one Reload or Protect at a time; guards protected
 	protected []Resource
 	trusted   keysets
+	upstreams upstreams
 
 	ring     atomic.Pointer[keyring]
 	keyLoads sync.Mutex
@@ -79,9 +82,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.sessions = login.NewSessions(s.ledger, s.vault, cfg.URL, !st.plain, s.clock)
 	s.audit = audit.New(func(err error) { s.log.Error("audit events were not written", "error", err) }, s.ledger.AuditSink())
+	s.attempts = audit.NewAttempts(s.audit)
 	s.routes = s.routeTable(st)
 	s.state.Store(st)
 	s.trusted.use(ctx, st, s.clock)
+	s.upstreams.use(ctx, st, s.clock)
 	s.background.Go(func() { s.housekeep(ctx) })
 	return s, nil
 }
@@ -131,6 +136,7 @@ func (s *Server) use(cfg Config) error {
 		return err
 	}
 	s.trusted.use(ctx, st, s.clock)
+	s.upstreams.use(ctx, st, s.clock)
 	s.state.Store(st)
 	return nil
 }
@@ -140,6 +146,7 @@ func (s *Server) use(cfg Config) error {
 func (s *Server) Close() error {
 	s.stop()
 	s.trusted.stop()
+	s.upstreams.stop()
 	s.background.Wait()
 	return s.audit.Close()
 }
@@ -178,6 +185,7 @@ func (s *Server) routeTable(st *settings) map[string]route {
 		p + "/login":            {both, false, s.loginPage},
 		p + "/consent":          {both, false, s.consentPage},
 		p + "/logout":           {both, false, s.logoutPage},
+		p + "/account":          {both, false, s.accountPage},
 	}
 	if st.idp {
 		t[p+"/userinfo"] = route{both, true, s.answerPlain(s.userinfo)}
@@ -189,10 +197,14 @@ func (s *Server) routeTable(st *settings) map[string]route {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt, ok := s.routes[r.URL.Path]
 	if !ok {
-		s.guarded.ServeHTTP(w, r)
+		rt, ok = s.callbackRoute(r.URL.Path)
+	}
+	if !ok {
+		s.serveGuarded(w, r)
 		return
 	}
 	defer s.recover(w, r)
+	hurry(w)
 	secureHeaders(w.Header())
 	if rt.cors {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -210,6 +222,29 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.handle(w, r)
 }
 
+// serveGuarded serves what Protect added. The mux would send a path that is not
+// clean to the clean one by 307, which repeats a form with its password
+// (AS-AUTHZ-07).
+func (s *Server) serveGuarded(w http.ResponseWriter, r *http.Request) {
+	clean := path.Clean(r.URL.Path)
+	if _, pattern := s.guarded.Handler(r); pattern == "" || clean != r.URL.Path && clean+"/" != r.URL.Path {
+		hurry(w)
+		http.NotFound(w, r)
+		return
+	}
+	s.guarded.ServeHTTP(w, r)
+}
+
+// readTime is how long a request's body may take.
+const readTime = time.Minute
+
+// hurry bounds the time of the body, so that whoever never sends what they
+// announced does not hold the connection for ever (X-HTTP-06, SEC-38). Not every
+// ResponseWriter has deadlines; the server's own has.
+func hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime))
+}
+
 // JWKS is this issuer's key set as a document (RFC 7517), for guards in the
 // same process. Another issuer is an error.
 func (s *Server) JWKS(_ context.Context, issuer string) ([]byte, error) {
@@ -219,7 +254,8 @@ func (s *Server) JWKS(_ context.Context, issuer string) ([]byte, error) {
 	return s.ring.Load().document, nil
 }
 
-// client returns a registered client: of the configuration, else of the store.
+// client returns a client: of the configuration, of its own metadata document
+// if its id is a URL, else of the store.
 // An unknown one is invalid_client.
 func (s *Server) client(ctx context.Context, st *settings, id string) (ledger.Client, error) {
 	if c, ok := st.clients[id]; ok {
@@ -227,6 +263,9 @@ func (s *Server) client(ctx context.Context, st *settings, id string) (ledger.Cl
 	}
 	if id == "" || len(id) > maxClientID {
 		return ledger.Client{}, unknownClient()
+	}
+	if oauth.IsClientURL(id) {
+		return s.documented(ctx, st, id)
 	}
 	c, err := s.ledger.Client(ctx, id)
 	if notFound(err) {

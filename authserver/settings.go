@@ -31,6 +31,9 @@ type settings struct {
 	resourceIDs []string
 	issuers     map[string]*issuer   // by issuer identifier
 	audiences   map[string]*audience // likewise
+	page        SignIn               // what shows a page of its own; nil: none
+	providers   []*provider          // in the order of the configuration
+	documents   *documents
 
 	asDocument, oidcDocument []byte
 }
@@ -66,6 +69,7 @@ func newSettings(cfg Config, protected []Resource) (*settings, error) {
 	}
 	st := &settings{cfg: cfg, name: cfg.Name, path: u.Path, loopback: oauth.IsLoopbackHost(u.Host), plain: u.Scheme == "http",
 		idp: cfg.Audiences != nil, bodyLimit: cfg.BodyLimit, tokens: cfg.Tokens.withDefaults()}
+	st.documents = newDocuments(cfg, st.loopback)
 	if st.name == "" {
 		st.name = u.Host
 	}
@@ -73,7 +77,7 @@ func newSettings(cfg Config, protected []Resource) (*settings, error) {
 		st.bodyLimit = defaultBodyLimit
 	}
 	steps := []func() error{
-		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addAudiences, st.checkPolicy,
+		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addSignIn, st.addAudiences, st.checkPolicy,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -222,7 +226,7 @@ func (st *settings) addResources(protected []Resource) error {
 
 // openIDScopes are those of an identity provider (OpenID Connect Core section 5.4).
 var openIDScopes = map[string]string{
-	"openid": "Know who you are", "profile": "Your name and groups", "email": "Your e-mail address",
+	"openid": "Know who you are", "profile": "Know your name and groups", "email": "Know your e-mail address",
 	"offline_access": "Stay signed in",
 }
 

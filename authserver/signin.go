@@ -63,7 +63,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 		v.fail(http.StatusNotFound, failure{Title: "Nobody signs in here",
 			Happened: v.st.name + " is set up without people: programs only.",
 			Do:       "If people should sign in here, an administrator has to say by which provider.", Who: "an administrator of " + v.st.name,
-		}, errors.New("no sign-in is configured"))
+		}, errNoSignIn)
 		return
 	}
 	if r.Method == http.MethodPost && !v.sameSite() {
@@ -81,15 +81,23 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 	}
 	ask := Attempt{Token: token, Action: v.st.path + "/login"}
 	redirect := ""
+	var a *asking
 	if at.Request != nil {
-		a, err := s.examine(r.Context(), v.st, *at.Request)
-		if err != nil {
+		if a, err = s.examine(r.Context(), v.st, *at.Request); err != nil {
 			v.turnDown(a, err)
 			return
 		}
 		ask.Hint, ask.Client, redirect = a.LoginHint, displayName(a), a.redirect
 	}
-	p, err := v.st.cfg.SignIn.SignIn(w, r.WithContext(context.WithValue(r.Context(), localPage{}, &localVisit{v, redirect})), ask)
+	if to := v.chosen(); to != nil {
+		v.sendTo(to, at, a)
+		return
+	}
+	if v.st.page == nil {
+		v.showProviders(ask)
+		return
+	}
+	p, err := v.st.page.SignIn(w, r.WithContext(context.WithValue(r.Context(), localPage{}, &localVisit{v, redirect})), ask)
 	switch {
 	case err != nil:
 		v.signInFailed(err)
@@ -106,9 +114,9 @@ func (v *visit) welcome() {
 	}
 	v.show(http.StatusOK, "welcome.html", struct {
 		frame
-		Person, Logout, Switch string
-	}{v.frame("You are signed in"), v.session.Subject.ID, v.st.path + "/logout",
-		v.st.path + "/login?attempt=" + v.seal(forLogin, attempt{})}, "")
+		Person, Account, Logout, Switch string
+	}{v.frame("You are signed in"), v.session.Subject.ID, v.st.path + "/account", v.st.path + "/logout",
+		v.st.path + "/login?attempt=" + v.seal(forLogin, attempt{Switch: true})}, "")
 }
 
 // signedIn starts the session of a person who proved who they are.
@@ -119,25 +127,37 @@ func (v *visit) signedIn(p *Person, at attempt) {
 		v.signInFailed(errors.New("the sign-in brought back a person without a usable id"))
 		return
 	}
-	if err := v.s.arrive(v.r.Context(), p); err != nil {
+	if subject.AuthTime.IsZero() {
+		subject.AuthTime = v.s.now()
+	}
+	v.startSession(subject, at, func(string) error { return nil })
+}
+
+// startSession starts the session of somebody, keeps what belongs to it, and
+// goes on with what they came for.
+func (v *visit) startSession(who oauth.Subject, at attempt, keep func(session string) error) {
+	if err := v.s.arrive(v.r.Context(), who); err != nil {
 		v.signInFailed(err)
 		return
 	}
-	sess, err := v.s.sessions.Start(v.r.Context(), v.w, v.r, subject)
+	sess, err := v.s.sessions.Start(v.r.Context(), v.w, v.r, who)
+	if err == nil {
+		err = keep(sess.ID)
+	}
 	if err != nil {
 		v.signInFailed(err)
 		return
 	}
-	v.s.audit.Add(v.s.event("sign_in", audit.Event{Person: p.ID, Address: address(v.r)}))
+	v.s.audit.Add(v.s.event("sign_in", audit.Event{Person: who.ID, Address: address(v.r)}))
 	v.session = &sess
-	at.SignedIn = p.ID
+	at.SignedIn = who.ID
 	v.goOn(at)
 }
 
 // arrive keeps the account of a person who signed in as their provider
 // describes them today. An account with a password of its own is the
 // administrator's, and stays as it is.
-func (s *Server) arrive(ctx context.Context, p *Person) error {
+func (s *Server) arrive(ctx context.Context, p oauth.Subject) error {
 	for {
 		acc, err := s.ledger.Account(ctx, p.ID)
 		switch {

@@ -65,29 +65,32 @@ const attempts = 100
 
 // token is the token endpoint (RFC 6749 section 3.2).
 func (s *Server) token(ctx context.Context, st *settings, r *http.Request, form url.Values) (any, error) {
+	a := &asked{st: st, seen: audit.Event{Address: address(r)}}
+	res, err := s.answerToken(ctx, a, r.Header, form)
+	if err != nil {
+		return nil, a.refused(err)
+	}
+	return res, nil
+}
+
+func (s *Server) answerToken(ctx context.Context, a *asked, h http.Header, form url.Values) (*oauth.TokenResponse, error) {
 	req, err := oauth.ParseTokenRequest(form)
 	if err != nil {
 		return nil, err
 	}
+	a.seen.GrantType, a.seen.Client = req.GrantType, oauth.Printable(req.ClientID)
 	grant, err := s.grantFor(req.GrantType)
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.authenticate(ctx, st, r.Header, req)
-	if err != nil {
+	if a.client, err = s.authenticate(ctx, a.st, h, req); err != nil {
 		return nil, err
 	}
-	if !st.idp { // asks for a refresh token, which the registration decides
+	if !a.st.idp { // asks for a refresh token, which the registration decides
 		req.Scope = req.Scope.Minus(oauth.Scopes{"offline_access"})
 	}
-	a := &asked{TokenRequest: req, st: st, client: client,
-		seen: audit.Event{Client: client.client.ID, GrantType: req.GrantType, Address: address(r)}}
-	res, err := s.issue(ctx, a, grant)
-	if err != nil {
-		s.auditRefusal(a, err)
-		return nil, err
-	}
-	return res, nil
+	a.TokenRequest, a.seen.Client = req, a.client.client.ID
+	return s.issue(ctx, a, grant)
 }
 
 func (s *Server) grantFor(grantType string) (grantFunc, error) {
@@ -251,29 +254,4 @@ func (s *Server) event(action string, e audit.Event) audit.Event {
 		e.Outcome = "ok"
 	}
 	return e
-}
-
-// auditRefusal keeps a refusal. What strangers cause (no secret shown, no
-// genuine grant or assertion named) goes to the log only, so that they cannot
-// fill a disk.
-func (s *Server) auditRefusal(a *asked, err error) {
-	if !a.client.proven && a.seen.Grant == "" && a.seen.Person == "" {
-		return
-	}
-	e := a.seen
-	e.Outcome = "refused"
-	var refused *oauth.Error
-	if errors.As(err, &refused) && refused.Code != oauth.ServerError {
-		e.Reason = refused.Reason
-		if e.Reason == "" {
-			e.Reason = refused.Code
-		}
-		e.Detail = oauth.Printable(refused.Description)
-		if refused.Err != nil {
-			e.Detail = oauth.Printable(refused.Err.Error())
-		}
-	} else {
-		e.Outcome, e.Reason = "failed", oauth.ServerError
-	}
-	s.audit.Add(s.event("token.refuse", e))
 }

@@ -197,7 +197,7 @@ func (w *World) startServer(c Config, d *door) {
 		w.t.Fatal(err)
 	}
 	g, err := gateway.New(gateway.Config{
-		URL: w.Server, Issuer: w.Server, Keys: w.ServerEngine.JWKS, Ended: ended, Grant: w.ledger.Grant, SessionKey: v.Derive("mcp-session"), Now: w.clock.now,
+		URL: w.Server, Issuer: w.Server, Keys: w.ServerEngine.JWKS, Ended: ended, Grant: w.ledger.Grant, SessionKey: v.Derive("mcp-session"), Now: w.clock.now, Attempts: w.ServerEngine.Attempts(),
 		Servers: map[string]gateway.Server{"mcp": {
 			Path: "/mcp", Name: "mcp", Handler: c.MCP, Scopes: c.Scopes, DefaultScopes: c.DefaultScopes,
 			Rules: access.Rules{Name: "servers.mcp", Allow: everyone},

@@ -1,0 +1,288 @@
+package authserver
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"doorward/internal/access"
+	"doorward/internal/jose"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// Signing in at a provider is two requests of the browser: sendTo takes it
+// there, callbackPage takes it back. Between them nothing is kept here: the
+// attempt travels, sealed, as the state parameter.
+
+// callbackRoute is where a provider sends people back to: /callback/NAME.
+// Providers come and go by reloads, so they are no rows of the route table.
+func (s *Server) callbackRoute(path string) (route, bool) {
+	st := s.current()
+	name, ok := strings.CutPrefix(path, st.path+"/callback/")
+	if !ok || st.provider(name) == nil {
+		return route{}, false
+	}
+	return route{[]string{http.MethodGet}, false, s.callbackPage}, true
+}
+
+func (st *settings) callbackURL(p *provider) string { return st.cfg.URL + "/callback/" + p.Name }
+
+// maxState bounds the state parameter: providers put it into URLs of theirs.
+const maxState = 6 << 10
+
+// sendTo takes the browser to a provider. a is what the person signs in for,
+// nil if they came by themselves.
+func (v *visit) sendTo(p *provider, at attempt, a *asking) {
+	ctx := v.r.Context()
+	meta, err := p.found.get(ctx)
+	if err == nil {
+		_, err = p.keys.Keys(ctx) // what cannot be checked later is not begun
+	}
+	if err != nil {
+		v.providerDown(p, at, err)
+		return
+	}
+	at.Provider = p.Name
+	q := url.Values{"response_type": {"code"}, "client_id": {p.ClientID}, "redirect_uri": {v.st.callbackURL(p)},
+		"scope": {strings.Join(p.Scopes, " ")}, "code_challenge_method": {"S256"}}
+	if meta.ClaimsParameter { // OpenID Connect Core section 5.5: else how old the sign-in is may be left out
+		q.Set("claims", `{"id_token":{"auth_time":{"essential":true}}}`)
+	}
+	v.wishes(q, &at, a, meta)
+	id := newID()
+	q.Set("nonce", v.s.drawn("nonce", id))
+	q.Set("code_challenge", oauth.S256(v.s.drawn("verifier", id)))
+	state := v.sealAs(id, forReturn, at)
+	if len(state) > maxState {
+		v.fail(http.StatusBadRequest, failure{Title: "The request of the application is too long",
+			Happened: "It does not fit into the address that leads to the sign-in at " + isolated(p.Title) + ".",
+			Do:       "Tell the makers of the application: a shorter state or fewer scopes and resources.", Who: "the makers of the application"},
+			errors.New("the state for the provider is too long"))
+		return
+	}
+	q.Set("state", state)
+	sep := "?"
+	if strings.Contains(meta.AuthorizationEndpoint, "?") { // RFC 6749 section 3.1: its own query stays
+		sep = "&"
+	}
+	v.see(meta.AuthorizationEndpoint + sep + q.Encode())
+}
+
+// wishes carries on what the client asked of the sign-in. Who must prove anew
+// who they are, be it that a rule wants it, is not let through by a session
+// that they have at the provider.
+func (v *visit) wishes(q url.Values, at *attempt, a *asking, meta providerMetadata) {
+	prompt := ""
+	again := v.session != nil && at.SignedIn == ""
+	if a != nil {
+		for name, value := range map[string]string{"login_hint": a.LoginHint, "acr_values": a.ACRValues, "max_age": a.MaxAge} {
+			if value != "" {
+				q.Set(name, value)
+			}
+		}
+		if a.MaxAge == "" {
+			if within := freshest(a.resource.rules); within > 0 { // the answer must say how old the sign-in is
+				q.Set("max_age", strconv.FormatInt(seconds(within), 10))
+			}
+		}
+		switch {
+		case hasPrompt(a.AuthorizationRequest, "login"), again && !hasPrompt(a.AuthorizationRequest, "select_account"):
+			prompt = "login"
+		case hasPrompt(a.AuthorizationRequest, "select_account"):
+			prompt = "select_account"
+		}
+	}
+	switch {
+	case at.Switch:
+		prompt = "select_account"
+		if !slices.Contains(meta.PromptValues, prompt) {
+			prompt = "login" // the one that every provider knows
+		}
+	case prompt == "select_account" && len(meta.PromptValues) > 0 && !slices.Contains(meta.PromptValues, prompt):
+		prompt = "login"
+	}
+	at.Fresh = prompt == "login"
+	if prompt != "" {
+		q.Set("prompt", prompt)
+	}
+}
+
+// freshest is the longest age of a sign-in that some rule of the resource
+// bounds; 0: none does.
+func freshest(rules access.Rules) time.Duration {
+	var longest time.Duration
+	for _, r := range rules.Allow {
+		longest = max(longest, r.Require.SignedInWithin)
+	}
+	return longest
+}
+
+// drawn is a value of this attempt that nobody else can compute, so that it
+// need not travel.
+func (s *Server) drawn(use, id string) string {
+	return base64.RawURLEncoding.EncodeToString(mac(s.vault.Derive("sign-in"), []byte(use+"\x00"+id)))
+}
+
+// callbackPage takes back a browser that a provider sent.
+func (s *Server) callbackPage(w http.ResponseWriter, r *http.Request) {
+	v := s.visit(w, r)
+	p := v.st.provider(strings.TrimPrefix(r.URL.Path, v.st.path+"/callback/"))
+	q, err := onceEach(r.URL.RawQuery)
+	if p == nil || err != nil {
+		v.answerLost(attempt{}, errors.Join(errNoAttempt, err))
+		return
+	}
+	at, _, err := v.unseal(forReturn, q.Get("state"))
+	if err == nil && at.Provider != p.Name {
+		at, err = attempt{}, errNoAttempt
+	}
+	if err != nil {
+		v.answerLost(at, err)
+		return
+	}
+	if v.alreadyBack(p, at) {
+		return
+	}
+	meta, err := p.found.get(r.Context())
+	if err != nil {
+		v.providerDown(p, at, err)
+		return
+	}
+	// RFC 9207 section 2.4: before anything else is believed.
+	if iss := q.Get("iss"); iss != p.Issuer && (q.Has("iss") || meta.AuthorizationResponseIss) {
+		v.providerWrong(p, at, errors.New("the answer does not come from "+p.Issuer+" (iss)"))
+		return
+	}
+	if q.Has("error") {
+		v.providerSaidNo(p, at, q)
+		return
+	}
+	who, tokens, err := v.fetchPerson(p, meta, at, q.Get("code"))
+	if err != nil {
+		v.providerFailed(p, at, err)
+		return
+	}
+	v.takeIn(p, at, who, tokens)
+}
+
+// onceEach reads a query in which no parameter may stand twice.
+func onceEach(raw string) (url.Values, error) {
+	q, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, errors.New("the query cannot be read")
+	}
+	for name, values := range q {
+		if len(values) > 1 {
+			return nil, errors.New("the query repeats " + oauth.Printable(name))
+		}
+	}
+	return q, nil
+}
+
+// alreadyBack goes on with a sign-in that this very answer brought about
+// before: somebody came by the back button. The code is not sent again, since
+// providers take back what they gave for a code that comes twice.
+func (v *visit) alreadyBack(p *provider, at attempt) bool {
+	if v.session == nil {
+		return false
+	}
+	kept, err := v.s.wordOf(v.r.Context(), v.session.ID)
+	if err != nil || kept.Attempt != at.ID || kept.Provider != p.Name {
+		return false
+	}
+	at.SignedIn = v.session.Subject.ID
+	v.goOn(at)
+	return true
+}
+
+// fetchPerson redeems the code and finds out who it stands for.
+func (v *visit) fetchPerson(p *provider, meta providerMetadata, at attempt, code string) (jose.Claims, providerTokens, error) {
+	if code == "" || len(code) > maxRequest {
+		return nil, providerTokens{}, errors.New("the provider's answer has no usable code")
+	}
+	// The work goes on if the person closes the page: the code is spent by it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.r.Context()), 2*issuerTimeout)
+	defer cancel()
+	client := issuerClient(v.st.cfg.HTTP)
+	tokens, err := p.redeem(ctx, client, meta, url.Values{"grant_type": {oauth.AuthorizationCode}, "code": {code},
+		"redirect_uri": {v.st.callbackURL(p)}, "code_verifier": {v.s.drawn("verifier", at.ID)}})
+	if err != nil {
+		return nil, tokens, err
+	}
+	claims, err := p.checkIDToken(ctx, tokens.IDToken, v.s.drawn("nonce", at.ID), v.s.now())
+	if err != nil {
+		return nil, tokens, err
+	}
+	return claims, tokens, p.complete(ctx, client, meta, claims, tokens.AccessToken)
+}
+
+// takeIn makes the session of somebody whom a provider brought.
+func (v *visit) takeIn(p *provider, at attempt, claims jose.Claims, tokens providerTokens) {
+	ctx := v.r.Context()
+	subject, err := p.subject(claims)
+	if err == nil {
+		err = v.freshEnough(at, subject)
+	}
+	if err == nil && p.ExistingOnly {
+		if _, missing := v.s.ledger.Account(ctx, subject.ID); notFound(missing) {
+			err = &noAccount{subject.ID}
+		} else {
+			err = missing
+		}
+	}
+	if err != nil {
+		v.providerFailed(p, at, err)
+		return
+	}
+	// The state is good once: a second answer to it finds this name used.
+	if err := v.s.ledger.Store.Commit(ctx, store.Once("sign-in/"+at.ID, at.Until)); err != nil {
+		v.providerFailed(p, at, err)
+		return
+	}
+	word := lastWord{Provider: p.Name, Person: subject.ID, Attempt: at.ID, Checked: v.s.now(), Since: v.s.now()}
+	if word.Sub, err = claims.Text("sub"); err == nil {
+		v.startSession(subject, at, func(session string) error {
+			return v.s.keepWord(ctx, v.st, session, word, tokens.RefreshToken)
+		})
+	}
+}
+
+// noAccount: the provider may not make accounts, and this person has none.
+type noAccount struct{ person string }
+
+func (e *noAccount) Error() string { return e.person + " has no account here" }
+
+// notFresh: the provider let somebody through who should have proved anew who
+// they are.
+type notFresh struct{}
+
+func (notFresh) Error() string {
+	return "the provider was asked for a fresh sign-in and gave an older one, or did not say how old it is"
+}
+
+// freshEnough checks that a wish for a fresh sign-in was heard (OpenID Connect
+// Core section 3.1.2.1: with max_age the answer says auth_time).
+func (v *visit) freshEnough(at attempt, who oauth.Subject) error {
+	begun := at.Until.Add(-attemptLife - assertionSkew)
+	if at.Fresh && !who.AuthTime.IsZero() && who.AuthTime.Before(begun) {
+		return notFresh{}
+	}
+	if at.Request == nil || at.Request.MaxAge == "" {
+		return nil
+	}
+	a, err := v.s.examine(v.r.Context(), v.st, *at.Request)
+	if err != nil {
+		return err
+	}
+	if who.AuthTime.IsZero() || who.AuthTime.Before(begun.Add(-a.maxAge)) {
+		return notFresh{}
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package authserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"doorward/internal/fetch"
+	"doorward/internal/ledger"
+)
+
+// Bounds of client metadata documents.
+const (
+	maxDocument      = 5 << 10 // AS-CIMD-11
+	documentTimeout  = 5 * time.Second
+	documentLife     = 5 * time.Minute // without a word of its server
+	minDocumentLife  = time.Minute
+	maxDocumentLife  = 24 * time.Hour
+	maxDocuments     = 1000 // that are kept
+	maxFetches       = 32   // at once
+	maxFailures      = 20   // of a host, within failureWindow
+	failureWindow    = time.Minute
+	maxFailingHosts  = 1000
+	documentNotThere = "cannot be fetched"
+)
+
+// documents fetches client metadata documents and keeps those that are valid.
+// Nothing else is kept: what was wrong a moment ago may be mended (AS-CIMD-13).
+type documents struct {
+	fetcher *fetch.Fetcher
+
+	mu      sync.Mutex
+	kept    map[string]*keptDocument // by URL
+	flights map[string]*flight       // likewise
+	failed  map[string]*failures     // by host
+}
+
+// keptDocument is a valid one. Until fresh it is used without asking; until
+// stale when its server cannot be reached.
+type keptDocument struct {
+	client             ledger.Client
+	fresh, stale, used time.Time
+}
+
+// flight is one fetch and whoever waits for it.
+type flight struct {
+	done   chan struct{}
+	client ledger.Client
+	err    error
+}
+
+// failures are those of one host since a time.
+type failures struct {
+	since time.Time
+	n     int
+}
+
+// unreachable: there was no answer, or one that says nothing about the document.
+type unreachable struct{ error }
+
+func newDocuments(cfg Config, loopback bool) *documents {
+	size := cfg.Fetch.MaxBytes
+	if size <= 0 {
+		size = maxDocument
+	}
+	return &documents{
+		fetcher: fetch.New(fetch.Config{
+			AllowLoopback: loopback, // AS-CIMD-10
+			Private:       cfg.Fetch.Private, MaxBytes: size, Timeout: documentTimeout,
+			Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: cfg.Fetch.Roots, MinVersion: tls.VersionTLS12}},
+		}),
+		kept: map[string]*keptDocument{}, flights: map[string]*flight{}, failed: map[string]*failures{},
+	}
+}
+
+// get returns the client of a document, fetched at most once at a time.
+func (d *documents) get(ctx context.Context, id string, now time.Time) (ledger.Client, error) {
+	d.mu.Lock()
+	old := d.kept[id]
+	if old != nil {
+		old.used = now
+		if now.Before(old.fresh) {
+			d.mu.Unlock()
+			return old.client, nil
+		}
+	}
+	if f := d.flights[id]; f != nil {
+		d.mu.Unlock()
+		select {
+		case <-f.done:
+			return f.client, f.err
+		case <-ctx.Done():
+			return ledger.Client{}, ctx.Err()
+		}
+	}
+	if !d.mayFetch(documentHost(id), now) {
+		d.mu.Unlock()
+		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" is not fetched again so soon: try in a minute", nil))
+	}
+	f := &flight{done: make(chan struct{})}
+	d.flights[id] = f
+	d.mu.Unlock()
+
+	f.client, f.err = d.land(context.WithoutCancel(ctx), id, old, now) // others may wait for it
+	close(f.done)
+	return f.client, f.err
+}
+
+// land fetches the document, and keeps it or counts the failure.
+func (d *documents) land(ctx context.Context, id string, old *keptDocument, now time.Time) (ledger.Client, error) {
+	c, life, err := d.load(ctx, id)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.flights, id)
+	if err == nil {
+		d.keep(id, &keptDocument{client: c, fresh: now.Add(life), stale: now.Add(maxDocumentLife), used: now})
+		return c, nil
+	}
+	d.countFailure(documentHost(id), now)
+	var away unreachable
+	if errors.As(err, &away) {
+		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" "+documentNotThere, err))
+	}
+	delete(d.kept, id)
+	return ledger.Client{}, err
+}
+
+// stillGood is the document of last time, or the error.
+func stillGood(old *keptDocument, now time.Time, err error) (ledger.Client, error) {
+	if old != nil && now.Before(old.stale) {
+		return old.client, nil
+	}
+	return ledger.Client{}, err
+}
+
+// load fetches and reads the document. Only 200 counts, and no redirect is
+// followed (AS-CIMD-03).
+func (d *documents) load(ctx context.Context, id string) (ledger.Client, time.Duration, error) {
+	res, err := d.fetcher.Get(ctx, id)
+	switch {
+	case err != nil:
+		return ledger.Client{}, 0, unreachable{err}
+	case res.Status >= 500 || res.Status == http.StatusTooManyRequests:
+		return ledger.Client{}, 0, unreachable{errors.New("status " + strconv.Itoa(res.Status))}
+	case res.Status != http.StatusOK:
+		return ledger.Client{}, 0, documentError("the client metadata document at "+documentHost(id)+" "+documentNotThere+
+			": its server answers "+strconv.Itoa(res.Status)+" instead of 200", nil)
+	}
+	c, err := parseDocument(id, res.Body)
+	return c, lifeOf(res.Header), err
+}
+
+// lifeOf is how long a document may be used without asking again, by the
+// max-age of its server within our own bounds (RFC 9111 section 5.2.2).
+func lifeOf(h http.Header) time.Duration {
+	life := documentLife
+	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(h.Values("Cache-Control"), ",")), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		switch name {
+		case "no-store", "no-cache":
+			return minDocumentLife
+		case "max-age":
+			if n, err := strconv.ParseInt(strings.Trim(value, `"`), 10, 32); err == nil {
+				life = time.Duration(n) * time.Second
+			}
+		}
+	}
+	return min(max(life, minDocumentLife), maxDocumentLife)
+}
+
+// mayFetch bounds fetches at once, and those that a host has answered with
+// nothing of use. The caller holds mu.
+func (d *documents) mayFetch(host string, now time.Time) bool {
+	f := d.failed[host]
+	return len(d.flights) < maxFetches && (f == nil || f.n < maxFailures || now.Sub(f.since) >= failureWindow)
+}
+
+// countFailure notes a failure of a host. The caller holds mu.
+func (d *documents) countFailure(host string, now time.Time) {
+	f := d.failed[host]
+	if f == nil || now.Sub(f.since) >= failureWindow {
+		if len(d.failed) >= maxFailingHosts {
+			clear(d.failed) // names are cheap to have; whoever has so many gains a minute's worth
+		}
+		f = &failures{since: now}
+		d.failed[host] = f
+	}
+	f.n++
+}
+
+// keep puts a document in, in place of the one that was used longest ago if
+// there are too many. The caller holds mu.
+func (d *documents) keep(id string, k *keptDocument) {
+	if _, there := d.kept[id]; !there && len(d.kept) >= maxDocuments {
+		last := ""
+		for u, other := range d.kept {
+			if last == "" || other.used.Before(d.kept[last].used) {
+				last = u
+			}
+		}
+		delete(d.kept, last)
+	}
+	d.kept[id] = k
+}

@@ -1,0 +1,214 @@
+package authserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"doorward/internal/ledger"
+	"doorward/internal/login"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// lastWord is what a provider last said of a person who signed in there, by
+// our session. It outlives the session as long as a grant of it may live.
+type lastWord struct {
+	Provider string    `json:"provider"`
+	Person   string    `json:"person"`
+	Sub      string    `json:"sub"`     // whom the provider means
+	Attempt  string    `json:"attempt"` // the sign-in that brought it about
+	Since    time.Time `json:"since"`   // when they signed in
+	Checked  time.Time `json:"checked"` // when the provider last said yes
+	Tried    time.Time `json:"tried,omitzero"`
+	Refresh  []byte    `json:"refresh,omitempty"` // the provider's refresh token, sealed; nil: it gave none
+
+	version uint64
+	expires time.Time
+}
+
+// recheckRest is the least time between two questions about one session.
+const recheckRest = 30 * time.Second
+
+func wordPlace(session string) string { return "upstream/" + session }
+
+func (s *Server) wordOf(ctx context.Context, session string) (lastWord, error) {
+	var w lastWord
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindUpstream, session)
+	if err != nil {
+		return w, err
+	}
+	if err := json.Unmarshal(rec.Value, &w); err != nil {
+		return w, fmt.Errorf("what the provider said cannot be read: %w", err)
+	}
+	w.version, w.expires = rec.Version, rec.Expires
+	return w, nil
+}
+
+func (s *Server) wordOp(session string, w lastWord) store.Op {
+	value, err := json.Marshal(w)
+	if err != nil {
+		panic("authserver: record of a provider cannot be encoded: " + err.Error()) // our own type only
+	}
+	rec := store.Record{Kind: ledger.KindUpstream, Key: session, Value: value, Index: []string{"person=" + w.Person},
+		Expires: w.expires, Version: w.version}
+	if w.version == 0 {
+		return store.Create(rec)
+	}
+	return store.Put(rec)
+}
+
+// keepWord keeps what a sign-in brought.
+func (s *Server) keepWord(ctx context.Context, st *settings, session string, w lastWord, refresh string) error {
+	w.expires = w.Since.Add(login.Lifetime + st.tokens.RefreshMax)
+	if refresh != "" {
+		w.Refresh = s.vault.Seal(wordPlace(session), []byte(refresh))
+	}
+	return s.ledger.Store.Commit(ctx, s.wordOp(session, w))
+}
+
+var (
+	// errGone: the provider does not stand by the person any more, or cannot
+	// be asked whether it does.
+	errGone = errors.New("the provider does not stand by this sign-in any more")
+	// errUpstream: the provider did not answer, for too long.
+	errUpstream = errors.New("the provider that the person signed in at does not answer")
+)
+
+// recheck asks the provider behind a sign-in whether it still stands by it, if
+// its last word is older than Recheck. While it does not answer its last word
+// holds for another Recheck. Local people and sign-ins by other means pass.
+func (s *Server) recheck(ctx context.Context, st *settings, who oauth.Subject) error {
+	if who.Provider == "" || who.Session == "" {
+		return nil
+	}
+	p := st.provider(who.Provider)
+	w, err := s.wordOf(ctx, who.Session)
+	switch {
+	case notFound(err) && p == nil:
+		return nil // signed in by a way of the program's own
+	case notFound(err):
+		return errGone
+	case err != nil:
+		return err
+	case p == nil || p.Name != w.Provider:
+		return errGone
+	}
+	now := s.now()
+	switch {
+	case p.Recheck < 0 || now.Sub(w.Checked) < p.Recheck:
+		return nil
+	case w.Refresh == nil && now.Sub(w.Since) < login.Lifetime:
+		return nil // it cannot be asked: a sign-in is good for as long as a session
+	case w.Refresh == nil:
+		return errGone
+	case now.Sub(w.Tried) < recheckRest:
+		return w.standing(p, now)
+	}
+	// Whoever writes first asks: two requests with one refresh token would look
+	// like a stolen one.
+	w.Tried = now
+	err = s.ledger.Store.Commit(ctx, s.wordOp(who.Session, w))
+	if errors.Is(err, store.ErrConflict) {
+		return w.standing(p, now)
+	}
+	if err != nil {
+		return err
+	}
+	w.version++
+	return s.ask(context.WithoutCancel(ctx), st, p, who, w)
+}
+
+// standing is what holds while there is no new word.
+func (w lastWord) standing(p *provider, now time.Time) error {
+	if now.Sub(w.Checked) < 2*p.Recheck {
+		return nil
+	}
+	return errUpstream
+}
+
+// ask refreshes the sign-in at the provider, and ends what came of it if the
+// provider says that it is over.
+func (s *Server) ask(ctx context.Context, st *settings, p *provider, who oauth.Subject, w lastWord) error {
+	refresh, err := s.vault.Open(wordPlace(who.Session), w.Refresh)
+	if err != nil {
+		return err
+	}
+	client := issuerClient(st.cfg.HTTP)
+	meta, err := p.found.get(ctx)
+	var tokens providerTokens
+	if err == nil {
+		tokens, err = p.redeem(ctx, client, meta, url.Values{"grant_type": {oauth.RefreshToken}, "refresh_token": {string(refresh)}})
+	}
+	if tokens.RefreshToken != "" { // the one before may be spent, whatever else is wrong
+		w.Refresh = s.vault.Seal(wordPlace(who.Session), []byte(tokens.RefreshToken))
+	}
+	if err == nil && tokens.IDToken != "" { // OpenID Connect Core section 12.2
+		err = p.sameAs(ctx, tokens.IDToken, w.Sub, s.now())
+	}
+	switch {
+	case isRefused(err), errors.Is(err, errSomebodyElse):
+		return errors.Join(errGone, s.endSignIn(ctx, who, p.Name+" said that the sign-in is over"))
+	case err != nil:
+		s.log.ErrorContext(ctx, "a provider does not say whether a sign-in still stands", "provider", p.Name, "person", who.ID, "error", err)
+		err = w.standing(p, s.now())
+	default:
+		w.Checked, w.Tried = s.now(), time.Time{}
+	}
+	return errors.Join(err, s.keepAsked(ctx, who, w))
+}
+
+// keepAsked writes what came of a question.
+func (s *Server) keepAsked(ctx context.Context, who oauth.Subject, w lastWord) error {
+	err := s.ledger.Store.Commit(ctx, s.wordOp(who.Session, w))
+	if errors.Is(err, store.ErrConflict) {
+		return errGone // it was ended meanwhile
+	}
+	return err
+}
+
+var errSomebodyElse = errors.New("the refreshed ID token is about somebody else")
+
+func (p *provider) sameAs(ctx context.Context, token, sub string, now time.Time) error {
+	c, err := p.checkIDToken(ctx, token, "", now)
+	if err != nil {
+		return err
+	}
+	if is, err := c.Text("sub"); err != nil || is != sub {
+		return errSomebodyElse
+	}
+	return nil
+}
+
+// endSignIn ends a session, the grants that came of it and what is kept of its
+// provider.
+func (s *Server) endSignIn(ctx context.Context, who oauth.Subject, reason string) error {
+	err := s.ledger.Store.Commit(ctx, store.Delete(ledger.KindSession, who.Session), store.Delete(ledger.KindUpstream, who.Session))
+	if err != nil {
+		return err
+	}
+	return s.eachOf(ctx, ledger.KindGrant, who.ID, func(rec store.Record) error {
+		g, err := s.ledger.Grant(ctx, rec.Key)
+		if err != nil || g.Subject.Session != who.Session {
+			return ignoreNotFound(err)
+		}
+		_, err = s.ledger.End(ctx, ledger.Which{Grant: g.ID}, reason)
+		return err
+	})
+}
+
+// recheckFor is recheck as a token request hears of it.
+func (s *Server) recheckFor(ctx context.Context, a *asked, who oauth.Subject) error {
+	err := s.recheck(ctx, a.st, who)
+	switch {
+	case errors.Is(err, errGone):
+		return a.invalid("provider_over", err)
+	case errors.Is(err, errUpstream):
+		return &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "provider_down", Err: err,
+			Description: "the sign-in behind this cannot be verified at the moment: try again in a minute"}
+	}
+	return err
+}
