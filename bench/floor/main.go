@@ -1,0 +1,246 @@
+// Floor is a bare net/http program for each row of the table: the same
+// cryptography, the same durable write and JSON, and nothing else.
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+
+	"doorward/bench/control"
+)
+
+// floor is the handlers and what they share.
+type floor struct {
+	key      *ecdsa.PrivateKey
+	trusted  *ecdsa.PublicKey // of ID-JAGs and of tokens at the guard
+	secret   [32]byte
+	db       *db
+	document []byte
+
+	mu       sync.Mutex
+	sessions map[[32]byte]string
+	seen     map[[32]byte]claims
+}
+
+func main() {
+	dir := flag.String("dir", "", "directory for the database")
+	upstream := flag.String("upstream", "", "URL of the MCP server")
+	trusted := flag.String("trusted", "", "public key of whom it trusts (PKIX, base64)")
+	flag.Parse()
+	if err := run(*dir, *upstream, *trusted); err != nil {
+		fmt.Fprintln(os.Stderr, "floor:", err)
+		os.Exit(1)
+	}
+}
+
+func run(dir, upstream, trusted string) error {
+	f := &floor{secret: sha256.Sum256([]byte("a-secret-of-the-bench-0123456789")), sessions: map[[32]byte]string{}, seen: map[[32]byte]claims{}}
+	der, err := base64.StdEncoding.DecodeString(trusted)
+	if err != nil {
+		return err
+	}
+	pub, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return err
+	}
+	f.trusted = pub.(*ecdsa.PublicKey)
+	if f.key, err = newKey(); err != nil {
+		return err
+	}
+	if f.db, err = openDB(dir); err != nil {
+		return err
+	}
+	f.document, _ = json.Marshal(map[string]string{"issuer": strings.Repeat("x", 1000)})
+	f.sessions[sha256.Sum256([]byte("session"))] = "alice"
+	target, err := url.Parse(upstream)
+	if err != nil {
+		return err
+	}
+	l, _, err := control.Listen()
+	if err != nil {
+		return err
+	}
+	return control.Serve(l, f.routes(target), map[string]http.HandlerFunc{"/primitive": f.primitive})
+}
+
+func (f *floor) routes(upstream *url.URL) http.Handler {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.MaxIdleConnsPerHost = 256 // else it makes a new connection for most requests
+	mux := http.NewServeMux()
+	for path, h := range map[string]http.HandlerFunc{
+		"/hello": f.hello, "/commit": f.commit(1), "/commit2": f.commit(2), "/form": f.form, "/json": f.json, "/metadata": f.metadata, "/credentials": f.credentials, "/refresh": f.refresh,
+		"/authorize": f.authorize, "/assertion": f.assertion, "/exchange": f.exchange, "/register": f.register, "/guard": f.guard, "/guard-first": f.guardFirst,
+	} {
+		mux.HandleFunc(path, h)
+	}
+	mux.Handle("/mcp", &httputil.ReverseProxy{Transport: base, Rewrite: func(p *httputil.ProxyRequest) {
+		p.SetURL(upstream)
+		p.Out.URL.Path = upstream.Path
+	}})
+	return mux
+}
+
+func (f *floor) hello(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }
+
+// commit is hello with rows of 300 bytes.
+func (f *floor) commit(rows int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		var values [][]byte
+		for range rows {
+			values = append(values, make([]byte, 300))
+		}
+		if f.db.commit(values...) != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		io.WriteString(w, "hello")
+	}
+}
+
+func (f *floor) form(w http.ResponseWriter, r *http.Request) {
+	r.ParseForm()
+	io.WriteString(w, r.PostForm.Get("grant_type"))
+}
+
+func (f *floor) json(w http.ResponseWriter, r *http.Request) {
+	var v map[string]any
+	body, _ := io.ReadAll(r.Body)
+	if json.Unmarshal(body, &v) != nil {
+		w.WriteHeader(http.StatusBadRequest)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+func (f *floor) metadata(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(f.document)
+}
+
+func (f *floor) write(w http.ResponseWriter, v any, errs ...error) {
+	for _, err := range errs {
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+func (f *floor) knows(r *http.Request) error {
+	given := sha256.Sum256([]byte(r.PostFormValue("client_secret")))
+	if subtle.ConstantTimeCompare(given[:], f.secret[:]) != 1 {
+		return errToken
+	}
+	return nil
+}
+
+func (f *floor) credentials(w http.ResponseWriter, r *http.Request) {
+	err1 := f.knows(r)
+	token, err2 := sign(f.key, someClaims())
+	f.write(w, someAnswer(token), err1, err2)
+}
+
+// refresh is also the token request of the code flow.
+func (f *floor) refresh(w http.ResponseWriter, r *http.Request) {
+	err1 := f.knows(r)
+	hash := sha256.Sum256([]byte(r.PostFormValue("refresh_token")))
+	token, err2 := sign(f.key, someClaims())
+	a := someAnswer(token)
+	a.Refresh = rand.Text() + rand.Text()
+	grant, err3 := json.Marshal(map[string]any{"hash": hash[:], "grant": someClaims()})
+	event, err4 := json.Marshal(someClaims())
+	f.write(w, a, err1, err2, err3, err4, f.db.commit(grant, event))
+}
+
+func (f *floor) authorize(w http.ResponseWriter, r *http.Request) {
+	c, err := r.Cookie("session")
+	if err != nil {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	f.mu.Lock()
+	person := f.sessions[sha256.Sum256([]byte(c.Value))]
+	f.mu.Unlock()
+	grant, err := json.Marshal(someClaims())
+	if err == nil {
+		err = f.db.commit(grant)
+	}
+	if err != nil || person == "" {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	q := r.URL.Query()
+	w.Header().Set("Location", q.Get("redirect_uri")+"?"+url.Values{"code": {rand.Text()}, "state": {q.Get("state")}}.Encode())
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+func (f *floor) assertion(w http.ResponseWriter, r *http.Request) {
+	var c claims
+	err1 := verify(f.trusted, r.PostFormValue("assertion"), &c)
+	token, err2 := sign(f.key, someClaims())
+	f.write(w, someAnswer(token), err1, err2, f.db.commit([]byte(c.ID)))
+}
+
+func (f *floor) exchange(w http.ResponseWriter, r *http.Request) {
+	var c claims
+	err1 := verify(f.trusted, r.PostFormValue("subject_token"), &c)
+	token, err2 := sign(f.key, someClaims())
+	f.write(w, someAnswer(token), f.knows(r), err1, err2)
+}
+
+func (f *floor) register(w http.ResponseWriter, r *http.Request) {
+	var v map[string]any
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(body, &v)
+	}
+	if err == nil {
+		v["client_id"], v["client_secret"] = rand.Text(), rand.Text()
+		if body, err = json.Marshal(v); err == nil {
+			err = f.db.commit(body)
+		}
+	}
+	f.write(w, v, err)
+}
+
+func (f *floor) guard(w http.ResponseWriter, r *http.Request) {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	key := sha256.Sum256([]byte(token))
+	f.mu.Lock()
+	c, ok := f.seen[key]
+	f.mu.Unlock()
+	if !ok {
+		if verify(f.trusted, token, &c) != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		f.mu.Lock()
+		f.seen[key] = c
+		f.mu.Unlock()
+	}
+	io.WriteString(w, c.Subject)
+}
+
+func (f *floor) guardFirst(w http.ResponseWriter, r *http.Request) {
+	var c claims
+	if verify(f.trusted, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), &c) != nil {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	io.WriteString(w, c.Subject)
+}

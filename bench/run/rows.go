@@ -1,0 +1,232 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// row is one line of the table.
+type row struct {
+	name  string
+	goal  float64 // at most so many times the floor
+	rate  int     // operations that are sent for each second of -time
+	parts string  // what the floor may cost: primitives, joined by +
+	floor side
+	ours  side
+}
+
+// side is what one of the two programs is asked. prepare is called once for
+// each connection before the clock runs; what it returns is one operation.
+type side struct {
+	at      string // "floor", "serve" or "idp"
+	prepare func(t target, n int) (operation, error)
+}
+
+type operation func(c *conn) error
+
+// target is a program to be asked: where it is, and a browser that has signed
+// in there.
+type target struct {
+	base, host string
+	cookie     string // a header line
+	world      *world
+}
+
+func rows() []row {
+	return []row{
+		{"AS metadata", 1.3, 16000, "hello", fetch("floor", "/metadata"), fetch("serve", "/.well-known/oauth-authorization-server")},
+		{"client_credentials → ES256 JWT", 1.3, 7000, "form+sign",
+			send("floor", "/credentials", "grant_type", "client_credentials", "client_id", "agent", "client_secret", secret),
+			send("serve", "/token", "grant_type", "client_credentials", "client_id", "agent", "client_secret", secret)},
+		{"refresh with rotation → ES256 JWT, durable", 1.3, 4000, "form+sign+commit2", side{"floor", refreshAtFloor}, side{"serve", refresh}},
+		{"code flow: authorize + token, durable", 1.35, 2500, "hello+commit+form+sign+commit2", side{"floor", codeAtFloor}, side{"serve", code}},
+		{"jwt-bearer with an ES256 ID-JAG, durable jti", 1.3, 3000, "form+verify+sign+commit",
+			side{"floor", assertions("/assertion")}, side{"serve", assertions("/token")}},
+		{"token exchange → ID-JAG", 1.35, 5000, "form+verify+sign", side{"floor", exchangeAtFloor}, side{"idp", exchange}},
+		{"dynamic registration, durable", 1.4, 5000, "json+commit", register("floor"), register("serve")},
+		{"guard: bearer JWT, seen before", 1.4, 16000, "hello", side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
+		{"guard: bearer JWT, first sight", 1.3, 5000, "hello+verify", side{"floor", bearer("/guard-first", true)}, side{"serve", bearer("/guarded", true)}},
+		{"gateway: one tool call, over httputil.ReverseProxy", 1.15, 5000, "", side{"floor", callAtFloor}, side{"serve", call}},
+	}
+}
+
+// always sends the same request.
+func always(request []byte, status int) operation {
+	return func(c *conn) error { return c.do(request, status) }
+}
+
+func fetch(at, path string) side {
+	return side{at, func(t target, _ int) (operation, error) { return always(get(t.host, path, ""), 200), nil }}
+}
+
+func send(at, path string, pairs ...string) side {
+	return side{at, func(t target, _ int) (operation, error) { return always(form(t.host, path, pairs...), 200), nil }}
+}
+
+// refreshForm is a refresh of the client desktop.
+func refreshForm(host, path, token string) []byte {
+	return form(host, path, "grant_type", "refresh_token", "client_id", "desktop", "client_secret", secret, "refresh_token", token)
+}
+
+func refreshAtFloor(t target, _ int) (operation, error) {
+	return always(refreshForm(t.host, "/refresh", strings.Repeat("x", 92)), 200), nil
+}
+
+// refresh follows the rotation: each connection has a grant of its own.
+func refresh(t target, _ int) (operation, error) {
+	c, err := dial(t.base)
+	if err != nil {
+		return nil, err
+	}
+	defer c.wire.Close()
+	if err := t.codeFlow(c, "/token", ""); err != nil {
+		return nil, err
+	}
+	token := c.member("refresh_token")
+	return func(c *conn) error {
+		err := c.do(refreshForm(t.host, "/token", token), 200)
+		token = c.member("refresh_token")
+		return err
+	}, nil
+}
+
+// codeFlow is an authorization request of a browser that is signed in, and the
+// token request that follows.
+func (t target) codeFlow(c *conn, token, scope string) error {
+	if err := c.do(get(t.host, authorization(scope), t.cookie), 303); err != nil {
+		return err
+	}
+	back, err := url.Parse(c.location)
+	if err != nil {
+		return err
+	}
+	code := back.Query().Get("code")
+	if code == "" {
+		return fmt.Errorf("the browser was sent to %.60s", c.location)
+	}
+	return c.do(form(t.host, token, "grant_type", "authorization_code", "client_id", "desktop", "client_secret", secret,
+		"code", code, "code_verifier", verifier, "redirect_uri", callback), 200)
+}
+
+func codeAtFloor(t target, _ int) (operation, error) {
+	t.cookie = "Cookie: session=session\r\n"
+	return func(c *conn) error { return t.codeFlow(c, "/refresh", "") }, nil
+}
+
+func code(t target, _ int) (operation, error) {
+	return func(c *conn) error { return t.codeFlow(c, "/token", "") }, nil
+}
+
+var errUsedUp = errors.New("more operations than were prepared for")
+
+// each sends prepared requests, one after the other.
+func each(requests [][]byte) operation {
+	return func(c *conn) error {
+		if len(requests) == 0 {
+			return errUsedUp
+		}
+		r := requests[0]
+		requests = requests[1:]
+		return c.do(r, 200)
+	}
+}
+
+func assertions(path string) func(target, int) (operation, error) {
+	return func(t target, n int) (operation, error) {
+		requests := make([][]byte, n)
+		for i := range requests {
+			jag, err := t.world.jag(t.base)
+			if err != nil {
+				return nil, err
+			}
+			requests[i] = form(t.host, path, "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", "desktop", "client_secret", secret, "assertion", jag)
+		}
+		return each(requests), nil
+	}
+}
+
+func exchangeForm(host, path, token string) []byte {
+	return form(host, path, "grant_type", "urn:ietf:params:oauth:grant-type:token-exchange", "client_id", "desktop", "client_secret", secret,
+		"requested_token_type", "urn:ietf:params:oauth:token-type:id-jag", "audience", "https://as.example", "resource", "https://as.example/mcp",
+		"scope", "use", "subject_token", token, "subject_token_type", "urn:ietf:params:oauth:token-type:id_token")
+}
+
+func exchangeAtFloor(t target, _ int) (operation, error) {
+	token, err := t.world.jag("https://as.example")
+	return always(exchangeForm(t.host, "/exchange", token), 200), err
+}
+
+func exchange(t target, _ int) (operation, error) {
+	c, err := dial(t.base)
+	if err != nil {
+		return nil, err
+	}
+	defer c.wire.Close()
+	err = t.codeFlow(c, "/token", "openid")
+	return always(exchangeForm(t.host, "/token", c.member("id_token")), 200), err
+}
+
+func register(at string) side {
+	status := map[string]int{"floor": 200}[at]
+	if status == 0 {
+		status = 201
+	}
+	return side{at, func(t target, _ int) (operation, error) {
+		return always(post(t.host, "/register", "application/json", "", `{"client_name":"Bench","redirect_uris":["https://client.example/callback"],
+			"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"client_secret_basic"}`), status), nil
+	}}
+}
+
+// bearer sends a token: for each connection the same, or always another.
+func bearer(path string, fresh bool) func(target, int) (operation, error) {
+	return func(t target, n int) (operation, error) {
+		if !fresh {
+			n = 1
+		}
+		requests := make([][]byte, n)
+		for i := range requests {
+			token, err := t.world.access(t.base + "/guarded")
+			if err != nil {
+				return nil, err
+			}
+			requests[i] = get(t.host, path, "Authorization: Bearer "+token+"\r\n")
+		}
+		if fresh {
+			return each(requests), nil
+		}
+		return always(requests[0], 200), nil
+	}
+}
+
+func callHeaders(token string) string {
+	return "Accept: application/json, text/event-stream\r\nMcp-Protocol-Version: 2025-11-25\r\nAuthorization: Bearer " + token + "\r\n"
+}
+
+func callAtFloor(t target, _ int) (operation, error) {
+	token, err := t.world.access(t.base + "/mcp")
+	return always(post(t.host, "/mcp", "application/json", callHeaders(token), toolCall), 200), err
+}
+
+// token is an access token of the target's own for its MCP server.
+func (t target) token() (string, error) {
+	c, err := dial(t.base)
+	if err != nil {
+		return "", err
+	}
+	defer c.wire.Close()
+	one, err := assertions("/token")(t, 1)
+	if err == nil {
+		err = one(c)
+	}
+	if err != nil {
+		return "", err
+	}
+	return c.member("access_token"), nil
+}
+
+func call(t target, _ int) (operation, error) {
+	token, err := t.token()
+	return always(post(t.host, "/mcp", "application/json", callHeaders(token), toolCall), 200), err
+}
