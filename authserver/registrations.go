@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"doorward/internal/audit"
@@ -41,11 +42,10 @@ func (s *Server) keepClient(ctx context.Context, st *settings, c ledger.Client) 
 		if !notFound(err) {
 			return c, err
 		}
-		count, err := s.countRegistration(ctx, st, c)
-		if err != nil {
+		if err := s.takePlace(ctx, st, c.Approved); err != nil {
 			return c, err
 		}
-		err = s.ledger.Store.Commit(ctx, c.Put(), count, s.ledger.AuditOp(s.event("client.register", audit.Event{Client: c.ID, Detail: c.Name})))
+		err = s.ledger.Store.Commit(ctx, c.Put(), s.ledger.AuditOp(s.event("client.register", audit.Event{Client: c.ID, Detail: c.Name})))
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
@@ -53,54 +53,95 @@ func (s *Server) keepClient(ctx context.Context, st *settings, c ledger.Client) 
 	}
 }
 
-// tally is how many registrations there are, at most: those that expired are
-// found out by counting, at most once a minute.
+// tally is how many registrations there are, at most: those that expired, and
+// places that were reserved and not used, are found out by counting, at most
+// once a minute.
 type tally struct {
 	N       int       `json:"n"`
 	Counted time.Time `json:"counted"`
 }
 
-// countRegistration returns the op that counts one more, or refuses it. In mode
+// places are reserved for registrations to come, so that those that come
+// together do not wait for each other at one record.
+type places struct {
+	mu   sync.Mutex
+	free map[bool]int // by whether the client is approved
+}
+
+// Reserved at a time; one by one when few are left.
+const (
+	placesAtOnce = 32
+	placesFew    = 8 * placesAtOnce
+)
+
+// takePlace takes a place for one more registration, or refuses it. In mode
 // "limited" those that nobody has approved may fill only half of the places,
 // so that strangers cannot keep known clients out.
-func (s *Server) countRegistration(ctx context.Context, st *settings, c ledger.Client) (store.Op, error) {
+func (s *Server) takePlace(ctx context.Context, st *settings, approved bool) error {
 	total := st.cfg.Registration.Total
 	if total <= 0 {
 		total = defaultTotal
 	}
-	if st.cfg.Registration.Mode == "limited" && !c.Approved {
+	if st.cfg.Registration.Mode == "limited" && !approved {
 		total = (total + 1) / 2
 	}
-	rec, err := s.ledger.Store.Get(ctx, ledger.KindMeta, registrationsKey)
-	if err != nil && !notFound(err) {
-		return store.Op{}, err
+	s.places.mu.Lock()
+	defer s.places.mu.Unlock()
+	if s.places.free[approved] == 0 {
+		n, err := s.reserve(ctx, total)
+		if err != nil {
+			return err
+		}
+		if s.places.free == nil {
+			s.places.free = map[bool]int{}
+		}
+		s.places.free[approved] = n
 	}
-	var t tally
-	if err == nil {
-		if err := json.Unmarshal(rec.Value, &t); err != nil {
-			return store.Op{}, fmt.Errorf("count of registrations cannot be read: %w", err)
+	s.places.free[approved]--
+	return nil
+}
+
+// reserve counts places in the store and returns how many.
+func (s *Server) reserve(ctx context.Context, total int) (int, error) {
+	for {
+		rec, err := s.ledger.Store.Get(ctx, ledger.KindMeta, registrationsKey)
+		if err != nil && !notFound(err) {
+			return 0, err
+		}
+		var t tally
+		if err == nil {
+			if err := json.Unmarshal(rec.Value, &t); err != nil {
+				return 0, fmt.Errorf("count of registrations cannot be read: %w", err)
+			}
+		}
+		if now := s.now(); t.N >= total && now.Sub(t.Counted) >= recountInterval {
+			if t.N, err = s.countDynamic(ctx); err != nil {
+				return 0, err
+			}
+			t.Counted = now
+		}
+		if t.N >= total {
+			return 0, &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "registrations_full",
+				Description: "too many clients have registered; unused ones end by themselves, or an administrator can add yours"}
+		}
+		n := 1
+		if total-t.N > placesFew {
+			n = placesAtOnce
+		}
+		t.N += n
+		value, err := json.Marshal(t)
+		if err != nil {
+			return 0, err
+		}
+		r := store.Record{Kind: ledger.KindMeta, Key: registrationsKey, Value: value, Version: rec.Version}
+		op := store.Put(r)
+		if rec.Version == 0 {
+			op = store.Create(r)
+		}
+		if err = s.ledger.Store.Commit(ctx, op); !errors.Is(err, store.ErrConflict) {
+			return n, err
 		}
 	}
-	if now := s.now(); t.N >= total && now.Sub(t.Counted) >= recountInterval {
-		if t.N, err = s.countDynamic(ctx); err != nil {
-			return store.Op{}, err
-		}
-		t.Counted = now
-	}
-	if t.N >= total {
-		return store.Op{}, &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "registrations_full",
-			Description: "too many clients have registered; unused ones end by themselves, or an administrator can add yours"}
-	}
-	t.N++
-	value, err := json.Marshal(t)
-	if err != nil {
-		return store.Op{}, err
-	}
-	r := store.Record{Kind: ledger.KindMeta, Key: registrationsKey, Value: value, Version: rec.Version}
-	if rec.Version == 0 {
-		return store.Create(r), nil
-	}
-	return store.Put(r), nil
 }
 
 func (s *Server) countDynamic(ctx context.Context) (int, error) {

@@ -46,6 +46,7 @@ type Server struct {
 	keyLoad  time.Time // of the last load that an unknown kid caused; guarded by keyLoads
 	derived  derivedKeys
 	standing standingGrants
+	places   places
 
 	stop       context.CancelFunc
 	background sync.WaitGroup
