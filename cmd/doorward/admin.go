@@ -30,6 +30,7 @@ func (i *instance) adminHandler() http.Handler {
 	serveAdmin(mux, "leave", i.leave)
 	serveAdmin(mux, "revoke", i.revoke)
 	serveAdmin(mux, "can", i.can)
+	serveAdmin(mux, "why", i.why)
 	serveAdmin(mux, "client/add", i.clientAdd)
 	serveAdmin(mux, "client/approve", i.clientApprove)
 	serveAdmin(mux, "client/remove", i.clientRemove)
@@ -106,6 +107,9 @@ func (i *instance) note(socket string) error {
 		}
 	} else if i.flags != nil {
 		r.Upstream, r.Allow = i.flags.upstream, i.flags.allow
+		if len(i.flags.command) > 0 {
+			r.Command = i.flags.command[0]
+		}
 	}
 	return i.state.note(r)
 }

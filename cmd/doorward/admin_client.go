@@ -108,7 +108,11 @@ func (f *adminFlags) openStore(ctx context.Context, e env, dir string, note runn
 	} else {
 		cfg = defaultConfig(note.Role)
 		cfg.URL = note.URL
-		cfg.layServer(note.Upstream, note.Allow)
+		var command []string
+		if note.Command != "" {
+			command = []string{note.Command} // nothing is started
+		}
+		cfg.layServer(note.Upstream, command, note.Allow)
 		cfg.Listen, cfg.Clients.Others, cfg.Clients.Registration.Dynamic = "", "", ""
 		cfg.settle()
 	}

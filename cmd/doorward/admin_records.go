@@ -130,19 +130,25 @@ type named struct {
 	ID string `json:"id"`
 }
 
+var errNoClient = errors.New("there is no client")
+
 func (i *instance) storedClient(ctx context.Context, id string) (ledger.Client, error) {
 	if _, ok := i.config().Clients.Registered[id]; ok {
 		return ledger.Client{}, fmt.Errorf("client %q is in the configuration file: change it there", id)
 	}
 	c, err := i.ledger.Client(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return c, fmt.Errorf("there is no client %q: `doorward client list` shows them", id)
+		return c, fmt.Errorf("%w %q: `doorward client list` shows them", errNoClient, id)
 	}
 	return c, err
 }
 
 func (i *instance) clientApprove(ctx context.Context, in named) (clientOut, error) {
 	c, err := i.storedClient(ctx, in.ID)
+	if oauth.IsClientURL(in.ID) && oauth.CheckClientURL(in.ID) == nil && errors.Is(err, errNoClient) {
+		// Its metadata document says all the rest, each time anew.
+		c, err = ledger.Client{ID: in.ID, Source: ledger.FromDocument, AuthMethod: oauth.AuthNone, Created: time.Now().UTC()}, nil
+	}
 	if err != nil {
 		return clientOut{}, err
 	}

@@ -391,8 +391,8 @@ func TestExitStatus(t *testing.T) {
 		{1, "serve --config nowhere.yaml", "nowhere.yaml"},
 		{1, "leave alice --state nowhere", "no server was ever started"},
 		{1, "leave alice", "no server was ever started"},
-		{1, "serve --sign-in https://a.example", "not in this version"},
-		{1, "serve -- npx server", "not in this version"},
+		{2, "serve --sign-in https://a.example", "go together"},
+		{2, "serve --upstream http://127.0.0.1:1 -- npx server", "exclude each other"},
 	} {
 		r := d.run(strings.Fields(c.line)...)
 		if r.code != c.code || !strings.Contains(r.errs, c.says) {

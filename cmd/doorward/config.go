@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // role is what a process is: an authorization server with its gateway, or an
 // identity provider.
@@ -85,18 +88,36 @@ type ProviderConfig struct {
 	// Account is the claim, or the claims, that make a person there one account
 	// here, by browser and by ID-JAG alike. Default: sub.
 	Account oneOrMore `yaml:"account"`
-	// Accounts: create (the default), or existing: an assertion makes no new account.
+	// Accounts: create (the default), or existing: an assertion or a first
+	// sign-in makes no new account.
 	Accounts string `yaml:"accounts" enum:"create existing"`
 	// EmailDomains are the domains whose addresses this provider is believed
 	// about. Default: none.
 	EmailDomains []string `yaml:"email_domains"`
-	// Tenants: an assertion must name one of them. Default: none, and an
-	// assertion that names a tenant is refused.
+	// Tenants: an assertion or a sign-in must name one of them (claim tenant,
+	// else tid). Default: none, and one that names a tenant is refused.
 	Tenants []string `yaml:"tenants"`
+	// SignIn signs people in there (OpenID Connect). On when present.
+	SignIn *SignInConfig `yaml:"sign_in"`
 	// IDJAG honours ID-JAGs of this issuer. On when present, be it {}.
 	IDJAG *IDJAGConfig `yaml:"id_jag" role:"serve"`
 	// Groups says where its groups are.
 	Groups GroupsConfig `yaml:"groups"`
+}
+
+// SignInConfig is how people sign in at a provider. The redirect URI to
+// register there is url + /callback/ + the entry's name.
+type SignInConfig struct {
+	// ClientID is our client id there. Required.
+	ClientID string `yaml:"client_id"`
+	// ClientSecret authenticates us there. Default: a public client.
+	ClientSecret secret `yaml:"client_secret"`
+	// Scopes are asked for there; offline_access for a refresh token, where
+	// the provider gives one only then. Default: [openid, email, profile].
+	Scopes []string `yaml:"scopes"`
+	// Recheck: at a refresh here the provider is asked again if its last word
+	// is older. Default: 1h; 0s: never.
+	Recheck time.Duration `yaml:"recheck"`
 }
 
 // IDJAGConfig says which ID-JAGs of an issuer are honoured.
@@ -191,8 +212,13 @@ type ServerConfig struct {
 	Path string `yaml:"path"`
 	// Upstream is the URL of the MCP server. Either this or Run.
 	Upstream string `yaml:"upstream"`
-	// Run: sample, the server that is built in.
-	Run string `yaml:"run"`
+	// Run: sample, the server that is built in; or a command and its arguments,
+	// an MCP server that speaks over its standard input and output and gets a
+	// process for each session, in the directory of this file.
+	Run runs `yaml:"run"`
+	// Env are variables that such a command gets besides PATH, HOME and LANG;
+	// the values are secrets. Default: none.
+	Env map[string]secret `yaml:"env"`
 	// Default marks the resource of requests that name none. With one server it
 	// is that one.
 	Default bool `yaml:"default"`
@@ -309,7 +335,14 @@ type LimitsConfig struct {
 }
 
 // FetchConfig is how URLs that strangers name are fetched.
-type FetchConfig struct{}
+type FetchConfig struct {
+	// Roots is a PEM file of certificates that are trusted besides the system's.
+	// Default: none.
+	Roots rootsFile `yaml:"roots"`
+	// Private are private address ranges that such a URL may lead to. Default:
+	// none; loopback is open to a server whose own url is on loopback.
+	Private []netip.Prefix `yaml:"private"`
+}
 
 // AuditConfig is the record of decisions.
 type AuditConfig struct {

@@ -148,6 +148,9 @@ func (k *checker) providers() {
 		}
 		k.must(!slices.Contains(p.Tenants, ""), at.add("tenants"), "has an empty tenant: remove it")
 		k.must(p.Groups.Claim != "", at.add("groups").add("claim"), "names no claim: write groups")
+		if p.SignIn != nil && p.Kind == "oidc" {
+			k.signIn(at.add("sign_in"), *p.SignIn)
+		}
 		if p.IDJAG != nil {
 			k.idJAG(at.add("id_jag"), *p.IDJAG)
 		} else if !k.given("providers", name, "sign_in") && !k.broken(at) {
@@ -171,6 +174,13 @@ func (k *checker) issuer(p keyPath, issuer string) {
 // broken reports whether a key was given and could not be read, which was said
 // already.
 func (k *checker) broken(p keyPath) bool { return k.unread[p.key()] }
+
+func (k *checker) signIn(p keyPath, s SignInConfig) {
+	k.must(s.ClientID != "" || k.broken(p.add("client_id")), p.add("client_id"), "is missing: register %s/callback/%s at the provider and write the client id that it gives", k.URL, p[1])
+	k.scopes(p.add("scopes"), s.Scopes, nil)
+	k.must(slices.Contains(s.Scopes, "openid") || k.broken(p.add("scopes")), p.add("scopes"), "must have openid among them: without it the provider does not say who signed in")
+	k.must(s.Recheck == 0 || s.Recheck >= time.Second, p.add("recheck"), "must be a second or more, or 0s for never")
+}
 
 func (k *checker) idJAG(p keyPath, j IDJAGConfig) {
 	k.must(j.MaxLifetime >= time.Second, p.add("max_lifetime"), "must be a second or more")

@@ -114,15 +114,17 @@ func prefixed(base string, paths []string) []string {
 func (k *checker) upstream(at keyPath, s ServerConfig) {
 	p := at.add("upstream")
 	switch {
-	case s.Upstream == "" && s.Run == "":
-		k.must(k.broken(p) || k.broken(at.add("run")), at, "needs an upstream, the URL of the MCP server (or run: sample, the built-in one)")
+	case s.Upstream == "" && !s.Run.isSet():
+		k.must(k.broken(p) || k.broken(at.add("run")), at, "needs an upstream, the URL of the MCP server, or run, its command (run: sample is the built-in one)")
 		return
 	case s.Upstream == "":
-		k.must(len(s.Credential.Header) == 0, at.add("credential"), "is for an upstream: the built-in server takes none")
+		k.must(len(s.Credential.Header) == 0, at.add("credential"), "is for an upstream: %s", runsNoCredential[s.Run.sample])
+		k.command(at, s)
 		return
-	case s.Run != "":
+	case s.Run.isSet():
 		k.fail(k.firstPlace(p, at.add("run")), "upstream and run exclude each other: keep one")
 	}
+	k.must(len(s.Env) == 0, at.add("env"), "is for a command (run): an upstream has its own environment")
 	u, err := url.Parse(s.Upstream)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
@@ -133,6 +135,25 @@ func (k *checker) upstream(at keyPath, s ServerConfig) {
 		k.fail(p, "must not have a fragment")
 	case oauth.ResourceCovers(originOf(k.URL), s.Upstream):
 		k.fail(p, "is at this server's own url: it would call itself")
+	}
+}
+
+var runsNoCredential = map[bool]string{true: "the built-in server takes none", false: "a command gets its secrets by env"}
+
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func (k *checker) command(at keyPath, s ServerConfig) {
+	run := at.add("run")
+	if s.Run.command != nil {
+		k.must(len(s.Run.command) > 0 && s.Run.command[0] != "" || k.broken(run), run, "is empty: write a command and its arguments, or the word sample")
+		for i, arg := range s.Run.command {
+			k.must(!strings.Contains(arg, "\x00"), run.add(index(i)), "has a zero byte in it")
+		}
+	}
+	k.must(len(s.Env) == 0 || !s.Run.sample, at.add("env"), "is for a command: the built-in server takes none")
+	for _, name := range sortedNames(s.Env) {
+		k.must(envName.MatchString(name), at.add("env").add(name), "is not the name of a variable")
+		k.must(!strings.Contains(string(s.Env[name]), "\x00"), at.add("env").add(name), "has a zero byte in it")
 	}
 }
 

@@ -16,7 +16,7 @@ func defaultConfig(r role) *Config {
 	c.People = map[string]PersonConfig{"admin": {}}
 	if r == roleServe {
 		c.Servers = map[string]ServerConfig{"sample": {
-			Path: "/mcp", Run: "sample",
+			Path: "/mcp", Run: runs{sample: true},
 			Scopes:        map[string]string{"sample:read": "Ask the sample server who you are", "sample:write": "Write notes on the sample server"},
 			DefaultScopes: []string{"sample:read"},
 			Tools:         map[string][]string{"note": {"sample:write"}},
@@ -56,6 +56,10 @@ func emptyConfig(r role) *Config {
 // setDefaults fills a named entry before its keys are read.
 func (p *ProviderConfig) setDefaults() {
 	*p = ProviderConfig{Kind: "oidc", Account: oneOrMore{"sub"}, Accounts: "create", Groups: GroupsConfig{Claim: "groups"}}
+}
+
+func (s *SignInConfig) setDefaults() {
+	*s = SignInConfig{Scopes: []string{"openid", "email", "profile"}, Recheck: time.Hour}
 }
 
 func (j *IDJAGConfig) setDefaults() {

@@ -169,6 +169,10 @@ func (l *loader) include(main, pattern string, p keyPath) {
 		l.fail(at, "include: there is no file %s", full)
 	}
 	for _, m := range matches {
+		if info, err := os.Stat(m); err == nil && !info.Mode().IsRegular() {
+			l.fail(at, "include: %s is not a regular file", m) // a pipe would never end
+			continue
+		}
 		if !slices.Contains(l.cfg.files, m) {
 			l.read(m)
 		}

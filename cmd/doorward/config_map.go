@@ -30,6 +30,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		BodyLimit:      int64(c.Limits.Body),
 		InsecurePublic: c.InsecurePublic,
 		AuditKeep:      c.Audit.Keep,
+		Fetch:          authserver.Fetch{Roots: c.Fetch.Roots.pool, Private: c.Fetch.Private},
 	}
 }
 
@@ -150,6 +151,31 @@ func (c *Config) localPeople() map[string]authserver.LocalPerson {
 	return out
 }
 
+// signIn is how people come in: by the passwords of the file, unless it has
+// providers and nobody of its own, and at each provider in the order of names.
+func (c *Config) signIn() authserver.SignIn {
+	var ways []authserver.SignIn
+	for _, name := range sortedNames(c.Providers) {
+		p := c.Providers[name]
+		if p.SignIn == nil || p.Kind != "oidc" {
+			continue
+		}
+		recheck := p.SignIn.Recheck
+		if recheck == 0 {
+			recheck = -1 // zero would mean the engine's default
+		}
+		ways = append(ways, authserver.OIDC(authserver.OIDCProvider{
+			Name: name, Title: p.Name, Issuer: p.Issuer, ClientID: p.SignIn.ClientID, ClientSecret: string(p.SignIn.ClientSecret),
+			Scopes: p.SignIn.Scopes, Recheck: recheck, Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
+			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim,
+		}))
+	}
+	if len(c.People) > 0 || len(ways) == 0 {
+		ways = append(ways, authserver.LocalPeople(c.localPeople()))
+	}
+	return authserver.AnyOf(ways...)
+}
+
 // gatewayServers are the servers behind the gate, by name; sample is the
 // built-in one.
 func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
@@ -159,7 +185,7 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 			Path: s.Path, Name: name, Upstream: s.Upstream, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes,
 			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins,
 		}
-		if s.Run == "sample" {
+		if s.Run.sample {
 			g.Handler = sample
 		}
 		for header, value := range s.Credential.Header {

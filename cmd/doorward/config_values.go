@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -43,6 +44,7 @@ var scalarReaders = map[reflect.Type]func(v reflect.Value, text string) error{
 	reflect.TypeFor[time.Duration](): readDuration,
 	reflect.TypeFor[rate]():          readRate,
 	reflect.TypeFor[size]():          readSize,
+	reflect.TypeFor[netip.Prefix]():  readPrivate,
 }
 
 var days = regexp.MustCompile(`^(\d{1,4})d$`)

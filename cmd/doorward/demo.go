@@ -32,6 +32,7 @@ type demo struct {
 	serverState string
 	secrets     map[string]string
 	wire        *recorder
+	refused     string // the reference of Bob's refusal
 }
 
 func newDemo(e env) *cobra.Command {
@@ -237,10 +238,11 @@ Still up, until Ctrl-C:
   identity provider  %[2]s       (state %[4]s)
   people there       bob / %[5]s    carol / %[6]s
 
+  doorward why %[7]s --state %[4]s
   doorward can corp/carol sample whoami --state %[3]s
   doorward leave carol --state %[4]s
   doorward leave --undo alice --state %[3]s`,
-		d.server, d.idp, d.serverState, d.idpState, d.secrets["BOB"], d.secrets["CAROL"])
+		d.server, d.idp, d.serverState, d.idpState, d.secrets["BOB"], d.secrets["CAROL"], d.refused)
 }
 
 // stepError ends the demo: its text is the last line.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -272,6 +273,9 @@ func (w *walker) call(ctx context.Context, t *doorward.Transport) (*mcp.ClientSe
 	return session, result, err
 }
 
+// refInText finds the reference of a refusal.
+var refInText = regexp.MustCompile(` \(ref ([a-z2-9]{8})\)`)
+
 // isRefused shows the rule that keeps Bob out.
 func (w *walker) isRefused(ctx context.Context, tok idToken) error {
 	start := w.wire.len()
@@ -292,6 +296,11 @@ func (w *walker) isRefused(ctx context.Context, tok idToken) error {
 			return "", nil, fmt.Errorf("refused, but not by a rule: status %d %s %s", x.status, refusal.Code, refusal.Description)
 		case !strings.Contains(strings.ReplaceAll(refusal.Description, "'", `"`), rule):
 			return "", nil, fmt.Errorf("the refusal does not name the rule %s: %s", rule, refusal.Description)
+		}
+		if m := refInText.FindStringSubmatch(refusal.Description); m != nil {
+			w.refused = m[1]
+		} else {
+			return "", nil, fmt.Errorf("the refusal has no reference: %s", refusal.Description)
 		}
 		return "no ID-JAG: " + refusal.Code + ", " + refusal.Description, map[string]any{"error": refusal.Code, "error_description": refusal.Description}, nil
 	})

@@ -9,12 +9,16 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"doorward/internal/keep"
 )
 
 // env is what a command sees of the world around it.
 type env struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	lookup         func(name string) (string, bool)
+	keyring        keep.Keyring // nil: there is none
 }
 
 func (e env) get(name string) string {

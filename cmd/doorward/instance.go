@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"doorward/authserver"
@@ -38,7 +39,10 @@ type instance struct {
 	log    *slog.Logger
 	level  *slog.LevelVar // of log: a reload may change it
 	sample http.Handler
+	ended  *ledger.Ended // nil: identity provider
+	run    children
 	stop   context.CancelFunc
+	since  atomic.Pointer[time.Time] // when it began to serve; nil: it does not
 
 	mu  sync.Mutex
 	cfg *Config
@@ -93,14 +97,19 @@ func (i *instance) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ended, err := i.ledger.WatchEnded(ctx)
+	if i.ended, err = i.ledger.WatchEnded(ctx); err != nil {
+		return err
+	}
+	servers := i.cfg.gatewayServers(i.sample)
+	keep, _, err := i.run.place(i.cfg, i.commonCommand(), servers)
 	if err != nil {
 		return err
 	}
+	keep()
 	i.gate, err = gateway.New(gateway.Config{
-		URL: originOf(i.cfg.URL), Issuer: i.cfg.URL, InsecureHTTP: i.cfg.InsecurePublic, Keys: i.engine.JWKS, Ended: ended, Grant: i.ledger.Grant,
-		Servers: i.cfg.gatewayServers(i.sample), SessionKey: v.Derive("mcp-session"), BodyLimit: int64(i.cfg.Limits.Body),
-		Audit: i.audit, Logger: i.log,
+		URL: originOf(i.cfg.URL), Issuer: i.cfg.URL, InsecureHTTP: i.cfg.InsecurePublic, Keys: i.engine.JWKS, Ended: i.ended, Grant: i.ledger.Grant,
+		Servers: servers, SessionKey: v.Derive("mcp-session"), BodyLimit: int64(i.cfg.Limits.Body),
+		Audit: i.audit, Attempts: i.engine.Attempts(), Logger: i.log,
 	})
 	return err
 }
@@ -108,7 +117,7 @@ func (i *instance) build(ctx context.Context) error {
 func (i *instance) engineConfig(cfg *Config, master []byte) authserver.Config {
 	c := cfg.authserverConfig()
 	c.Store, c.MasterKey, c.Logger = i.store, master, i.log
-	c.SignIn = authserver.LocalPeople(cfg.localPeople())
+	c.SignIn = cfg.signIn()
 	return c
 }
 
@@ -150,10 +159,6 @@ func (i *instance) reload(cfg *Config) error {
 			return fmt.Errorf("%s cannot change while serving (from %q to %q): start again for that", fixed.key, fixed.old, fixed.new)
 		}
 	}
-	var servers map[string]gateway.Server
-	if i.gate != nil {
-		servers = cfg.gatewayServers(i.sample)
-	}
 	master, err := i.state.master(string(cfg.Keys.Master), false)
 	if err != nil {
 		return err
@@ -162,57 +167,30 @@ func (i *instance) reload(cfg *Config) error {
 		return err
 	}
 	if i.gate != nil {
-		if err := i.gate.Reload(servers); err != nil {
+		if err := i.reloadServers(cfg); err != nil {
 			return errors.Join(err, i.engine.Reload(i.engineConfig(i.cfg, master)))
 		}
 	}
-	old := i.cfg
 	i.cfg = cfg
 	i.level.Set(cfg.logLevel())
-	i.endGone(old, cfg)
+	if err := i.endChanged(context.Background(), cfg); err != nil {
+		i.log.Error("the configuration was taken", "but", err)
+	}
 	return nil
 }
 
-// endGoneBefore is endGone at a start: for local people who were in the file
-// when the server last ran. People that `user add` made have a password in the
-// store; clients that are gone cannot authenticate any more.
-func (i *instance) endGoneBefore(ctx context.Context) error {
-	old := &Config{People: map[string]PersonConfig{}}
-	for after := ""; ; {
-		page, next, err := i.ledger.Accounts(ctx, after)
-		if err != nil {
-			return err
-		}
-		for _, a := range page {
-			if a.Provider == "" && a.Password == "" {
-				old.People[a.ID] = PersonConfig{}
-			}
-		}
-		if after = next; after == "" {
-			i.endGone(old, i.cfg)
-			return nil
-		}
+func (i *instance) reloadServers(cfg *Config) error {
+	servers := cfg.gatewayServers(i.sample)
+	keep, drop, err := i.run.place(cfg, i.commonCommand(), servers)
+	if err != nil {
+		return err
 	}
-}
-
-// endGone ends what clients and people have who are not in the file any more.
-func (i *instance) endGone(old, cfg *Config) {
-	var gone []ledger.Which
-	for id := range old.Clients.Registered {
-		if _, ok := cfg.Clients.Registered[id]; !ok {
-			gone = append(gone, ledger.Which{Client: id})
-		}
+	if err := i.gate.Reload(servers); err != nil {
+		drop()
+		return err
 	}
-	for name := range old.People {
-		if _, ok := cfg.People[name]; !ok {
-			gone = append(gone, ledger.Which{Person: name})
-		}
-	}
-	for _, w := range gone {
-		if _, err := i.ledger.End(context.Background(), w, "removed from the configuration file"); err != nil {
-			i.log.Error("gone from the configuration file, but not everything of theirs ended: use doorward leave or revoke", "person", w.Person, "client", w.Client, "error", err)
-		}
-	}
+	keep()
+	return nil
 }
 
 func (i *instance) config() *Config {
@@ -249,6 +227,8 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 		return err
 	}
 	defer cleanup()
+	now := time.Now().UTC()
+	i.since.Store(&now)
 	if s.ready != nil {
 		if err := s.ready(); err != nil {
 			socket.Close()
@@ -306,6 +286,7 @@ func (i *instance) opsHandler() http.Handler {
 
 func (i *instance) close() {
 	i.stop()
+	i.run.close()
 	if i.engine != nil {
 		if err := i.engine.Close(); err != nil {
 			i.log.Error("closing", "error", err)

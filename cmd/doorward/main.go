@@ -13,12 +13,14 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"doorward/internal/keep"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], env{stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv}))
+	os.Exit(run(ctx, os.Args[1:], env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv, keyring: keep.SystemKeyring()}))
 }
 
 // run is the program: exit status 0 done, 1 failed, 2 wrong use.
@@ -69,7 +71,8 @@ func newRoot(e env) *cobra.Command {
   doorward demo                     the whole thing on this machine, offline, in seconds
   doorward serve                    authorization server and gateway in front of MCP servers
   doorward idp                      an identity provider that issues ID-JAGs
-  doorward doctor doorward.yaml     what is wrong with a configuration file`,
+  doorward doctor URL|FILE          what is wrong with a server, or with a configuration file
+  doorward why REF                  what happened to a refused attempt, and who must act`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -79,8 +82,8 @@ func newRoot(e env) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, cmd := range []*cobra.Command{
-		newDemo(e), newServe(e), newIdP(e), newToken(e), newDoctor(e),
-		newLeave(e), newRevoke(e), newCan(e), newClient(e), newUser(e), newKey(e), newVersion(e),
+		newDemo(e), newServe(e), newIdP(e), newConnect(e), newLogin(e), newLogout(e), newWhoami(e), newSetup(e), newToken(e), newDoctor(e),
+		newLeave(e), newRevoke(e), newCan(e), newWhy(e), newClient(e), newUser(e), newKey(e), newVersion(e),
 	} {
 		root.AddCommand(cmd)
 	}

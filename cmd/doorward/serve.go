@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 type serveFlags struct {
 	config, url, listen, ops, state string
 	upstream                        string
+	command                         []string // after --
 	allow                           []string
 	signIn, clientID, secretFile    string
 
@@ -36,16 +38,19 @@ func newServe(e env) *cobra.Command {
 
 Without a file and flags: http://127.0.0.1:8080, SQLite in the state directory, the built-in sample server at /mcp and one
 local person, admin, whose password is printed once.`,
-		Example: "  doorward serve --upstream http://127.0.0.1:3001/mcp\n  doorward serve --config doorward.yaml",
+		Example: "  doorward serve --upstream http://127.0.0.1:3001/mcp\n  doorward serve -- npx -y @modelcontextprotocol/server-everything\n  doorward serve --config doorward.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.ArgsLenAtDash() >= 0 && len(args) > 0 {
-				return errors.New("serving a command (after --) is not in this version: start it with an HTTP transport and name it with --upstream URL")
+			switch dash := cmd.ArgsLenAtDash(); {
+			case dash == 0:
+				f.command = args
+			case len(args) > 0:
+				return wrongUse{fmt.Errorf("serve takes no arguments, but got %q (a command stands after --)", args[0])}
 			}
-			if len(args) > 0 {
-				return wrongUse{fmt.Errorf("serve takes no arguments, but got %q", args[0])}
+			if len(f.command) > 0 && f.upstream != "" {
+				return wrongUse{errors.New("--upstream and a command after -- exclude each other: keep one")}
 			}
-			if f.signIn != "" || f.clientID != "" || f.secretFile != "" {
-				return errors.New("--sign-in is not in this version: people are those of the file, or come by ID-JAG")
+			if (f.signIn == "") != (f.clientID == "") || f.secretFile != "" && f.signIn == "" {
+				return wrongUse{errors.New("--sign-in ISSUER and --client-id go together; --client-secret-file goes with them")}
 			}
 			return runRole(cmd.Context(), e, roleServe, f)
 		},
@@ -53,9 +58,9 @@ local person, admin, whose password is printed once.`,
 	f.register(cmd)
 	cmd.Flags().StringVar(&f.upstream, "upstream", "", "URL of the MCP server to guard, served at /mcp")
 	cmd.Flags().StringArrayVar(&f.allow, "allow", nil, "who may use it (everyone, person:…, group:…, an e-mail address); repeatable")
-	cmd.Flags().StringVar(&f.signIn, "sign-in", "", "issuer of an OpenID provider to sign in at (not in this version)")
-	cmd.Flags().StringVar(&f.clientID, "client-id", "", "client id at that provider (not in this version)")
-	cmd.Flags().StringVar(&f.secretFile, "client-secret-file", "", "file with its secret (not in this version)")
+	cmd.Flags().StringVar(&f.signIn, "sign-in", "", "issuer of an OpenID provider that people sign in at, instead of a local person")
+	cmd.Flags().StringVar(&f.clientID, "client-id", "", "client id at that provider")
+	cmd.Flags().StringVar(&f.secretFile, "client-secret-file", "", "file with its secret; none: a public client")
 	return cmd
 }
 
@@ -106,7 +111,7 @@ func runRole(ctx context.Context, e env, r role, f *serveFlags) error {
 		return err
 	}
 	defer i.close()
-	if err := i.endGoneBefore(ctx); err != nil {
+	if err := i.endChanged(ctx, cfg); err != nil {
 		return err
 	}
 	i.flags = f
@@ -149,7 +154,10 @@ func (f *serveFlags) load(e env, r role) (*Config, error) {
 			return nil, err
 		}
 		cfg = loaded
-		for _, own := range []struct{ flag, value string }{{"url", f.url}, {"upstream", f.upstream}, {"allow", strings.Join(f.allow, ",")}} {
+		if len(f.command) > 0 {
+			return nil, wrongUse{errors.New("a command after -- goes without --config: write it in the file, under run")}
+		}
+		for _, own := range []struct{ flag, value string }{{"url", f.url}, {"upstream", f.upstream}, {"allow", strings.Join(f.allow, ",")}, {"sign-in", f.signIn}} {
 			if own.value != "" {
 				return nil, wrongUse{fmt.Errorf("--%s goes without --config: write it in the file", own.flag)}
 			}
@@ -181,7 +189,14 @@ func (f *serveFlags) withoutFile(e env, r role) (*Config, error) {
 	if f.url != "" {
 		cfg.URL, cfg.Listen, cfg.Clients.Others, cfg.Clients.Registration.Dynamic = strings.TrimSuffix(f.url, "/"), "", "", ""
 	}
-	cfg.layServer(f.upstream, f.allow)
+	cfg.layServer(f.upstream, f.command, f.allow)
+	if f.signIn != "" {
+		if err := cfg.layProvider(f.signIn, f.clientID, f.secretFile); err != nil {
+			return nil, err
+		}
+		cfg.settle()
+		return cfg, nil
+	}
 	cfg.settle()
 	dir, err := stateDir(e, f.state, "", cfg.URL)
 	if err != nil {
@@ -203,22 +218,47 @@ func (f *serveFlags) withoutFile(e env, r role) (*Config, error) {
 	return cfg, nil
 }
 
-// layServer lays --upstream and --allow over the one server of a start without
-// a file.
-func (c *Config) layServer(upstream string, allow []string) {
+// layServer lays --upstream or the command, and --allow, over the one server of
+// a start without a file.
+func (c *Config) layServer(upstream string, command, allow []string) {
 	if c.role != roleServe {
 		return
 	}
 	name := "sample"
 	s := c.Servers[name]
-	if upstream != "" {
+	if upstream != "" || len(command) > 0 {
 		delete(c.Servers, name)
-		name, s = "mcp", ServerConfig{Path: "/mcp", Upstream: upstream}
+		name, s = "mcp", ServerConfig{Path: "/mcp", Upstream: upstream, Run: runs{command: command}}
 	}
 	if len(allow) > 0 {
 		s.Allow = []ServerRule{{Who: allow}}
 	}
 	c.Servers[name] = s
+}
+
+// flagProvider is the name of the provider that --sign-in names.
+const flagProvider = "sso"
+
+// layProvider lays --sign-in over the local person of a start without a file.
+func (c *Config) layProvider(issuer, clientID, secretFile string) error {
+	var p ProviderConfig
+	p.setDefaults()
+	var s SignInConfig
+	s.setDefaults()
+	p.Issuer, s.ClientID = issuer, clientID
+	if secretFile != "" {
+		text, err := readSecretFile(secretFile)
+		if err != nil {
+			return fmt.Errorf("--client-secret-file: %w", err)
+		}
+		s.ClientSecret = secret(text)
+	}
+	if u, err := url.Parse(issuer); err == nil {
+		p.Name = u.Host
+	}
+	p.SignIn = &s
+	c.Providers, c.People = map[string]ProviderConfig{flagProvider: p}, nil
+	return nil
 }
 
 // newPassword has 100 random bits in groups that people can type.
@@ -256,10 +296,15 @@ func (i *instance) greet() {
 	for _, name := range sortedNames(c.Servers) {
 		s := c.Servers[name]
 		to := s.Upstream
-		if s.Run != "" {
-			to = "the built-in " + s.Run + " server"
+		if s.Run.isSet() {
+			to = s.Run.String()
 		}
 		i.env.say("  %s%s → %s", originOf(c.URL), s.Path, to)
+	}
+	for _, name := range sortedNames(c.Providers) {
+		if p := c.Providers[name]; p.SignIn != nil {
+			i.env.say("  sign-in at %s (register there: %s/callback/%s)", p.Issuer, c.URL, name)
+		}
 	}
 	for _, aud := range sortedNames(c.Audiences) {
 		i.env.say("  ID-JAGs for %s", aud)

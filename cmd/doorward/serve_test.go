@@ -283,6 +283,34 @@ func TestGoneBeforeAStart(t *testing.T) {
 	}
 }
 
+// A new password is often the answer to a stolen one: it ends what was given
+// before, at a reload as at a start.
+func TestNewPasswordEndsWhatWasGiven(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	file := siteAt(t, d, "")
+	p := d.start("serve", "--config", file)
+	agent, alice := agentToken(t, p.url), d.token(p.url+"/one/mcp", "alice", alicesPassword)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "${ALICE}", "another-${ALICE}", 1)
+	if changed == string(text) {
+		t.Fatal("the file does not hold alice's password")
+	}
+	if err := writeFile(file, []byte(changed)); err != nil {
+		t.Fatal(err)
+	}
+	p.errs.wait(t, "configuration reloaded")
+	if opens(t, p.url+"/one/mcp", alice) {
+		t.Error("a token from before the new password opens the server")
+	}
+	if !opens(t, p.url+"/one/mcp", agent) {
+		t.Error("a client's token ended with a person's new password")
+	}
+}
+
 // A stream that a client keeps open does not keep the server from stopping.
 func TestStopWithAnOpenStream(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,7 @@ type signIn struct {
 	Issuer       string
 	ClientID     string
 	ClientSecret string
+	Scopes       []string                                    // besides openid, as far as the provider lists them
 	RedirectURI  string                                      // a loopback URI; port 0: any free one
 	Open         func(ctx context.Context, url string) error // the person's browser
 	HTTP         *http.Client
@@ -38,6 +39,7 @@ type idToken struct {
 	Raw     string
 	Subject string
 	Claims  jose.Claims
+	Refresh string // refresh token beside it; "": none
 }
 
 func (s signIn) do(ctx context.Context) (idToken, error) {
@@ -51,7 +53,7 @@ func (s signIn) do(ctx context.Context) (idToken, error) {
 	}
 	defer cb.close()
 	conf := oauth2.Config{
-		ClientID: s.ClientID, ClientSecret: s.ClientSecret, RedirectURL: cb.uri, Scopes: []string{"openid"},
+		ClientID: s.ClientID, ClientSecret: s.ClientSecret, RedirectURL: cb.uri, Scopes: s.scopes(meta),
 		Endpoint: oauth2.Endpoint{AuthURL: meta.AuthorizationEndpoint, TokenURL: meta.TokenEndpoint, AuthStyle: authStyle(s.ClientSecret, meta)},
 	}
 	state, nonce, verifier := rand.Text(), rand.Text(), oauth2.GenerateVerifier()
@@ -71,7 +73,21 @@ func (s signIn) do(ctx context.Context) (idToken, error) {
 		return idToken{}, fmt.Errorf("%s did not redeem the code: %w", s.Issuer, withoutBody(err))
 	}
 	raw, _ := tok.Extra("id_token").(string)
-	return s.check(ctx, raw, nonce, meta)
+	id, err := s.check(ctx, raw, nonce, meta)
+	id.Refresh = tok.RefreshToken
+	return id, err
+}
+
+// scopes are openid and those of Scopes that the provider lists
+// (offline_access is never asked for blindly: C-AUTHZ-06).
+func (s signIn) scopes(meta oauth.ServerMetadata) []string {
+	all := []string{"openid"}
+	for _, scope := range s.Scopes {
+		if slices.Contains(meta.ScopesSupported, scope) {
+			all = append(all, scope)
+		}
+	}
+	return all
 }
 
 // withoutBody keeps the OAuth error of a token endpoint and drops its body,
@@ -115,7 +131,8 @@ func (s signIn) metadata(ctx context.Context) (oauth.ServerMetadata, error) {
 	return meta, nil
 }
 
-// check is OpenID Connect Core section 3.1.3.7.
+// check is OpenID Connect Core section 3.1.3.7; nonce "": of a renewed token,
+// which answers no authorization request (section 12.2).
 func (s signIn) check(ctx context.Context, raw, nonce string, meta oauth.ServerMetadata) (idToken, error) {
 	if raw == "" {
 		return idToken{}, fmt.Errorf("%s sent no ID token: is openid among the client's scopes there?", s.Issuer)
@@ -142,7 +159,7 @@ func (s signIn) check(ctx context.Context, raw, nonce string, meta oauth.ServerM
 		return idToken{}, fmt.Errorf("the ID token is of %q, not of %s", iss, s.Issuer)
 	case !slices.Contains(aud, s.ClientID):
 		return idToken{}, fmt.Errorf("the ID token of %s is for another client", s.Issuer)
-	case got != nonce:
+	case nonce != "" && got != nonce:
 		return idToken{}, fmt.Errorf("the ID token of %s answers another request (nonce)", s.Issuer)
 	case sub == "":
 		return idToken{}, fmt.Errorf("the ID token of %s names nobody", s.Issuer)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type running struct {
 	URL      string    `json:"url"`
 	Config   string    `json:"config,omitempty"`   // absolute path; "": started without a file
 	Upstream string    `json:"upstream,omitempty"` // --upstream and --allow of a start without a file
+	Command  string    `json:"command,omitempty"`  // after --, without its arguments
 	Allow    []string  `json:"allow,omitempty"`
 	Database string    `json:"database"`
 	Socket   string    `json:"socket,omitempty"`
@@ -67,6 +69,13 @@ func stateDir(e env, configured, configFile, issuer string) (string, error) {
 func openState(dir string) (state, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return state{}, fmt.Errorf("the state directory %s cannot be made: %w", dir, err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return state{}, err
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
+		return state{}, fmt.Errorf("others can write in the state directory %s, where the keys lie: chmod go-w %s", dir, dir)
 	}
 	return state{dir}, nil
 }

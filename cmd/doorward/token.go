@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/pkg/browser"
 	"github.com/spf13/cobra"
 
 	"doorward"
+	"doorward/internal/bridge"
+	"doorward/internal/keep"
 )
 
 // tokenFlags are the flags of commands that get tokens.
@@ -32,10 +32,11 @@ func newToken(e env) *cobra.Command {
 		Short: "Get a token for the MCP server at URL and print it",
 		Long: `Gets an access token for the MCP server at URL by the flows that a client has, and prints it.
 
-  enterprise  sign in at the company's provider (--idp), exchange that for an ID-JAG, redeem it; no consent screen
+  enterprise  exchange the sign-in of doorward login, or one at --idp, for an ID-JAG and redeem it; no consent screen
   browser     sign in and consent at the server's own authorization server
   client      the client for itself (client_credentials)
-  auto        enterprise if --idp is given, client if --client-secret is, else browser`,
+  auto        enterprise with --idp, or with --client-id and a sign-in if the server takes ID-JAGs; client if
+              --client-secret is given without a sign-in; else browser`,
 		Example: "  doorward token http://127.0.0.1:8080/mcp --header\n  doorward token https://mcp.example.com/mcp --idp https://acme.okta.com --idp-client-id 0oa… --idp-client-secret env:IDP_SECRET --client-id agent --client-secret env:AGENT_SECRET",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,34 +45,38 @@ func newToken(e env) *cobra.Command {
 			return f.run(ctx, e, args[0])
 		},
 	}
+	f.register(cmd)
+	cmd.Flags().BoolVar(&f.header, "header", false, "print the whole header line")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "give up after")
+	return cmd
+}
+
+// register makes the flags that connect has, too.
+func (f *tokenFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.flow, "flow", "auto", "auto, enterprise, browser, client; device and workload are not in this version")
-	fl.StringVar(&f.idp, "idp", "", "issuer of the company's identity provider")
+	fl.StringVar(&f.idp, "idp", "", "issuer of the company's identity provider; left out: that of doorward login")
 	fl.StringVar(&f.idpClientID, "idp-client-id", "", "client id there")
 	fl.StringVar(&f.idpSecret, "idp-client-secret", "", "secret there: env:NAME or file:PATH")
 	fl.StringVar(&f.clientID, "client-id", "", "client id at the MCP server's authorization server")
 	fl.StringVar(&f.secret, "client-secret", "", "secret there: env:NAME or file:PATH")
 	fl.StringArrayVar(&f.scopes, "scope", nil, "scope to ask for; repeatable; left out: what the server asks for")
 	fl.StringVar(&f.resource, "resource", "", "resource identifier, if it is not the URL (not in this version)")
-	fl.StringVar(&f.profile, "profile", "", "stored sign-in to use (not in this version)")
+	fl.StringVar(&f.profile, "profile", "", "stored sign-in to use; left out: default")
 	fl.StringVar(&f.assumeS256, "assume-pkce", "", "issuer whose metadata forgets to say that it does PKCE with S256")
 	fl.BoolVar(&f.noBrowser, "no-browser", false, "only print the address to open")
-	fl.BoolVar(&f.header, "header", false, "print the whole header line")
-	fl.BoolVar(&f.json, "json", false, "print JSON")
-	fl.DurationVar(&f.timeout, "timeout", 5*time.Minute, "give up after")
-	return cmd
 }
 
 func (f *tokenFlags) run(ctx context.Context, e env, server string) error {
-	if u, err := url.Parse(server); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return wrongUse{fmt.Errorf("%q is no URL of an MCP server, such as https://mcp.example.com/mcp", server)}
+	if err := checkServer(server); err != nil {
+		return err
 	}
-	flow, err := f.choose(ctx, e)
+	w, err := f.choose(ctx, e)
 	if err != nil {
 		return err
 	}
-	t := &doorward.Transport{Flow: flow}
-	tok, err := t.Token(ctx, server)
+	tok, err := w.Token(ctx, server)
 	if err != nil {
 		return err
 	}
@@ -90,8 +95,8 @@ func (f *tokenFlags) run(ctx context.Context, e env, server string) error {
 	return err
 }
 
-// choose makes the flow that the flags ask for.
-func (f *tokenFlags) choose(ctx context.Context, e env) (doorward.Flow, error) {
+// choose makes the way that the flags and the kept sign-in ask for.
+func (f *tokenFlags) choose(ctx context.Context, e env) (*way, error) {
 	idpSecret, err := e.secret("idp-client-secret", f.idpSecret)
 	if err != nil {
 		return nil, err
@@ -100,74 +105,122 @@ func (f *tokenFlags) choose(ctx context.Context, e env) (doorward.Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.resource != "" || f.profile != "" {
-		return nil, errors.New("--resource and --profile are not in this version")
+	if f.resource != "" {
+		return nil, errors.New("--resource is not in this version")
 	}
-	kind := f.kind()
+	who, err := f.signedIn(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	kind := f.kind(e, who)
 	client := doorward.Credentials{ID: f.clientID, Secret: secret}
 	if kind != "enterprise" && (f.idp != "" || f.idpClientID != "" || f.idpSecret != "") {
 		return nil, wrongUse{fmt.Errorf("--idp, --idp-client-id and --idp-client-secret go with the enterprise flow, not with %s", kind)}
 	}
-	if kind != "browser" && f.assumeS256 != "" {
+	if kind != "browser" && kind != "auto" && f.assumeS256 != "" {
 		return nil, wrongUse{fmt.Errorf("--assume-pkce goes with the browser flow, not with %s", kind)}
 	}
 	switch kind {
 	case "enterprise":
-		if f.idp == "" || f.idpClientID == "" || f.clientID == "" {
-			return nil, wrongUse{errors.New("the enterprise flow needs --idp, --idp-client-id and --client-id")}
+		return f.enterprise(e, who, idpSecret, client)
+	case "auto":
+		w, err := f.enterprise(e, who, idpSecret, client)
+		if err == nil {
+			w.second = &doorward.Transport{Flow: f.browser(e, client)}
 		}
-		return f.enterprise(ctx, e, idpSecret, client)
+		return w, err
 	case "browser":
-		flow := &doorward.AuthorizationCode{Client: client, ClientName: "doorward", Scopes: f.scopes, Open: f.opener(e)}
-		if f.assumeS256 != "" {
-			flow.AssumeS256For = []string{f.assumeS256}
-		}
-		return flow, nil
+		return &way{first: &doorward.Transport{Flow: f.browser(e, client)}}, nil
 	case "client":
 		if f.clientID == "" || secret == "" {
 			return nil, wrongUse{errors.New("the client flow needs --client-id and --client-secret")}
 		}
-		return &doorward.ClientCredentials{Client: client, Scopes: f.scopes}, nil
+		return &way{first: &doorward.Transport{Flow: &doorward.ClientCredentials{Client: client, Scopes: f.scopes}}}, nil
 	case "device", "workload":
 		return nil, fmt.Errorf("--flow %s is not in this version", kind)
 	}
 	return nil, wrongUse{fmt.Errorf("--flow %q: auto, enterprise, browser or client", f.flow)}
 }
 
-// kind is the flow that auto stands for.
-func (f *tokenFlags) kind() string {
+// signedIn is the kept sign-in, if the flags leave room for one; nil: none.
+func (f *tokenFlags) signedIn(ctx context.Context, e env) (*somebody, error) {
+	profile := f.profile
+	switch {
+	case profile == "":
+		profile = defaultProfile
+	case keep.CheckName(profile) != nil:
+		return nil, wrongUse{keep.CheckName(profile)}
+	}
+	if f.flow != "auto" && f.flow != "enterprise" || f.idpClientID != "" {
+		return nil, nil
+	}
+	store, err := e.kept()
+	if err != nil {
+		return nil, err
+	}
+	p, err := store.Read(ctx, profile)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.SignIn == nil && f.profile != "":
+		return nil, fmt.Errorf("nobody is signed in in the profile %s: run doorward login ISSUER --profile %s", profile, profile)
+	case p.SignIn == nil || f.idp != "" && f.idp != p.SignIn.Issuer:
+		return nil, nil
+	}
+	return &somebody{profile: profile, store: store, held: *p.SignIn, now: time.Now}, nil
+}
+
+// kind is the flow that auto stands for; auto itself is cross-app access where
+// the server takes that, and else the browser.
+func (f *tokenFlags) kind(e env, who *somebody) string {
 	switch {
 	case f.flow != "auto":
 		return f.flow
 	case f.idp != "":
 		return "enterprise"
+	case who != nil && f.clientID != "":
+		return "auto"
 	case f.secret != "":
 		return "client"
+	case who != nil:
+		e.say("(the sign-in at %s is not used: that takes --client-id, the client at the MCP server's authorization server)", who.held.Issuer)
 	}
 	return "browser"
 }
 
-// enterprise signs the person in at the company's provider, once.
-func (f *tokenFlags) enterprise(ctx context.Context, e env, idpSecret string, client doorward.Credentials) (doorward.Flow, error) {
-	tok, err := signIn{
-		Issuer: f.idp, ClientID: f.idpClientID, ClientSecret: idpSecret, RedirectURI: "http://127.0.0.1/callback",
-		Open: f.opener(e), HTTP: &http.Client{Timeout: 30 * time.Second}, Now: time.Now,
-	}.do(ctx)
-	if err != nil {
-		return nil, err
+func (f *tokenFlags) browser(e env, client doorward.Credentials) doorward.Flow {
+	flow := &doorward.AuthorizationCode{Client: client, ClientName: "doorward", Scopes: f.scopes, Open: f.opener(e)}
+	if f.assumeS256 != "" {
+		flow.AssumeS256For = []string{f.assumeS256}
 	}
-	return &doorward.CrossApp{
-		IdP:    doorward.Credentials{Issuer: f.idp, ID: f.idpClientID, Secret: idpSecret},
-		Server: client, Scopes: f.scopes,
-		Subject: func(context.Context) (doorward.Subject, error) {
-			return doorward.Subject{Person: f.idp + " " + tok.Subject, Token: tok.Raw}, nil
-		},
-	}, nil
+	return flow
+}
+
+// enterprise is cross-app access with the kept sign-in, or with one at --idp
+// for this run alone.
+func (f *tokenFlags) enterprise(e env, who *somebody, idpSecret string, client doorward.Credentials) (*way, error) {
+	if client.ID == "" || who == nil && (f.idp == "" || f.idpClientID == "") {
+		return nil, wrongUse{errors.New("the enterprise flow needs --idp, --idp-client-id and --client-id, or --client-id and a sign-in (doorward login ISSUER)")}
+	}
+	idp := doorward.Credentials{Issuer: f.idp, ID: f.idpClientID, Secret: idpSecret}
+	if who != nil {
+		idp = doorward.Credentials{Issuer: who.held.Issuer, ID: who.held.ClientID, Secret: who.held.ClientSecret}
+	} else {
+		who = &somebody{now: time.Now, first: func(ctx context.Context) (*keep.SignIn, error) {
+			return signInOnce(ctx, f.idp, f.idpClientID, idpSecret, f.opener(e))
+		}}
+	}
+	return &way{person: who, first: &doorward.Transport{Flow: &doorward.CrossApp{
+		IdP: idp, Server: client, Scopes: f.scopes, Subject: who.subject,
+	}}}, nil
 }
 
 // opener prints the address and opens the system's browser on it.
 func (f *tokenFlags) opener(e env) func(context.Context, string) error {
-	return func(_ context.Context, address string) error {
+	return func(ctx context.Context, address string) error {
+		if bridge.Unattended(ctx) {
+			return bridge.ErrUnattended
+		}
 		e.say("Sign in here:\n\n  %s\n", cleanForTerminal(address))
 		if f.noBrowser {
 			return nil

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"doorward/internal/ledger"
+	"doorward/internal/vault"
+	"doorward/store"
+)
+
+// inFile is what the configuration file said of people, clients and trusted
+// issuers when it was last taken: a keyed fingerprint of each, so that a start
+// after a change knows what a reload would have known.
+type inFile struct {
+	People  map[string]string `json:"people"`
+	Clients map[string]string `json:"clients"`
+	Issuers map[string]string `json:"issuers"` // by issuer identifier
+}
+
+// fileKey is the record under which it lies.
+const fileKey = "file"
+
+// endChanged ends what people, clients and issuers have who are not in the file
+// any more, or not as they were: a person's new password or groups, a
+// client's new secret. What they have was given to who they were.
+func (i *instance) endChanged(ctx context.Context, cfg *Config) error {
+	now, err := i.fingerprints(cfg)
+	if err != nil {
+		return err
+	}
+	rec, err := i.store.Get(ctx, ledger.KindMeta, fileKey)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	var before inFile
+	if err == nil {
+		if err := json.Unmarshal(rec.Value, &before); err != nil {
+			return fmt.Errorf("the database's note of the configuration file cannot be read: %w", err)
+		}
+	}
+	for _, w := range before.changed(now) {
+		if _, err := i.ledger.End(ctx, w, "changed in the configuration file"); err != nil {
+			return fmt.Errorf("changed in the configuration file, but not everything of theirs ended: %w (use doorward leave or revoke)", err)
+		}
+	}
+	value, err := json.Marshal(now)
+	if err != nil {
+		return err
+	}
+	return i.store.Commit(ctx, store.Put(store.Record{Kind: ledger.KindMeta, Key: fileKey, Value: value}))
+}
+
+func (before inFile) changed(now inFile) []ledger.Which {
+	var out []ledger.Which
+	for _, part := range []struct {
+		old, new map[string]string
+		which    func(string) ledger.Which
+	}{
+		{before.People, now.People, func(name string) ledger.Which { return ledger.Which{Person: name} }},
+		{before.Clients, now.Clients, func(id string) ledger.Which { return ledger.Which{Client: id} }},
+		{before.Issuers, now.Issuers, func(iss string) ledger.Which { return ledger.Which{Issuer: iss} }},
+	} {
+		for name, print := range part.old {
+			if part.new[name] != print {
+				out = append(out, part.which(name))
+			}
+		}
+	}
+	return out
+}
+
+func (i *instance) fingerprints(cfg *Config) (inFile, error) {
+	master, err := i.state.master(string(cfg.Keys.Master), false)
+	if err != nil {
+		return inFile{}, err
+	}
+	v, err := vault.New(master)
+	if err != nil {
+		return inFile{}, err
+	}
+	key := v.Derive("configuration-file")
+	out := inFile{People: map[string]string{}, Clients: map[string]string{}, Issuers: map[string]string{}}
+	for name, p := range cfg.People {
+		out.People[name] = fingerprint(key, p.Email, p.Groups, string(p.Password))
+	}
+	for id, c := range cfg.Clients.Registered {
+		out.Clients[id] = fingerprint(key, string(c.Secret))
+	}
+	for _, p := range cfg.Providers {
+		if p.IDJAG != nil {
+			out.Issuers[p.Issuer] = fingerprint(key, p.Account, p.Tenants)
+		}
+	}
+	return out, nil
+}
+
+func fingerprint(key []byte, parts ...any) string {
+	m := hmac.New(sha256.New, key)
+	for _, p := range parts {
+		fmt.Fprintf(m, "%q\n", p)
+	}
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:16])
+}
