@@ -5,9 +5,10 @@ GO        ?= go
 VERSION   ?= dev
 LDFLAGS    = -s -w -X main.version=$(VERSION)
 FUZZTIME  ?= 5s
+BENCHTIME ?= 1s
 SOAK      ?= 10m
 
-.PHONY: demo build test lint bench fuzz soak rename conformance deps clean
+.PHONY: demo build test lint bench fuzz soak shots rename conformance deps clean
 
 demo: ## Alice's last day, on this machine, until Ctrl-C
 	@echo 'Building (the first time: half a minute or so)…' >&2
@@ -33,14 +34,17 @@ lint: ## formatting, vet, staticcheck
 conformance: build ## the official MCP conformance suite: our client and our server
 	@.ci/conformance
 
-bench: ## Go benchmarks of the hot paths
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/jose ./store/sqlite ./authserver ./internal/gateway .
+bench: ## what requests cost beside bare programs: bench/RESULTS.md (BENCHTIME=5s: longer)
+	$(GO) run ./bench/run -time $(BENCHTIME)
 
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
 
 soak: ## the tests again and again, with the race detector, for SOAK (10m, 2h)
-	@.ci/soak $(SOAK)
+	@DOORWARD_SOAK=1 .ci/soak $(SOAK)
+
+shots: deps ## every page as a screenshot, in shots/
+	DOORWARD_SHOTS=$(CURDIR)/shots $(GO) test -count=1 -run '^TestShots$$' ./interop/browser
 
 rename: ## make rename MODULE=example.com/doorward: another module path
 	@test -n "$(MODULE)" || { echo 'usage: make rename MODULE=example.com/doorward' >&2; exit 2; }
