@@ -109,7 +109,7 @@ func (d *demo) start(ctx context.Context) (stop func(), err error) {
 	d.server, d.idp = "http://"+doors[0].Addr().String(), "http://"+doors[2].Addr().String()
 	d.serverState, d.idpState = filepath.Join(d.dir, "server"), filepath.Join(d.dir, "idp")
 	d.secrets = map[string]string{}
-	for _, name := range []string{"ALICE", "BOB", "CAROL", "IDP_SECRET", "SERVER_SECRET"} {
+	for _, name := range []string{"ALICE", "BOB", "CAROL", "IDP_SECRET", "SERVER_SECRET", "SIGN_IN_SECRET"} {
 		d.secrets[name] = newPassword()
 	}
 	d.wire = &recorder{next: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 16}}
@@ -184,13 +184,14 @@ people:
 clients:
   registered:
     desktop-idp: {name: Desktop, secret: "${IDP_SECRET}", redirect_uris: ["http://127.0.0.1/callback"]}
+    mcp-servers: {name: The MCP servers, secret: "${SIGN_IN_SECRET}", redirect_uris: ["%s/callback/corp"]}
 audiences:
   %s:
     resources: ["%s/mcp"]
     client_ids: {desktop-idp: desktop}
     allow: [{who: "group:eng", resources: ["*"], scopes: ["*"]}]
     deny: [{who: "person:bob"}]
-`, d.idp, main.Addr(), ops.Addr(), filepath.ToSlash(d.idpState), d.server, d.server)
+`, d.idp, main.Addr(), ops.Addr(), filepath.ToSlash(d.idpState), d.server, d.server, d.server)
 }
 
 func (d *demo) serverYAML(main, ops net.Listener) string {
@@ -202,7 +203,11 @@ ops: %s
 state: %s
 telemetry: {log: error}
 providers:
-  corp: {issuer: "%s", id_jag: {}}
+  corp:
+    issuer: %s
+    name: the company
+    id_jag: {}
+    sign_in: {client_id: mcp-servers, client_secret: "${SIGN_IN_SECRET}"}
 clients:
   registered:
     desktop: {name: Desktop, secret: "${SERVER_SECRET}", grant_types: [jwt-bearer]}
@@ -214,6 +219,7 @@ servers:
     default_scopes: ["sample:read"]
     tools: {note: ["sample:write"]}
     allow: [{who: everyone}]
+    deny: [{who: "person:corp/bob"}]
 `, d.server, main.Addr(), ops.Addr(), filepath.ToSlash(d.serverState), d.idp)
 }
 
@@ -243,6 +249,14 @@ Still up, until Ctrl-C:
   doorward leave carol --state %[4]s
   doorward leave --undo alice --state %[3]s`,
 		d.server, d.idp, d.serverState, d.idpState, d.secrets["BOB"], d.secrets["CAROL"], d.refused)
+	d.say("\nYour own client, signing in as carol:\n")
+	f := &setupFlags{name: "doorward-demo"}
+	for _, entry := range setupEntries() {
+		if entry.Name == "vscode" || entry.Name == "claude-code" {
+			entry.Parts = f.fill(entry.Parts, d.server+"/mcp")
+			entry.write(d.stderr)
+		}
+	}
 }
 
 // stepError ends the demo: its text is the last line.

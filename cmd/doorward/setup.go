@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"slices"
@@ -99,11 +100,16 @@ func (f *setupFlags) run(e env, names []string, client, server string) error {
 			URL string `json:"url"`
 		}{entry, server})
 	}
-	for _, part := range entry.Parts {
-		fmt.Fprintf(e.stdout, "# %s: %s\n%s\n\n", entry.Title, part.Title, part.Text)
-	}
+	entry.write(e.stdout)
 	fmt.Fprintf(e.stdout, "# from %s (%s)\n", entry.Source, entry.Date)
 	return nil
+}
+
+// write prints what to paste.
+func (s setupEntry) write(w io.Writer) {
+	for _, part := range s.Parts {
+		fmt.Fprintf(w, "# %s: %s\n%s\n\n", s.Title, part.Title, part.Text)
+	}
 }
 
 // check keeps out whatever would be more than a name once it is pasted into a
