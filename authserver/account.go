@@ -269,7 +269,12 @@ func (v *visit) entry(g *given) givenView {
 		if name := cleanName(c.Name); name != "" {
 			out.Client = name
 		}
-		out.Unverified = c.Source == ledger.FromDynamic && (c.Known == "" || onlyLoopback(c.RedirectURIs))
+		// As on the consent page: a name that the client gave itself counts for nothing.
+		k, ok := knownClient(c.Known)
+		if ok = ok && !onlyLoopback(c.RedirectURIs); ok {
+			out.Client = k.Title
+		}
+		out.Unverified = !ok && (c.Source == ledger.FromDynamic || c.Source == ledger.FromDocument)
 	}
 	words := map[string]string{}
 	if res := v.st.byID(g.resource); res != nil {

@@ -42,6 +42,9 @@ type attempt struct {
 	// and max_age=0 end.
 	SignedIn string `json:"signed_in,omitempty"`
 	Person   string `json:"person,omitempty"`
+	// Described is what the client's metadata document said when the consent
+	// page was shown.
+	Described string `json:"described,omitempty"`
 	// Provider is where the person was sent to sign in, and Fresh that it was
 	// asked to let them prove anew who they are.
 	Provider string `json:"provider,omitempty"`

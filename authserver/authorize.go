@@ -187,7 +187,7 @@ func (v *visit) goOn(at attempt) {
 	case toSignIn:
 		v.see(v.st.path + "/login?attempt=" + v.seal(forLogin, at))
 	case toConsent:
-		at.Person = v.session.Subject.ID
+		at.Person, at.Described = v.session.Subject.ID, described(a.client)
 		v.see(v.st.path + "/consent?attempt=" + v.seal(forConsent, at))
 	case toClient:
 		v.approve(a)

@@ -246,7 +246,7 @@ func (v *visit) takeIn(p *provider, at attempt, claims jose.Claims, tokens provi
 		v.providerFailed(p, at, err)
 		return
 	}
-	word := lastWord{Provider: p.Name, Person: subject.ID, Attempt: at.ID, Checked: v.s.now(), Since: v.s.now()}
+	word := lastWord{Provider: p.Name, Issuer: p.Issuer, Person: subject.ID, Attempt: at.ID, Checked: v.s.now(), Since: v.s.now()}
 	if word.Sub, err = claims.Text("sub"); err == nil {
 		v.startSession(subject, at, func(session string) error {
 			return v.s.keepWord(ctx, v.st, session, word, tokens.RefreshToken)

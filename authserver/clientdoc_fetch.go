@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -98,7 +99,7 @@ func (d *documents) get(ctx context.Context, id string, now time.Time) (ledger.C
 			return ledger.Client{}, ctx.Err()
 		}
 	}
-	if !d.mayFetch(documentHost(id), now) {
+	if !d.mayFetch(askedHost(id), now) {
 		d.mu.Unlock()
 		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" is not fetched again so soon: try in a minute", nil))
 	}
@@ -121,7 +122,7 @@ func (d *documents) land(ctx context.Context, id string, old *keptDocument, now 
 		d.keep(id, &keptDocument{client: c, fresh: now.Add(life), stale: now.Add(maxDocumentLife), used: now})
 		return c, nil
 	}
-	d.countFailure(documentHost(id), now)
+	d.countFailure(askedHost(id), now)
 	var away unreachable
 	if errors.As(err, &away) {
 		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" "+documentNotThere, err))
@@ -178,6 +179,16 @@ func lifeOf(h http.Header) time.Duration {
 func (d *documents) mayFetch(host string, now time.Time) bool {
 	f := d.failed[host]
 	return len(d.flights) < maxFetches && (f == nil || f.n < maxFailures || now.Sub(f.since) >= failureWindow)
+}
+
+// askedHost is the host that failures are counted of: however its name is
+// written, and at whichever port, it is one.
+func askedHost(id string) string {
+	u, err := url.Parse(id)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 }
 
 // countFailure notes a failure of a host. The caller holds mu.

@@ -279,6 +279,9 @@ func TestStrangersCannotMakeUsAskForever(t *testing.T) {
 	if s.browser().get(s.ask(id, "https://notes.example/cb")).status != http.StatusOK {
 		t.Error("a minute later it is still refused")
 	}
+	if a, b := askedHost("https://Evil.Example:8443/x"), askedHost("https://evil.example./y"); a != b || a != "evil.example" {
+		t.Errorf("one host is counted as %q and %q", a, b)
+	}
 	docs := s.current().documents
 	for i := range maxDocuments + 10 {
 		docs.keep(fmt.Sprint(i), &keptDocument{used: s.now().Add(time.Duration(i))})
@@ -309,6 +312,22 @@ func TestOneFetchForAll(t *testing.T) {
 	if n := d.count("/c"); n != 1 {
 		t.Errorf("%d fetches", n)
 	}
+}
+
+// The account page calls a client what the consent page called it.
+func TestDocumentsOnTheAccountPage(t *testing.T) {
+	s, d := docSite(t, nil)
+	b := s.browser()
+	b.signIn(b.get(s.url+"/account"), "alice")
+	known := d.put("/known", map[string]any{"client_name": "Payroll", "redirect_uris": []string{"https://claude.ai/api/mcp/auth_callback"}})
+	b.submit(b.get(s.ask(known, "https://claude.ai/api/mcp/auth_callback")))
+	p := b.get(s.url + "/account")
+	p.shows(t, http.StatusOK, ">Claude<")
+	if strings.Contains(p.body, "Payroll") || strings.Contains(p.body, "chose this name itself") {
+		t.Errorf("a known client stands under the name of its document:\n%s", p.body)
+	}
+	b.submit(b.get(s.ask(d.put("/c", nil), "https://notes.example/cb")))
+	b.get(s.url+"/account").shows(t, http.StatusOK, "Note Taker", "chose this name itself")
 }
 
 // An administrator's word is kept under the URL; the name that a document gives
@@ -365,6 +384,24 @@ func TestDocumentThatChangedIsAskedAboutAgain(t *testing.T) {
 		page.shows(t, http.StatusOK, "Allow", "described at", documentHost(id))
 		b.submit(page).arrived(t, cb)
 	}
+	b.get(s.ask(id, cb)).arrived(t, cb)
+}
+
+// A yes is to what the page said: a document that changes while the page waits
+// is asked about anew.
+// covers: AS-CIMD-16
+func TestDocumentThatChangesUnderThePage(t *testing.T) {
+	s, d := docSite(t, nil)
+	const cb = "https://notes.example/cb"
+	id := d.put("/c", nil)
+	b := s.browser()
+	page := b.signIn(b.get(s.ask(id, cb)), "alice")
+	page.shows(t, http.StatusOK, "Note Taker")
+	d.put("/c", map[string]any{"client_name": "Another", "redirect_uris": []string{cb, "https://more.example/cb"}})
+	s.wait(6 * time.Minute)
+	page = b.submit(page)
+	page.shows(t, http.StatusOK, "Allow", "Another")
+	b.submit(page).arrived(t, cb)
 	b.get(s.ask(id, cb)).arrived(t, cb)
 }
 

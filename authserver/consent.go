@@ -40,8 +40,9 @@ func (s *Server) consentPage(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		v.turnDown(a, err)
-	case next == toSignIn || at.Person != v.session.Subject.ID:
-		// Nobody, or somebody else, is signed in since the page was shown.
+	case next == toSignIn || at.Person != v.session.Subject.ID || at.Described != described(a.client):
+		// Nobody, or somebody else, is signed in since the page was shown, or
+		// the client says something else of itself (AS-CIMD-16).
 		v.goOn(at)
 	case r.Method == http.MethodPost:
 		v.decide(a, at)

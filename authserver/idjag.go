@@ -157,6 +157,9 @@ func (a *idjag) account(c jose.Claims, from *issuer) error {
 		if err != nil || v == "" || len(v) > maxAccountClaim || strings.ContainsFunc(v, unprintable) {
 			return reject("account", "the claim %s, which names the account, is missing or unusable", name)
 		}
+		if name == "email" && unverified(c) { // whoever types it in would be its owner
+			return reject("account", "the claim email names the account, and the issuer says that it is not verified")
+		}
 		values = append(values, v)
 	}
 	account := prefix + joinAccount(values)
@@ -203,7 +206,7 @@ func (a *idjag) person(c jose.Claims, from *issuer) error {
 		}
 		*to = v
 	}
-	if believed(email, from.EmailDomains) && string(c["email_verified"]) != "false" && string(c["email_verified"]) != `"false"` {
+	if believed(email, from.EmailDomains) && !unverified(c) {
 		p.Email = email
 	}
 	var err error
@@ -217,6 +220,16 @@ func (a *idjag) person(c jose.Claims, from *issuer) error {
 		return reject("claim_type", "%v", err)
 	}
 	return nil
+}
+
+// unverified says whether the issuer says that it did not verify the address;
+// some write the truth value as a string.
+func unverified(c jose.Claims) bool {
+	switch string(c["email_verified"]) {
+	case "", "null", "true", `"true"`:
+		return false
+	}
+	return true
 }
 
 // believed says whether an address lies in one of the domains.

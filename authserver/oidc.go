@@ -139,6 +139,11 @@ func (st *settings) addProvider(p OIDCProvider) error {
 	case other != nil && other.name != p.Name:
 		return fmt.Errorf("its issuer is trusted as %s: a person must be one account", other.name)
 	}
+	for _, trusted := range st.issuers {
+		if trusted.name == p.Name && trusted.Issuer != p.Issuer {
+			return fmt.Errorf("the issuer %s has the same name: its people would be taken for those of %s", trusted.Issuer, p.Issuer)
+		}
+	}
 	for _, had := range st.providers {
 		if had.Name == p.Name || had.Issuer == p.Issuer {
 			return fmt.Errorf("its name or its issuer is also that of %s", had.Name)

@@ -18,6 +18,7 @@ import (
 // our session. It outlives the session as long as a grant of it may live.
 type lastWord struct {
 	Provider string    `json:"provider"`
+	Issuer   string    `json:"issuer,omitempty"` // of the provider: a name may be given to another one
 	Person   string    `json:"person"`
 	Sub      string    `json:"sub"`     // whom the provider means
 	Attempt  string    `json:"attempt"` // the sign-in that brought it about
@@ -94,7 +95,7 @@ func (s *Server) recheck(ctx context.Context, st *settings, who oauth.Subject) e
 		return errGone
 	case err != nil:
 		return err
-	case p == nil || p.Name != w.Provider:
+	case p == nil || p.Name != w.Provider || w.Issuer != "" && w.Issuer != p.Issuer:
 		return errGone
 	}
 	now := s.now()

@@ -187,6 +187,32 @@ func TestRecheckProviderGone(t *testing.T) {
 	s.browser().get(siteURL+"/callback/login?state=x").shows(t, 404)
 }
 
+// Nor does another issuer that gets its name, which is not shown the refresh
+// token of the one before either.
+func TestRecheckProviderReplaced(t *testing.T) {
+	s, f := newProvidedSite(t, nil)
+	f.refresh = "r"
+	b := s.browser()
+	res := f.tokens(s, b)
+	cfg := s.cfg
+	cfg.SignIn = OIDC(provided(func(p *OIDCProvider) { p.Issuer = "https://second.example" }))
+	if err := s.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, wait := range []time.Duration{0, 61 * time.Minute} {
+		s.wait(wait)
+		if again := refreshWith(s, res.text("refresh_token")); again.status != 400 {
+			t.Fatalf("after %s: %d %s", wait, again.status, again.body)
+		}
+	}
+	if len(f.forms) != 1 {
+		t.Errorf("a token endpoint was sent %v", f.forms[1:])
+	}
+	if p := b.get(s.ask("desktop", desktopBack)); p.left {
+		t.Errorf("the session led to %s", p.url)
+	}
+}
+
 // A new client does not come by a session that the provider would end.
 func TestRecheckAtAuthorize(t *testing.T) {
 	s, f := newProvidedSite(t, nil)

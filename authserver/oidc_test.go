@@ -238,6 +238,7 @@ func TestProviderNamesAnotherIssuer(t *testing.T) {
 
 // Account, address and tenant follow the same rules as an ID-JAG of the issuer.
 func TestProviderAccounts(t *testing.T) {
+	byEmail := func(_ *Config, p *OIDCProvider) { p.Account, p.EmailDomains = []string{"email"}, nil }
 	for _, tt := range []struct {
 		name   string
 		change func(*Config, *OIDCProvider)
@@ -255,6 +256,10 @@ func TestProviderAccounts(t *testing.T) {
 		{"one of the tenants", func(_ *Config, p *OIDCProvider) { p.Tenants = []string{"t1"} }, map[string]any{"tid": "t1"}, nil, "login/t1:u-1", "carol@corp.example"},
 		{"no new accounts", func(_ *Config, p *OIDCProvider) { p.ExistingOnly = true }, nil, nil, "", ""},
 		{"by userinfo", nil, map[string]any{"email": nil, "email_verified": nil, "groups": nil}, map[string]any{"sub": "u-1", "email": "c@corp.example", "groups": []string{"ops"}, "amr": []string{"hwk"}}, carolID, "c@corp.example"},
+		{"named by an address", byEmail, nil, nil, "login/carol@corp.example", ""},
+		{"named by an unverified address", byEmail, map[string]any{"email_verified": false}, nil, "", ""},
+		{"named by an unverified address of userinfo", byEmail, map[string]any{"email": nil, "email_verified": nil},
+			map[string]any{"sub": "u-1", "email": "carol@corp.example", "email_verified": "false"}, "", ""},
 		{"unverified by userinfo", nil, map[string]any{"email": nil}, map[string]any{"sub": "u-1", "email": "c@corp.example", "email_verified": false}, carolID, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -329,12 +334,15 @@ func TestProviderFreshness(t *testing.T) {
 // Configurations that contradict themselves do not start.
 func TestProviderConfigRefused(t *testing.T) {
 	for name, change := range map[string]func(*Config, *OIDCProvider){
-		"no client id":  func(_ *Config, p *OIDCProvider) { p.ClientID = "" },
-		"no openid":     func(_ *Config, p *OIDCProvider) { p.Scopes = []string{"email"} },
-		"a path":        func(_ *Config, p *OIDCProvider) { p.Name = "a/b" },
-		"ourselves":     func(_ *Config, p *OIDCProvider) { p.Issuer = siteURL },
-		"plain http":    func(_ *Config, p *OIDCProvider) { p.Issuer = "http://login.example" },
-		"none as alg":   func(_ *Config, p *OIDCProvider) { p.Algs = []string{"none"} },
+		"no client id": func(_ *Config, p *OIDCProvider) { p.ClientID = "" },
+		"no openid":    func(_ *Config, p *OIDCProvider) { p.Scopes = []string{"email"} },
+		"a path":       func(_ *Config, p *OIDCProvider) { p.Name = "a/b" },
+		"ourselves":    func(_ *Config, p *OIDCProvider) { p.Issuer = siteURL },
+		"plain http":   func(_ *Config, p *OIDCProvider) { p.Issuer = "http://login.example" },
+		"none as alg":  func(_ *Config, p *OIDCProvider) { p.Algs = []string{"none"} },
+		"its name at another issuer": func(c *Config, p *OIDCProvider) {
+			c.Issuers = map[string]TrustedIssuer{p.Name: {Issuer: "https://other.example"}}
+		},
 		"two names":     func(c *Config, _ *OIDCProvider) { c.Issuers = map[string]TrustedIssuer{"other": {Issuer: loginURL}} },
 		"twice":         func(c *Config, p *OIDCProvider) { c.SignIn = AnyOf(OIDC(*p), OIDC(*p)) },
 		"a way unknown": func(c *Config, p *OIDCProvider) { c.SignIn = AnyOf(OIDC(*p), ownWay{}) },

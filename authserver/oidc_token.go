@@ -173,7 +173,7 @@ func (p *provider) checkIDToken(ctx context.Context, token, nonce string, now ti
 // what says how somebody signed in is never taken from elsewhere.
 func (p *provider) complete(ctx context.Context, client *http.Client, meta providerMetadata, c jose.Claims, access string) error {
 	wanted := append([]string{"name", p.trust.GroupsClaim}, p.trust.Account...)
-	if len(p.EmailDomains) > 0 {
+	if len(p.EmailDomains) > 0 || slices.Contains(p.trust.Account, "email") {
 		wanted = append(wanted, "email", "email_verified")
 	}
 	if len(p.Tenants) > 0 {
