@@ -102,7 +102,7 @@ func defaultTo[T int | time.Duration](v *T, otherwise T) {
 
 // environment is all that a process gets to see of ours.
 func environment(c Config) []string {
-	var env []string
+	env := []string{} // nil would be all of ours (os/exec)
 	for _, name := range []string{"PATH", "HOME", "LANG"} {
 		if _, own := c.Env[name]; own {
 			continue

@@ -129,6 +129,21 @@ func TestWhatTheProcessGets(t *testing.T) {
 	}
 }
 
+// Nothing to pass on is not everything: os/exec takes a nil list for that.
+func TestWhatTheProcessGetsOfNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "good", func(c *Config) {
+		c.Lookup = func(string) (string, bool) { return "", false }
+	})
+	var env []string
+	if err := json.Unmarshal(r.do(http.MethodPost, r.begin("alice"), "alice", rpc("1", "env", "")).result, &env); err != nil {
+		t.Fatal(err)
+	}
+	if len(env) != 0 {
+		t.Errorf("environment: %d variables of ours", len(env))
+	}
+}
+
 // Progress goes where it was asked for.
 func TestProgress(t *testing.T) {
 	t.Parallel()
