@@ -90,6 +90,13 @@ func (p *somebody) update(ctx context.Context) error {
 			p.held.IDToken = ""
 			return false, fmt.Errorf("nobody is signed in in the profile %s: run doorward login ISSUER", p.profile)
 		}
+		// The exchange goes to the provider that this run began with: no other
+		// one's token may.
+		if p.held.Issuer != kept.SignIn.Issuer || p.held.ClientID != kept.SignIn.ClientID {
+			p.held.IDToken = ""
+			return false, fmt.Errorf("the profile %s is signed in at %s as client %s now: start this command again",
+				p.profile, kept.SignIn.Issuer, kept.SignIn.ClientID)
+		}
 		if now := p.now(); !fresh(*kept.SignIn, now) {
 			changed, err = renew(ctx, kept.SignIn, p.now)
 		}
