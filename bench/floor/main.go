@@ -170,10 +170,10 @@ func (f *floor) refresh(w http.ResponseWriter, r *http.Request) {
 	hash := sha256.Sum256([]byte(r.PostFormValue("refresh_token")))
 	token, err2 := sign(f.key, someClaims())
 	a := someAnswer(token)
-	a.Refresh = rand.Text() + rand.Text()
-	grant, err3 := json.Marshal(map[string]any{"hash": hash[:], "grant": someClaims()})
-	event, err4 := json.Marshal(someClaims())
-	f.write(w, a, err1, err2, err3, err4, f.db.commit(grant, event))
+	a.Refresh = "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC"
+	grant := make([]byte, 300)
+	copy(grant, hash[:])
+	f.write(w, a, err1, err2, f.db.commit(grant, make([]byte, 300)))
 }
 
 func (f *floor) authorize(w http.ResponseWriter, r *http.Request) {
@@ -185,16 +185,12 @@ func (f *floor) authorize(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	person := f.sessions[sha256.Sum256([]byte(c.Value))]
 	f.mu.Unlock()
-	grant, err := json.Marshal(someClaims())
-	if err == nil {
-		err = f.db.commit(grant)
-	}
-	if err != nil || person == "" {
+	if f.db.commit(make([]byte, 300)) != nil || person == "" {
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
 	q := r.URL.Query()
-	w.Header().Set("Location", q.Get("redirect_uri")+"?"+url.Values{"code": {rand.Text()}, "state": {q.Get("state")}}.Encode())
+	w.Header().Set("Location", q.Get("redirect_uri")+"?code=DDDDDDDDDDDDDDDDDDDDDDDDDD&state="+q.Get("state"))
 	w.WriteHeader(http.StatusSeeOther)
 }
 

@@ -105,7 +105,7 @@ func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P25
 func someClaims() claims {
 	now := time.Now()
 	return claims{"http://127.0.0.1:8080", "corp/alice", "http://127.0.0.1:8080/mcp", "desktop", now.Add(time.Hour).Unix(), now.Unix(),
-		rand.Text(), "use", "AAAAAAAAAAAAAAAAAAAAAA"}
+		"BBBBBBBBBBBBBBBBBBBBBBBBBB", "use", "AAAAAAAAAAAAAAAAAAAAAA"}
 }
 
 func someAnswer(token string) answer { return answer{token, "Bearer", 900, "", "use"} }
