@@ -29,8 +29,17 @@ type GuardConfig struct {
 	// exact issuer identifiers. At least one.
 	Issuers []string
 	// Scopes stand in the challenge and in the metadata: the least that a client
-	// needs to begin. nil: none.
+	// needs to begin. They are asked for and not demanded: Handler and Require
+	// demand. nil: none.
 	Scopes []string
+	// Implies is a broader scope to the narrower ones that it includes, directly
+	// or through others: whoever has files:write needs no files:read. nil: none does.
+	Implies map[string][]string
+	// RepeatGranted lets the challenge of a 403 name also the scopes that the
+	// token has, for clients that ask for what it names and nothing else (MCP
+	// 2025-11-25). false: the scopes of the operation, to which newer clients add
+	// their own (MCP 2026-07-28).
+	RepeatGranted bool
 	// InsecureHTTP lets Resource and Issuers be plain http on hosts that are not
 	// loopback. Whoever is on the way can then read tokens: for closed test
 	// networks only.
@@ -71,6 +80,7 @@ type Guard struct {
 	origins     map[string]bool
 	metadataURL string
 	document    []byte
+	implies     map[string]oauth.Scopes
 	issuers     map[string]*keyset.Remote
 	seen        guardCache
 }
@@ -96,6 +106,9 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	}
 	if _, err := oauth.ParseScope(strings.Join(c.Scopes, " ")); err != nil {
 		return nil, fmt.Errorf("doorward: GuardConfig.Scopes: %w", err)
+	}
+	if g.implies, err = parseImplies(c.Implies); err != nil {
+		return nil, err
 	}
 	for _, o := range c.AllowedOrigins {
 		ou, err := url.Parse(o)
@@ -181,11 +194,11 @@ func withoutOffline(scopes []string) []string {
 	return oauth.Scopes(scopes).Minus(oauth.Scopes{"offline_access"})
 }
 
-// Mount serves h, guarded, at the resource's path and below it, and the
-// metadata at the well-known path that belongs to it (RFC 9728 section 3.1).
-func (g *Guard) Mount(mux *http.ServeMux, h http.Handler) {
+// Mount serves h, guarded as by Handler, at the resource's path and below it,
+// and the metadata at the well-known path that belongs to it (RFC 9728 section 3.1).
+func (g *Guard) Mount(mux *http.ServeMux, h http.Handler, needed ...string) {
 	at := strings.TrimSuffix(g.path, "/")
-	guarded := g.Handler(h)
+	guarded := g.Handler(h, needed...)
 	if at != "" {
 		mux.Handle(at, guarded)
 	}
@@ -196,8 +209,9 @@ func (g *Guard) Mount(mux *http.ServeMux, h http.Handler) {
 
 // Handler guards h. Requests come to it with a Caller in their context; see
 // CallerFrom. A foreign Origin gets 403, a preflight its answer, a request
-// without a good token 401 with a challenge, before h sees anything.
-func (g *Guard) Handler(h http.Handler) http.Handler {
+// without a good token 401 with a challenge, one whose token has not all of the
+// needed scopes 403 with theirs, before h sees anything.
+func (g *Guard) Handler(h http.Handler, needed ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !g.admitOrigin(w, r) {
 			return
@@ -211,7 +225,11 @@ func (g *Guard) Handler(h http.Handler) http.Handler {
 			g.refuse(w, r, refusal)
 			return
 		}
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
+		caller.implies = g.implies
+		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
+		if len(needed) == 0 || g.Require(w, r, needed...) {
+			h.ServeHTTP(w, r)
+		}
 	})
 }
 
@@ -229,12 +247,15 @@ type Caller struct {
 	AuthTime time.Time // claim auth_time: when the person signed in; zero if not said
 	ACR      string    // claim acr
 	AMR      []string  // claim amr
+
+	implies map[string]oauth.Scopes
 }
 
-// HasScope reports whether the token has all of these scopes. It knows nothing
-// of scopes that imply others.
+// HasScope reports whether the token has all of these scopes, or broader ones
+// that include them (GuardConfig.Implies).
 func (c Caller) HasScope(scopes ...string) bool {
-	return oauth.Scopes(c.Scopes).HasAll(scopes)
+	has := oauth.Scopes(c.Scopes)
+	return has.HasAll(scopes) || c.implies != nil && has.Imply(c.implies).HasAll(scopes)
 }
 
 // IsClient reports whether the client acts for itself: there is no person

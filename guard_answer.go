@@ -34,18 +34,6 @@ func (g *Guard) Metadata() http.Handler {
 	})
 }
 
-// InsufficientScope answers 403 with the challenge that lets a client step up
-// (OAuth 2.1 section 5.3.2; MCP 2026-07-28, runtime insufficient scope). Name
-// all of the scopes that this operation needs: the client adds what it has.
-func (g *Guard) InsufficientScope(w http.ResponseWriter, r *http.Request, scopes ...string) {
-	const description = "This needs a scope that the access token does not have"
-	w.Header().Set("WWW-Authenticate", g.challenge(oauth.InsufficientScope, description, scopes))
-	writeRefusal(w, http.StatusForbidden, oauth.InsufficientScope, description)
-	if c, ok := r.Context().Value(callerKey{}).(*Caller); ok {
-		g.c.Logger.Debug("scope missing", "resource", g.c.Resource, "subject", c.Subject, "client", c.ClientID, "needed", scopes)
-	}
-}
-
 // refuse answers a request that check did not let through.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 	status := e.HTTPStatus()

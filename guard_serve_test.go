@@ -14,7 +14,7 @@ import (
 	"doorward/internal/oauth"
 )
 
-// covers: RS-PRM-01, RS-PRM-02, RS-PRM-03, RS-PRM-04, RS-PRM-05, RS-PRM-06, RS-PRM-07, K01, K02, K06, K07, K09
+// covers: RS-PRM-01, RS-PRM-02, RS-PRM-03, RS-PRM-04, RS-PRM-05, RS-PRM-06, K01, K02, K06, K07, K08, K09
 func TestGuardMetadata(t *testing.T) {
 	key := guardKey(t)
 	_, h := newGuard(t, doorward.GuardConfig{Name: "Files", Keys: guardKeySets(t, map[string][]*jose.Key{guardIssuer: {key}})})
@@ -130,7 +130,7 @@ func TestInsufficientScope(t *testing.T) {
 	}
 }
 
-// covers: X-URI-02, X-HTTP-01
+// covers: X-URI-02, X-HTTP-01, K03
 func TestNewGuardChecks(t *testing.T) {
 	good := doorward.GuardConfig{Resource: guardedFiles, Issuers: []string{guardIssuer}}
 	for name, change := range map[string]func(*doorward.GuardConfig){
@@ -150,6 +150,8 @@ func TestNewGuardChecks(t *testing.T) {
 		"scope with quotes":    func(c *doorward.GuardConfig) { c.Scopes = []string{`a"b`} },
 		"origin with path":     func(c *doorward.GuardConfig) { c.AllowedOrigins = []string{"https://app.example/"} },
 		"any origin":           func(c *doorward.GuardConfig) { c.AllowedOrigins = []string{"*"} },
+		"implies by no scope":  func(c *doorward.GuardConfig) { c.Implies = map[string][]string{"a b": {"c"}} },
+		"implies no scope":     func(c *doorward.GuardConfig) { c.Implies = map[string][]string{"a": {`"`}} },
 	} {
 		c := good
 		change(&c)

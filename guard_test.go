@@ -117,7 +117,7 @@ func withToken(token string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
 }
 
-// covers: RS-TOK-01, RS-TOK-02, RS-CHAL-01, RS-CHAL-02, RS-CHAL-03, RS-CHAL-05, J01, J02, J03, J05, J23, J26
+// covers: RS-TOK-01, RS-TOK-02, RS-CHAL-01, RS-CHAL-02, RS-CHAL-03, RS-CHAL-05, J01, J02, J03, J04, J05, J26
 func TestGuardTakesTheTokenFromOneHeader(t *testing.T) {
 	key := guardKey(t)
 	_, h := newGuard(t, doorward.GuardConfig{Keys: guardKeySets(t, map[string][]*jose.Key{guardIssuer: {key}})})
@@ -189,7 +189,7 @@ func TestGuardLeavesTheBody(t *testing.T) {
 	h.ServeHTTP(httptest.NewRecorder(), r)
 }
 
-// covers: RS-TOK-03, RS-TOK-04, RS-TOK-06, RS-CHAL-04, X-JWT-05, SEC-04, J15, J17
+// covers: RS-TOK-03, RS-TOK-04, RS-TOK-06, RS-CHAL-04, X-JWT-05, SEC-04, J06, J15, J16, J17
 func TestGuardRefusesClaims(t *testing.T) {
 	now := time.Now()
 	key, other := guardKey(t), guardKey(t)
