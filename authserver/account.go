@@ -25,6 +25,10 @@ func (s *Server) accountPage(w http.ResponseWriter, r *http.Request) {
 		v.failOtherSite()
 		return
 	}
+	if v.session == nil && v.unread != nil {
+		v.signInFailed(v.unread)
+		return
+	}
 	if v.session == nil {
 		v.see(v.st.path + "/login?attempt=" + v.seal(forLogin, attempt{Account: true}))
 		return

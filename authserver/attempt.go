@@ -69,6 +69,7 @@ type visit struct {
 	r       *http.Request
 	browser string         // "": a form that came without our cookie
 	session *login.Session // nil: nobody is signed in
+	unread  error          // why nobody knows whether somebody is
 	leaves  bool           // the page has a form that leads to a provider, and to wherever that leads
 }
 
@@ -82,7 +83,8 @@ func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
 	} else {
 		v.browser = s.sessions.Browser(w, r)
 	}
-	if sess, ok := s.sessions.From(r.Context(), r); ok {
+	sess, ok, err := s.sessions.From(r.Context(), r)
+	if v.unread = err; ok {
 		v.session = &sess
 	}
 	return v

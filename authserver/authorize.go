@@ -200,6 +200,9 @@ func (v *visit) next(a *asking, at attempt) (step, error) {
 	if !a.client.Approved {
 		return 0, &notApproved{a.client}
 	}
+	if v.session == nil && v.unread != nil {
+		return 0, v.unread
+	}
 	silent := hasPrompt(a.AuthorizationRequest, "none")
 	if v.mustSignIn(a, at) {
 		if silent {

@@ -42,12 +42,9 @@ func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.Authoriza
 	if err != nil {
 		return "", fmt.Errorf("authserver: code: %w", err)
 	}
-	ops := append([]store.Op{
-		ledger.Grant{Grant: g}.Put(),
-		store.Create(store.Record{Kind: ledger.KindCode, Key: codeKey(code), Value: value, Expires: g.Expires,
-			Index: []string{"person=" + g.Subject.ID}}),
-	}, more...)
-	if err := s.ledger.Store.Commit(ctx, ops...); err != nil {
+	handle := store.Create(store.Record{Kind: ledger.KindCode, Key: codeKey(code), Value: value, Expires: g.Expires,
+		Index: []string{"person=" + g.Subject.ID}})
+	if err := s.commit(ctx, handle, append([]store.Op{ledger.Grant{Grant: g}.Put()}, more...)...); err != nil {
 		return "", err
 	}
 	if err := s.endIfLeft(ctx, g); err != nil {
@@ -63,7 +60,7 @@ func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
 	if g.Subject.IsClient() {
 		return nil
 	}
-	err := s.ledger.CheckPerson(ctx, g.Subject.ID)
+	err := s.checkAgain(ctx, g.Subject.ID)
 	if !errors.Is(err, ledger.ErrLeft) {
 		return err
 	}

@@ -108,7 +108,7 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 	if rec.Refresh == nil && until.After(rec.Expires) {
 		rec.Expires = until
 	}
-	return s.ledger.Store.Commit(ctx, append([]store.Op{rec.Put(), s.ledger.AuditOp(e)}, g.ops...)...)
+	return s.commit(ctx, rec.Put(), append([]store.Op{s.ledger.AuditOp(e)}, g.ops...)...)
 }
 
 func (s *Server) signAccess(g granted, now time.Time) (string, error) {

@@ -45,7 +45,7 @@ func (s *Server) keepClient(ctx context.Context, st *settings, c ledger.Client) 
 		if err := s.takePlace(ctx, st, c.Approved); err != nil {
 			return c, err
 		}
-		err = s.ledger.Store.Commit(ctx, c.Put(), s.ledger.AuditOp(s.event("client.register", audit.Event{Client: c.ID, Detail: c.Name})))
+		err = s.commit(ctx, c.Put(), s.ledger.AuditOp(s.event("client.register", audit.Event{Client: c.ID, Detail: c.Name})))
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}

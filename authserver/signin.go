@@ -108,6 +108,10 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 
 // welcome answers somebody who came by themselves.
 func (v *visit) welcome() {
+	if v.session == nil && v.unread != nil {
+		v.signInFailed(v.unread)
+		return
+	}
 	if v.session == nil {
 		v.see(v.st.path + "/login?attempt=" + v.seal(forLogin, attempt{}))
 		return

@@ -28,13 +28,13 @@ func TestSessionsOfAPerson(t *testing.T) {
 			t.Errorf("%s: %t %v", name, ended, err)
 		}
 	}
-	if _, ok := w.From(ctx, request(cookies...)); !ok {
+	if _, ok, _ := w.From(ctx, request(cookies...)); !ok {
 		t.Fatal("the session ended by what did not name it")
 	}
 	if ended, err := w.EndOf(ctx, "alice", first.ID); !ended || err != nil {
 		t.Fatalf("%t %v", ended, err)
 	}
-	if _, ok := w.From(ctx, request(cookies...)); ok {
+	if _, ok, _ := w.From(ctx, request(cookies...)); ok {
 		t.Error("the session lives on")
 	}
 	w.clock = w.clock.Add(Lifetime)

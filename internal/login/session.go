@@ -108,22 +108,25 @@ func (s *Sessions) Start(ctx context.Context, w http.ResponseWriter, r *http.Req
 }
 
 // From returns the session of the browser that sent the request, and false if
-// it has none that lives.
-func (s *Sessions) From(ctx context.Context, r *http.Request) (Session, bool) {
+// it has none that lives. With an error nobody knows.
+func (s *Sessions) From(ctx context.Context, r *http.Request) (Session, bool, error) {
 	secret, ok := s.secretOf(r, s.session)
 	if !ok {
-		return Session{}, false
+		return Session{}, false, nil
 	}
 	id := s.id("session", secret)
 	rec, err := s.ledger.Store.Get(ctx, ledger.KindSession, id)
-	if err != nil || !s.now().Before(rec.Expires) {
-		return Session{}, false
+	if errors.Is(err, store.ErrNotFound) || err == nil && !s.now().Before(rec.Expires) {
+		return Session{}, false, nil
+	}
+	if err != nil {
+		return Session{}, false, err
 	}
 	var v record
 	if json.Unmarshal(rec.Value, &v) != nil {
-		return Session{}, false
+		return Session{}, false, nil
 	}
-	return Session{ID: id, Subject: v.Subject, Created: v.Created}, true
+	return Session{ID: id, Subject: v.Subject, Created: v.Created}, true, nil
 }
 
 // End ends the session of the browser and takes its cookies away.

@@ -86,11 +86,11 @@ func TestStartReplacesTheCookieThatWasThere(t *testing.T) {
 	if before[0].Value == after[0].Value || first.ID == second.ID {
 		t.Fatal("the session survived the sign-in")
 	}
-	if _, ok := w.From(context.Background(), request(before...)); ok {
+	if _, ok, _ := w.From(context.Background(), request(before...)); ok {
 		t.Error("the session from before still opens")
 	}
 	planted := &http.Cookie{Name: after[0].Name, Value: newSecret()}
-	if _, ok := w.From(context.Background(), request(planted)); ok {
+	if _, ok, _ := w.From(context.Background(), request(planted)); ok {
 		t.Error("a made-up cookie opens a session")
 	}
 	_, fresh := w.start(t, planted)
@@ -103,7 +103,7 @@ func TestSessionLife(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t, "https://auth.example.com", true)
 	sess, cookies := w.start(t)
-	got, ok := w.From(ctx, request(cookies...))
+	got, ok, _ := w.From(ctx, request(cookies...))
 	if !ok || got.ID != sess.ID || got.Subject.Email != "alice@example.com" || got.Subject.Session != sess.ID || got.Subject.AuthTime.IsZero() {
 		t.Fatalf("session %+v, %v", got, ok)
 	}
@@ -111,17 +111,17 @@ func TestSessionLife(t *testing.T) {
 		t.Error("the public id is the secret")
 	}
 	named := &http.Cookie{Name: cookies[0].Name, Value: sess.ID}
-	if _, ok := w.From(ctx, request(named)); ok {
+	if _, ok, _ := w.From(ctx, request(named)); ok {
 		t.Error("the public id opens the session")
 	}
-	if _, ok := w.From(ctx, request(cookies[0], cookies[0])); ok {
+	if _, ok, _ := w.From(ctx, request(cookies[0], cookies[0])); ok {
 		t.Error("two cookies of one name are read")
 	}
 	if alive, err := w.Alive(ctx, sess.ID); !alive || err != nil {
 		t.Fatalf("alive %v, %v", alive, err)
 	}
 	w.clock = w.clock.Add(Lifetime)
-	if _, ok := w.From(ctx, request(cookies...)); ok {
+	if _, ok, _ := w.From(ctx, request(cookies...)); ok {
 		t.Error("lives longer than its lifetime")
 	}
 	if alive, _ := w.Alive(ctx, sess.ID); alive {
