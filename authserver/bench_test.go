@@ -63,4 +63,14 @@ func BenchmarkToken(b *testing.B) {
 			}
 		})
 	})
+	b.Run("introspect", func(b *testing.B) {
+		code := w.code(b, w.as, filesGrant("desktop"), "http://127.0.0.1/callback")
+		r := must(b, post(w.as, "/token", desktop, form("grant_type=authorization_code", "code="+code, "code_verifier="+codeVerifier)))
+		f := form("token=" + r.text("access_token"))
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				must(b, post(w.as, "/introspect", "files-server files-server-secret-0123456789", f))
+			}
+		})
+	})
 }

@@ -95,6 +95,10 @@ type Client struct {
 	// can authenticate, jwt-bearer (identity provider: token-exchange).
 	GrantTypes []string
 	Scopes     []string // bound of its own; nil: none
+	// Introspects are identifiers of the resources that this client serves: it may
+	// introspect access tokens for them (RFC 7662). nil: its own
+	// tokens only. With it and without GrantTypes the client has no grants.
+	Introspects []string
 }
 
 // Registration is dynamic client registration.

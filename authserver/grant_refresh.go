@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
@@ -157,13 +158,18 @@ func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t ref
 	case !now.Before(g.Refresh.IdleUntil): // AS-RT-05
 		return t, g, false, a.invalid("refresh_idle", nil)
 	}
-	hash := hashText(text)
-	if subtle.ConstantTimeCompare(hash, g.Refresh.Hash) == 1 {
-		return t, g, false, nil
-	}
-	if subtle.ConstantTimeCompare(hash, g.Refresh.Previous) == 1 && now.Sub(g.Refresh.Rotated) <= a.st.tokens.RefreshGrace {
-		return t, g, true, nil
+	if current, again := refreshUse(g, text, a.st.tokens.RefreshGrace, now); current || again {
+		return t, g, again, nil
 	}
 	_, err = s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "refresh token reused")
 	return t, g, false, errors.Join(err, a.invalid("refresh_reused", nil))
+}
+
+// refreshUse says what a genuine token is to the grant that it names: the
+// current one, the one before it while the grace lasts, or neither.
+func refreshUse(g ledger.Grant, text string, grace time.Duration, now time.Time) (current, again bool) {
+	hash := hashText(text)
+	current = subtle.ConstantTimeCompare(hash, g.Refresh.Hash) == 1
+	again = !current && subtle.ConstantTimeCompare(hash, g.Refresh.Previous) == 1 && now.Sub(g.Refresh.Rotated) <= grace
+	return current, again
 }

@@ -40,6 +40,8 @@ func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
 		AuthorizationResponseIss:          true,
 		ClientIDMetadataDocument:          true,
 	}
+	m.IntrospectionEndpoint, m.IntrospectionSigningAlgsSupported = u+"/introspect", []string{jose.ES256}
+	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m == authNone })
 	if mode := st.cfg.Registration.Mode; mode != "" && mode != "off" {
 		m.RegistrationEndpoint = u + "/register"
 	}

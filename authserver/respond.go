@@ -87,8 +87,17 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v an
 		w.WriteHeader(status)
 		return
 	}
+	if d, ok := v.(textAnswer); ok {
+		w.Header().Set("Content-Type", d.mediaType)
+		w.WriteHeader(status)
+		io.WriteString(w, d.body)
+		return
+	}
 	s.writeJSON(w, r, status, v)
 }
+
+// textAnswer is a value that is not written as JSON.
+type textAnswer struct{ mediaType, body string }
 
 func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	var b bytes.Buffer

@@ -22,11 +22,11 @@ func (s *Server) revoke(ctx context.Context, st *settings, r *http.Request, form
 	if err != nil {
 		return nil, err
 	}
-	tokens := form["token"]
-	if len(tokens) != 1 || tokens[0] == "" {
-		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "one token is needed"}
+	token, err := tokenOf(form)
+	if err != nil {
+		return nil, err
 	}
-	id, err := s.grantOfToken(ctx, st, client.client.ID, tokens[0])
+	id, err := s.grantOfToken(ctx, st, client.client.ID, token)
 	if err != nil || id == "" {
 		return nil, err
 	}
@@ -44,14 +44,27 @@ func (s *Server) revoke(ctx context.Context, st *settings, r *http.Request, form
 	return nil, nil
 }
 
+// tokenOf is the parameter token of a revocation or introspection request. Its
+// hint is not needed: the form of a token tells its kind.
+func tokenOf(form url.Values) (string, error) {
+	tokens := form["token"]
+	if len(tokens) != 1 || tokens[0] == "" || len(form["token_type_hint"]) > 1 {
+		return "", &oauth.Error{Code: oauth.InvalidRequest, Description: "one token is needed, and at most one token_type_hint"}
+	}
+	return tokens[0], nil
+}
+
 // grantOfToken is the grant of a token that belongs to the client; "" if it is
-// no such token. The form of a token tells its kind: the hint is not needed.
+// no such token. A genuine token of another kind is unsupported_token_type
+// (RFC 7009 section 2.2.1): it lives its short life.
 func (s *Server) grantOfToken(ctx context.Context, st *settings, client, token string) (string, error) {
 	var id string
 	if t, ok := parseRefresh(s.derived.refreshMAC, token); ok {
 		id = t.grantID()
 	} else if c, ok := s.ownAccess(ctx, st, token); ok {
 		id, _ = c.Text("gid")
+	} else if s.ownStatement(ctx, st, token) {
+		return "", &oauth.Error{Code: oauth.UnsupportedTokenType, Description: "only access and refresh tokens can be revoked"}
 	}
 	if id == "" {
 		return "", nil
@@ -72,4 +85,17 @@ func (s *Server) ownAccess(ctx context.Context, st *settings, token string) (jos
 	c := v.Claims()
 	iss, err := c.Text("iss")
 	return c, err == nil && iss == st.cfg.URL && jose.CheckTimes(c, s.now(), 0) == nil
+}
+
+// ownStatement reports whether it is a living ID token or ID-JAG of this
+// issuer. Whose it is does not matter: that it is genuine, anybody sees from
+// its signature.
+func (s *Server) ownStatement(ctx context.Context, st *settings, token string) bool {
+	for _, typ := range []string{oauth.TypIDToken, oauth.TypIDJAG} {
+		if v, err := s.verifyOwn(ctx, token, typ); err == nil {
+			iss, err := v.Claims().Text("iss")
+			return err == nil && iss == st.cfg.URL && jose.CheckTimes(v.Claims(), s.now(), 0) == nil
+		}
+	}
+	return false
 }

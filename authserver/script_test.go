@@ -57,6 +57,12 @@ func TestScripts(t *testing.T) {
 			"ended":   scripted((*script).cmdEnded),   // [!] ended TOKEN: is its grant over
 			"audit":   scripted((*script).cmdAudit),   // [!] audit NAME=VALUE…: is there such an event
 			"rotate":  scripted((*script).cmdRotate),  // rotate: a new signing key
+			"access":  scripted((*script).cmdAccess),  // access VARIABLE CLAIM=JSON… -CLAIM… [typ=…] [key=other]: an access token
+			"accept":  scripted((*script).cmdAccept),  // accept MEDIA_TYPES: of later posts; accept: none
+			"body":    scripted((*script).cmdBody),    // body TEXT: the whole answer
+			"keep":    scripted((*script).cmdKeep),    // keep VARIABLE: the whole answer
+			"inside":  scripted((*script).cmdInside),  // [!] inside TOKEN CLAIM NAME [VALUE]: a member of a claim
+			"genuine": scripted((*script).cmdGenuine), // genuine TOKEN: a key that the issuer publishes signed it
 		},
 	})
 }
@@ -64,10 +70,11 @@ func TestScripts(t *testing.T) {
 // script is what the commands of one script work on.
 type script struct {
 	*world
-	ts   *testscript.TestScript
-	at   *Server
-	who  string
-	last reply
+	ts     *testscript.TestScript
+	at     *Server
+	who    string
+	accept string
+	last   reply
 }
 
 func scripted(f func(*script, bool, []string)) func(*testscript.TestScript, bool, []string) {
@@ -85,7 +92,7 @@ func (s *script) cmdAt(_ bool, args []string) {
 func (s *script) cmdBasic(_ bool, args []string) { s.who = strings.Join(args, " ") }
 
 func (s *script) cmdPost(_ bool, args []string) {
-	s.last = post(s.at, args[0], s.who, form(args[1:]...))
+	s.last = postAccepting(s.at, args[0], s.who, s.accept, form(args[1:]...))
 	s.ts.Logf("%d %s", s.last.status, s.last.body)
 }
 
@@ -224,7 +231,11 @@ func (s *script) cmdCode(_ bool, args []string) {
 }
 
 func (s *script) cmdJAG(_ bool, args []string) {
-	claims, typ, key := s.jagClaims(), oauth.TypIDJAG, s.idp.ring.Load().current
+	s.signed(args, s.jagClaims(), oauth.TypIDJAG, s.idp.ring.Load().current)
+}
+
+// signed signs claims with the changes that args[1:] name.
+func (s *script) signed(args []string, claims map[string]any, typ string, key *jose.Key) {
 	for _, a := range args[1:] {
 		name, value, ok := strings.Cut(a, "=")
 		var v any

@@ -181,6 +181,7 @@ func (s *Server) routeTable(st *settings) map[string]route {
 		p + "/jwks":             document(func(*settings) []byte { return s.ring.Load().document }),
 		p + "/token":            {post, true, s.answerForm(s.token)},
 		p + "/revoke":           {post, true, s.answerForm(s.revoke)},
+		p + "/introspect":       {post, false, s.answerForm(s.introspect)},
 		p + "/register":         {post, true, s.answerJSON(http.StatusCreated, s.register)},
 		p + "/authorize":        {both, false, s.authorizePage},
 		p + "/login":            {both, false, s.loginPage},

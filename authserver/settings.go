@@ -160,13 +160,16 @@ func (st *settings) addClients() error {
 			return fmt.Errorf("client %s: %w", id, err)
 		}
 		st.clients[id] = st.fileClient(id, c)
+		if c.Introspects != nil && st.clients[id].Public() {
+			return fmt.Errorf("client %s: it introspects tokens, so it must be able to authenticate", id)
+		}
 	}
 	return nil
 }
 
 func (st *settings) fileClient(id string, c Client) ledger.Client {
 	out := ledger.Client{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
-		Source: ledger.FromFile, Approved: true}
+		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true}
 	if out.Name == "" {
 		out.Name = id
 	}
@@ -176,7 +179,7 @@ func (st *settings) fileClient(id string, c Client) ledger.Client {
 	} else {
 		out.AuthMethod = authNone
 	}
-	if out.GrantTypes == nil {
+	if out.GrantTypes == nil && c.Introspects == nil {
 		out.GrantTypes = []string{oauth.AuthorizationCode, oauth.RefreshToken}
 		if c.Secret != "" {
 			out.GrantTypes = append(out.GrantTypes, st.assertionGrant())

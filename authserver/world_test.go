@@ -103,14 +103,15 @@ func (w *world) asConfig(db store.Store) Config {
 		URL: asURL, Store: db, Now: w.now, HTTP: w, MasterKey: []byte("0123456789abcdef0123456789abcdef"),
 		Registration: Registration{Mode: "open"}, OtherClients: "ask-admin",
 		Clients: map[string]Client{
-			"desktop": {Name: "Desktop", Secret: desktopSecret, RedirectURIs: []string{"http://127.0.0.1/callback"}},
-			"other":   {Secret: "other-secret-0123456789", RedirectURIs: []string{"https://other.example/callback"}},
-			"web":     {RedirectURIs: []string{"https://web.example/callback"}},
-			"once":    {RedirectURIs: []string{"https://web.example/callback"}, GrantTypes: []string{oauth.AuthorizationCode}},
-			"mobile":  {RedirectURIs: []string{"https://mobile.example/callback"}},
-			"reader":  {Secret: "reader-secret-0123456789", GrantTypes: []string{oauth.JWTBearer}, Scopes: []string{"files:read"}},
-			"agent":   {Secret: agentSecret, GrantTypes: []string{oauth.ClientCredentials}},
-			"e+m%a":   {Secret: "p:w%d /+ü-0123456789", GrantTypes: []string{oauth.ClientCredentials}},
+			"desktop":      {Name: "Desktop", Secret: desktopSecret, RedirectURIs: []string{"http://127.0.0.1/callback"}},
+			"other":        {Secret: "other-secret-0123456789", RedirectURIs: []string{"https://other.example/callback"}},
+			"web":          {RedirectURIs: []string{"https://web.example/callback"}},
+			"once":         {RedirectURIs: []string{"https://web.example/callback"}, GrantTypes: []string{oauth.AuthorizationCode}},
+			"mobile":       {RedirectURIs: []string{"https://mobile.example/callback"}},
+			"reader":       {Secret: "reader-secret-0123456789", GrantTypes: []string{oauth.JWTBearer}, Scopes: []string{"files:read"}},
+			"agent":        {Secret: agentSecret, GrantTypes: []string{oauth.ClientCredentials}},
+			"files-server": {Secret: "files-server-secret-0123456789", Introspects: []string{filesURL}},
+			"e+m%a":        {Secret: "p:w%d /+ü-0123456789", GrantTypes: []string{oauth.ClientCredentials}},
 		},
 		Resources: []Resource{
 			{ID: filesURL, Name: "Files", RuleName: "servers.files", Default: true, DefaultScopes: []string{"files:read"},
@@ -179,8 +180,15 @@ func send(s *Server, r *http.Request) reply {
 
 // post sends a form. who is "ID SECRET" for HTTP Basic, or "".
 func post(s *Server, path, who string, form url.Values) reply {
+	return postAccepting(s, path, who, "", form)
+}
+
+func postAccepting(s *Server, path, who, accept string, form url.Values) reply {
 	r := httptest.NewRequest("POST", s.current().cfg.URL+path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
 	if id, secret, ok := strings.Cut(who, " "); ok {
 		r.SetBasicAuth(oauth.EscapeBasic(id), oauth.EscapeBasic(secret))
 	}

@@ -174,7 +174,7 @@ func (i *instance) clientRemove(ctx context.Context, in named) (receipt, error) 
 func (i *instance) clientList(ctx context.Context, _ struct{}) ([]clientOut, error) {
 	out := []clientOut{}
 	for id, c := range i.config().clientsOf() {
-		if len(c.GrantTypes) == 0 {
+		if len(c.GrantTypes) == 0 && len(c.Introspects) == 0 {
 			c.GrantTypes = i.usualGrants(c.Secret == "")
 		}
 		out = append(out, clientOut{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,

@@ -257,6 +257,12 @@ func (k *checker) grantTypes(at keyPath, cl ClientConfig) {
 	secret := cl.Secret != "" || k.broken(at.add("secret"))
 	elsewhere := k.given(at.add("jwks")...) || k.given(at.add("jwks_uri")...) || k.given(at.add("tls_subject")...)
 	public := !secret && !elsewhere
+	for i, name := range cl.Introspects {
+		p := at.add("introspects").add(index(i))
+		_, there := k.Servers[name]
+		k.must(there || k.broken(pathOf("servers", name)), p, "there is no server %q%s", name, didYouMean(name, sortedNames(k.Servers)))
+		k.must(!public, p, "introspection needs a client that can authenticate: give it a secret")
+	}
 	for i, g := range cl.GrantTypes {
 		p := at.add("grant_types").add(index(i))
 		switch {

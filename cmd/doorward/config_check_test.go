@@ -131,6 +131,9 @@ func TestMistakesOfSense(t *testing.T) {
 		{"no redirect", "clients: {registered: {x: {}, y: {secret: \"${STRONG}\"}}}\n", "c.yaml:1:24: clients.registered.x.redirect_uris: is missing: sign-in could not come back to this client"},
 		{"grants", "clients: {registered: {x: {grant_types: [client_credentials, token-exchange]}}}\n", "c.yaml:1:42: clients.registered.x.grant_types[0]: client_credentials needs a client that can authenticate: give it a secret\nc.yaml:1:62: clients.registered.x.grant_types[1]: token-exchange is for `doorward idp`: here an ID-JAG is redeemed with jwt-bearer"},
 		{"local person", rule("\"person:bob\""), `c.yaml:3:54: servers.s.allow[0].who[0]: "person:bob": there is no person "bob" in people`},
+		{"introspects", "clients: {registered: {x: {secret: \"${STRONG}\", introspects: [files]}, y: {introspects: [file], redirect_uris: [\"http://127.0.0.1/\"]}}}\nservers: {files: {path: /mcp, run: sample}}\n",
+			"c.yaml:1:90: clients.registered.y.introspects[0]: introspection needs a client that can authenticate: give it a secret\n" +
+				"c.yaml:1:90: clients.registered.y.introspects[0]: there is no server \"file\": did you mean files?"},
 		{"provider", rule("[\"person:al\", \"person:ockta/1\"]"), `c.yaml:3:68: servers.s.allow[0].who[1]: "person:ockta/1": there is no provider "ockta" in providers: did you mean okta?`},
 		{"client", rule("\"client:x\""), `c.yaml:3:54: servers.s.allow[0].who[0]: "client:x": there is no client "x" in clients.registered, and it is no https URL`},
 		{"group of two", rule("\"group:eng\""), `c.yaml:3:54: servers.s.allow[0].who[0]: "group:eng" could be a group of the local people or okta: write group:PROVIDER/NAME`},

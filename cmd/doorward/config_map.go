@@ -62,7 +62,12 @@ func (c *Config) clientsOf() map[string]authserver.Client {
 		for _, g := range cl.GrantTypes {
 			grants = append(grants, grantTypes[g])
 		}
-		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), RedirectURIs: cl.RedirectURIs, GrantTypes: grants, Scopes: cl.Scopes}
+		var introspects []string
+		for _, name := range cl.Introspects {
+			introspects = append(introspects, c.resourceID(c.Servers[name]))
+		}
+		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), RedirectURIs: cl.RedirectURIs, GrantTypes: grants, Scopes: cl.Scopes,
+			Introspects: introspects}
 	}
 	return out
 }

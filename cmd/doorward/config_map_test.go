@@ -91,6 +91,7 @@ clients:
   known: [claude]
   registered:
     d: {name: Desktop, secret: "a secret of some length", redirect_uris: ["http://127.0.0.1/cb"], grant_types: [authorization_code, jwt-bearer], scopes: [r]}
+    rs: {secret: "a secret of some length", introspects: [s]}
 servers:
   s:
     path: /s/mcp
@@ -110,7 +111,8 @@ limits: {body: 512KiB}
 	want := authserver.Config{
 		URL: "http://127.0.0.1:8080/auth",
 		Clients: map[string]authserver.Client{"d": {Name: "Desktop", Secret: "a secret of some length", RedirectURIs: []string{"http://127.0.0.1/cb"},
-			GrantTypes: []string{oauth.AuthorizationCode, oauth.JWTBearer}, Scopes: []string{"r"}}},
+			GrantTypes: []string{oauth.AuthorizationCode, oauth.JWTBearer}, Scopes: []string{"r"}},
+			"rs": {Secret: "a secret of some length", Introspects: []string{"http://127.0.0.1:8080/s/mcp"}}},
 		Registration: authserver.Registration{Mode: "open", Total: 10000, Unused: 720 * time.Hour},
 		KnownClients: []string{"claude"},
 		OtherClients: "allow",

@@ -139,6 +139,7 @@ type Client struct {
 	Approved     bool         `json:"approved,omitempty"` // an administrator let it in, or policy did
 	URI          string       `json:"uri,omitempty"`      // client_uri
 	Application  string       `json:"application_type,omitempty"`
+	Introspects  []string     `json:"introspects,omitempty"` // resources whose access tokens it may introspect
 	Created      time.Time    `json:"created,omitzero"`
 	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never
 

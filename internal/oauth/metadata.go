@@ -9,6 +9,9 @@ type ServerMetadata struct {
 	JWKSURI                               string   `json:"jwks_uri,omitempty"`
 	RegistrationEndpoint                  string   `json:"registration_endpoint,omitempty"`
 	RevocationEndpoint                    string   `json:"revocation_endpoint,omitempty"`
+	IntrospectionEndpoint                 string   `json:"introspection_endpoint,omitempty"`
+	IntrospectionEndpointAuthMethods      []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	IntrospectionSigningAlgsSupported     []string `json:"introspection_signing_alg_values_supported,omitempty"` // RFC 9701 section 7
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
 	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
 	ScopesSupported                       []string `json:"scopes_supported,omitempty"`
