@@ -31,11 +31,14 @@ type asking struct {
 // shows nothing itself: it sends the browser on to the login page, to the
 // consent page, or back to the client.
 func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPost {
-		s.authorizeByGet(w, r)
+	v := s.visit(w, r)
+	if v.crowded() {
 		return
 	}
-	v := s.visit(w, r)
+	if r.Method == http.MethodPost {
+		v.authorizeByGet()
+		return
+	}
 	if len(r.URL.RawQuery) > maxRequest {
 		v.turnDown(nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the authorization request is too long"})
 		return
@@ -64,14 +67,13 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 
 // authorizeByGet sends a posted request round as a query. A form of another
 // site comes without our cookies (SameSite=Lax), the GET that follows has them.
-func (s *Server) authorizeByGet(w http.ResponseWriter, r *http.Request) {
-	v := s.visit(w, r)
-	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
-	if err := r.ParseForm(); err != nil {
+func (v *visit) authorizeByGet() {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxRequest)
+	if err := v.r.ParseForm(); err != nil {
 		v.turnDown(nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the authorization request is too long or not a form", Err: err})
 		return
 	}
-	v.see(v.st.path + "/authorize?" + r.PostForm.Encode())
+	v.see(v.st.path + "/authorize?" + v.r.PostForm.Encode())
 }
 
 // examine checks a request. Without an asking the error must not go to the

@@ -51,7 +51,8 @@ func newSite(t *testing.T, change func(*Config)) *site {
 	}
 	t.Cleanup(func() { db.Close() })
 	s.cfg = Config{
-		URL: siteURL, Store: db, Now: now, Name: "Example",
+		Limits: unlimited,
+		URL:    siteURL, Store: db, Now: now, Name: "Example",
 		SignIn: LocalPeople(map[string]LocalPerson{
 			"alice": {Email: "alice@example.com", Groups: []string{"eng"}, Password: passwordHash},
 			"bob":   {Email: "bob@example.com", Password: passwordHash},

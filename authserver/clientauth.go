@@ -21,7 +21,7 @@ const (
 )
 
 // authenticated is a client that showed what it is registered with: a secret,
-// or, if it is public, nothing but its name. Only authenticate makes one.
+// or, if it is public, nothing but its name. Only prove makes one.
 type authenticated struct {
 	client ledger.Client
 	proven bool // it showed a secret
@@ -33,9 +33,10 @@ type credentials struct {
 	method     string
 }
 
-// authenticate finds out which client asks (RFC 6749 section 2.3). A wrong
-// secret and an unknown client take the same path and get the same answer.
-func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, req oauth.TokenRequest) (authenticated, error) {
+// prove finds out which client asks (RFC 6749 section 2.3). A wrong secret and
+// an unknown client take the same path and get the same answer. Endpoints call
+// authenticate (limits.go).
+func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oauth.TokenRequest) (authenticated, error) {
 	cred, err := readCredentials(h, req)
 	if err != nil {
 		return authenticated{}, err

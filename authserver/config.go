@@ -58,6 +58,8 @@ type Config struct {
 	Tokens         Tokens
 	// KeyRotation is the age at which the signing key is replaced. 0: 90 days.
 	KeyRotation time.Duration
+	// Limits bound how often one caller may ask. The zero value: see there.
+	Limits Limits
 	// BodyLimit caps request bodies in bytes. 0: 1 MiB.
 	BodyLimit int64
 	// HTTP fetches the key sets of Issuers. nil: http.DefaultTransport.

@@ -4,8 +4,8 @@
 // ID-JAGs) and an identity provider (it issues them): Config.Audiences decides.
 //
 // It owns the protocol's endpoints and the pages between them. It does not
-// proxy MCP traffic, read configuration files or open listeners; limits on
-// rates are for whoever puts it behind a listener.
+// proxy MCP traffic, read configuration files or open listeners. Whom a request
+// is from is its RemoteAddr: behind a proxy, whoever serves it must set that.
 //
 // # How a token request walks
 //

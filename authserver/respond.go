@@ -125,6 +125,7 @@ type errorBody struct {
 
 // refuse writes an error. Only an *oauth.Error says outside what was wrong.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	err = overdrawn(r.Context(), w.Header(), err)
 	var e *oauth.Error
 	if !errors.As(err, &e) {
 		e = &oauth.Error{Code: oauth.ServerError, Description: "the server could not do this; its log says why", Err: err}
@@ -134,6 +135,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	description := audit.Describe(oauth.Printable(e.Description), ref)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
+	retryAfter(h, e.RetryAfter)
 	switch {
 	case e.Code == oauth.InvalidClient && e.Basic: // RFC 6749 section 5.2
 		h.Set("WWW-Authenticate", oauth.FormatChallenge("Basic", "realm", s.current().cfg.URL))

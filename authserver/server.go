@@ -74,6 +74,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.grants = s.grantTable(st.idp)
 	st.publish(s.grantTypes())
+	st.limits = newLimits(cfg, st.loopback, nil)
 	s.ledger = &ledger.Ledger{Store: cfg.Store, Now: s.clock, AuditKeep: cfg.AuditKeep}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -132,6 +133,7 @@ func (s *Server) use(cfg Config) error {
 		return err
 	}
 	st.publish(s.grantTypes())
+	st.limits = newLimits(cfg, st.loopback, s.current().limits)
 	ctx := context.Background()
 	if err := s.keepLongest(ctx, st.longest()); err != nil {
 		return err
@@ -179,10 +181,10 @@ func (s *Server) routeTable(st *settings) map[string]route {
 		oauth.WellKnownOIDC + p: oidcMetadata,
 		p + oauth.WellKnownOIDC: oidcMetadata,
 		p + "/jwks":             document(func(*settings) []byte { return s.ring.Load().document }),
-		p + "/token":            {post, true, s.answerForm(s.token)},
-		p + "/revoke":           {post, true, s.answerForm(s.revoke)},
-		p + "/introspect":       {post, false, s.answerForm(s.introspect)},
-		p + "/register":         {post, true, s.answerJSON(http.StatusCreated, s.register)},
+		p + "/token":            {post, true, s.limited(s.answerForm(s.token))},
+		p + "/revoke":           {post, true, s.limited(s.answerForm(s.revoke))},
+		p + "/introspect":       {post, false, s.limitedStrangers(s.answerForm(s.introspect))},
+		p + "/register":         {post, true, s.limitedTo(registering, s.answerJSON(http.StatusCreated, s.register))},
 		p + "/authorize":        {both, false, s.authorizePage},
 		p + "/login":            {both, false, s.loginPage},
 		p + "/consent":          {both, false, s.consentPage},

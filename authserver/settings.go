@@ -34,6 +34,7 @@ type settings struct {
 	page        SignIn               // what shows a page of its own; nil: none
 	providers   []*provider          // in the order of the configuration
 	documents   *documents
+	limits      *limits
 
 	asDocument, oidcDocument []byte
 }
@@ -132,6 +133,9 @@ func (st *settings) checkPolicy() error {
 	case "", "off", "limited", "open":
 	default:
 		return fmt.Errorf("Registration.Mode %q: off, limited or open", st.cfg.Registration.Mode)
+	}
+	if err := st.cfg.Limits.check(); err != nil {
+		return err
 	}
 	t := st.tokens
 	for _, d := range []time.Duration{t.Access, t.AccessIDJAG, t.RefreshIdle, t.RefreshMax, t.IDToken, t.IDJAG} {

@@ -146,6 +146,9 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 		} else if err != nil {
 			return g, err
 		}
+		if err := s.chargePerson(ctx, a); err != nil {
+			return g, err
+		}
 	}
 	var err error
 	if g.grant, err = g.grant.Narrow(a.Scope); err != nil {

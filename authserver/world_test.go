@@ -31,6 +31,9 @@ const (
 	desktopIdPSecret = "desktop-idp-secret-0123456789"
 )
 
+// unlimited lets tests ask as often as they like while the clock stands.
+var unlimited = Limits{Rate{Requests: -1}, Rate{Requests: -1}, Rate{Requests: -1}}
+
 // world is an authorization server and an identity provider that reach each
 // other without a network, and a clock that stands still until it is moved.
 type world struct {
@@ -101,7 +104,7 @@ func (w *world) asConfig(db store.Store) Config {
 	everyone := []string{"everyone"}
 	return Config{
 		URL: asURL, Store: db, Now: w.now, HTTP: w, MasterKey: []byte("0123456789abcdef0123456789abcdef"),
-		Registration: Registration{Mode: "open"}, OtherClients: "ask-admin",
+		Registration: Registration{Mode: "open"}, OtherClients: "ask-admin", Limits: unlimited,
 		Clients: map[string]Client{
 			"desktop":      {Name: "Desktop", Secret: desktopSecret, RedirectURIs: []string{"http://127.0.0.1/callback"}},
 			"other":        {Secret: "other-secret-0123456789", RedirectURIs: []string{"https://other.example/callback"}},
@@ -129,7 +132,7 @@ func (w *world) asConfig(db store.Store) Config {
 func (w *world) idpConfig(db store.Store) Config {
 	everyone := []string{"everyone"}
 	return Config{
-		URL: idpURL, Store: db, Now: w.now, HTTP: w,
+		URL: idpURL, Store: db, Now: w.now, HTTP: w, Limits: unlimited,
 		Clients: map[string]Client{
 			"desktop-idp":                     {Secret: desktopIdPSecret, RedirectURIs: []string{"http://127.0.0.1/callback"}},
 			"other-idp":                       {Secret: "other-idp-secret-0123456789", RedirectURIs: []string{"https://other.example/callback"}},

@@ -107,13 +107,12 @@ func (f *adminFlags) openStore(ctx context.Context, e env, dir string, note runn
 		cfg = loaded
 	} else {
 		cfg = defaultConfig(note.Role)
-		cfg.URL = note.URL
 		var command []string
 		if note.Command != "" {
 			command = []string{note.Command} // nothing is started
 		}
 		cfg.layServer(note.Upstream, command, note.Allow)
-		cfg.Listen, cfg.Clients.Others, cfg.Clients.Registration.Dynamic = "", "", ""
+		cfg.moveTo(note.URL)
 		cfg.settle()
 	}
 	cfg.State = filePath(dir)

@@ -330,11 +330,18 @@ type RefreshConfig struct {
 	Grace time.Duration `yaml:"grace"`
 }
 
-// LimitsConfig are bounds of requests: RATE/s, RATE/m or RATE/h, or off.
+// LimitsConfig are bounds of requests: RATE/s, RATE/m or RATE/h, or off. Each is
+// for one client, or one person at a public client, once they are known, and
+// for one address (IPv6: its /64) before. Whoever is over it gets 429 with
+// Retry-After.
 type LimitsConfig struct {
-	Token     rate `yaml:"token"`
+	// Token is for the endpoints at which clients authenticate; unless it is off
+	// wrong secrets are bound, too. Default: 100/s; on loopback off.
+	Token rate `yaml:"token"`
+	// Authorize is for authorization requests. Default: 20/s; on loopback off.
 	Authorize rate `yaml:"authorize"`
-	Register  rate `yaml:"register"`
+	// Register is for registrations. Default: 20/h; on loopback off.
+	Register rate `yaml:"register"`
 	// Body is the largest request body. Default: 1MiB.
 	Body size `yaml:"body"`
 }

@@ -41,7 +41,7 @@ func emptyConfig(r role) *Config {
 			Consent:      ConsentConfig{Known: "person", Others: "person"},
 			Registration: RegistrationConfig{Total: 10000, Unused: 720 * time.Hour},
 		},
-		Limits:    LimitsConfig{Token: "off", Authorize: "off", Register: "off", Body: 1 << 20},
+		Limits:    LimitsConfig{Body: 1 << 20},
 		Audit:     AuditConfig{Keep: 2160 * time.Hour},
 		Telemetry: TelemetryConfig{Log: "info"},
 		Keys:      KeysConfig{Rotate: 2160 * time.Hour},
@@ -69,8 +69,7 @@ func (j *IDJAGConfig) setDefaults() {
 func (a *AudienceConfig) setDefaults() { *a = AudienceConfig{Subject: "sub"} }
 
 // settle fills in what follows from other keys. It may be called again after
-// URL has changed only if Listen, Clients.Others and
-// Clients.Registration.Dynamic are emptied with it.
+// URL has changed only if what follows from it is emptied with it (moveTo).
 func (c *Config) settle() {
 	if c.Listen == "" {
 		c.Listen = c.defaultListen()
@@ -91,6 +90,7 @@ func (c *Config) settle() {
 			c.Clients.Registration.Dynamic = "open"
 		}
 	}
+	c.Limits.settle(local)
 	for name, p := range c.Providers {
 		if p.Name == "" {
 			p.Name = name
@@ -105,6 +105,28 @@ func (c *Config) settle() {
 			s.DefaultScopes = []string{c.firstScope(name, s)}
 		}
 		c.Servers[name] = s
+	}
+}
+
+// moveTo gives a configuration without a file another URL.
+func (c *Config) moveTo(url string) {
+	c.URL, c.Listen, c.Clients.Others, c.Clients.Registration.Dynamic = url, "", "", ""
+	c.Limits = LimitsConfig{Body: c.Limits.Body}
+}
+
+// settle fills in the rates: none where only this machine can ask.
+func (l *LimitsConfig) settle(local bool) {
+	for _, f := range []struct {
+		own   *rate
+		usual rate
+	}{{&l.Token, "100/s"}, {&l.Authorize, "20/s"}, {&l.Register, "20/h"}} {
+		switch {
+		case *f.own != "":
+		case local:
+			*f.own = "off"
+		default:
+			*f.own = f.usual
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		Audiences:      c.audiencesOf(),
 		Tokens:         c.tokens(),
 		KeyRotation:    c.Keys.Rotate,
+		Limits:         authserver.Limits{Token: c.Limits.Token.bound(), Authorize: c.Limits.Authorize.bound(), Register: c.Limits.Register.bound()},
 		BodyLimit:      int64(c.Limits.Body),
 		InsecurePublic: c.InsecurePublic,
 		AuditKeep:      c.Audit.Keep,

@@ -103,7 +103,7 @@ servers:
     allow: [{who: "group:okta/eng", tools: ["get_*"], require: {amr: [mfa], signed_in_within: 8h}}]
     deny: [{who: [everyone, "client:d"], scopes: [w]}]
 tokens: {refresh: {grace: 0s}}
-limits: {body: 512KiB}
+limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 `)
 	got := c.authserverConfig()
 	allow := []access.Rule{{Who: []string{"group:okta/eng"}, Tools: []string{"get_*"}, Require: access.Require{AMR: []string{"mfa"}, SignedInWithin: 8 * time.Hour}}}
@@ -124,6 +124,8 @@ limits: {body: 512KiB}
 		Tokens: authserver.Tokens{Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: -1, IDToken: time.Hour, IDJAG: 5 * time.Minute},
 		KeyRotation: 2160 * time.Hour, BodyLimit: 512 << 10, AuditKeep: 2160 * time.Hour,
+		Limits: authserver.Limits{Token: authserver.Rate{Requests: 7, Per: time.Minute}, Authorize: authserver.Rate{Requests: 9, Per: time.Hour},
+			Register: authserver.Rate{Requests: -1}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

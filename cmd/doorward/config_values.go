@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"doorward/authserver"
 )
 
 type (
@@ -72,6 +74,16 @@ func readRate(v reflect.Value, text string) error {
 	}
 	v.SetString(text)
 	return nil
+}
+
+// bound is the rate as the engine has it.
+func (r rate) bound() authserver.Rate {
+	n, unit, ok := strings.Cut(string(r), "/")
+	requests, err := strconv.Atoi(n)
+	if !ok || err != nil {
+		return authserver.Rate{Requests: -1}
+	}
+	return authserver.Rate{Requests: requests, Per: map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]}
 }
 
 var (

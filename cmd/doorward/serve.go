@@ -187,7 +187,7 @@ func (f *serveFlags) load(e env, r role) (*Config, error) {
 func (f *serveFlags) withoutFile(e env, r role) (*Config, error) {
 	cfg := defaultConfig(r)
 	if f.url != "" {
-		cfg.URL, cfg.Listen, cfg.Clients.Others, cfg.Clients.Registration.Dynamic = strings.TrimSuffix(f.url, "/"), "", "", ""
+		cfg.moveTo(strings.TrimSuffix(f.url, "/"))
 	}
 	cfg.layServer(f.upstream, f.command, f.allow)
 	if f.signIn != "" {

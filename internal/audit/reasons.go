@@ -55,6 +55,8 @@ var causes = map[string]cause{
 	// All ladders.
 	"server_error": {"server", "The server could not do it; its log has the cause at this time.", Operator,
 		"Read the log of the server; most often the disk or the database."},
+	"too_many_requests": {"request", "More requests came from there, by that client or for that person than may in that time (limits), or too many wrong secrets.", Maker,
+		"Wait as long as Retry-After says; if it is honest traffic, the operator raises the rate."},
 	"temporarily_unavailable": {"server", "Too much came at once, or keys could not be had.", Operator, "Try again; if it stays, read the log of the server."},
 	"invalid_request": {"request", "The request is not as the specification wants it; what was seen names the mistake.", Maker,
 		"Change the program that sends it."},

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"runtime"
 	"time"
+
+	"doorward/internal/limit"
 )
 
 // ErrWrong: there is no such person, they have no password, or it was another.
@@ -60,7 +60,7 @@ func (p *Passwords) Check(ctx context.Context, now time.Time, name, address, phc
 			return err
 		}
 	}
-	from := network(address)
+	from := limit.Network(address)
 	// Taken before the check and given back after a right one, so that many at
 	// once are no more than one after the other.
 	use := []use{{"both\x00" + name + "\x00" + from, wrongHere}, {"person\x00" + name, wrongPerson}, {"address\x00" + from, wrongAddress}}
@@ -80,23 +80,4 @@ func (p *Passwords) Check(ctx context.Context, now time.Time, name, address, phc
 	}
 	p.throttle.giveBack(now, use)
 	return nil
-}
-
-// network is what of an address counts as one caller: an IPv4 address, or the
-// /64 that one IPv6 subscriber has.
-func network(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = address
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
-	}
-	if ip = ip.Unmap().WithZone(""); ip.Is6() {
-		if net64, err := ip.Prefix(64); err == nil {
-			return net64.String()
-		}
-	}
-	return ip.String()
 }

@@ -16,6 +16,7 @@ type Error struct {
 	MaxAge      int    // with insufficient_user_authentication: seconds; 0 = not sent
 	ACRValues   string // with insufficient_user_authentication
 	Basic       bool   // invalid_client after HTTP Basic: 401 names the scheme
+	RetryAfter  int    // seconds to wait (RFC 9110 section 10.2.3); 0 = not sent
 }
 
 // Error is for logs: it holds the cause. What goes out is Code and Description.
@@ -47,6 +48,8 @@ func (e *Error) HTTPStatus() int {
 		return http.StatusInternalServerError
 	case e.Code == TemporarilyUnavailable:
 		return http.StatusServiceUnavailable
+	case e.Code == TooManyRequests:
+		return http.StatusTooManyRequests
 	}
 	return http.StatusBadRequest
 }

@@ -61,6 +61,7 @@ const (
 	ConsentRequired         = "consent_required"          // OpenID Connect Core section 3.1.2.6
 	RequestNotSupported     = "request_not_supported"     // OpenID Connect Core section 3.1.2.6
 	RequestURINotSupported  = "request_uri_not_supported" // OpenID Connect Core section 3.1.2.6
+	TooManyRequests         = "too_many_requests"         // no RFC names one; that of the MCP SDKs, with status 429
 )
 
 // Well-known path components (RFC 8414, RFC 9728, OpenID Connect Discovery).
