@@ -52,10 +52,18 @@ type GuardConfig struct {
 	// there are no keys yet, every 10 minutes, and at most every 30 seconds for
 	// an unknown key id. nil: the issuer's metadata (RFC 8414) names its jwks_uri.
 	Keys func(ctx context.Context, issuer string) ([]byte, error)
+	// Introspect names issuers that are asked about each token instead (RFC 7662),
+	// and our client there: an ID, and a Secret or a Key. Their metadata names the
+	// introspection endpoint. What they say of a token counts for 30 seconds, or
+	// until it expires. The tokens may be opaque ones: these go to the one issuer
+	// that is named here, and with several named to none. nil: signatures are
+	// checked with keys.
+	Introspect map[string]Credentials
 	// Ended reports whether the grant that a token names (claim gid) has ended.
 	// It is asked at every request. nil: it is not asked.
 	Ended func(grant string) bool
-	// Base fetches metadata and keys when Keys is nil. nil: http.DefaultTransport.
+	// Base fetches metadata and keys when Keys is nil, and asks the issuers of
+	// Introspect. nil: http.DefaultTransport.
 	Base http.RoundTripper
 	// Refused is told of each request that is refused here: why, as a short
 	// code (token_missing, token_expired, token_audience, …) and in words that
@@ -82,6 +90,8 @@ type Guard struct {
 	document    []byte
 	implies     map[string]oauth.Scopes
 	issuers     map[string]*keyset.Remote
+	asked       map[string]*introspector // in the place of keys
+	opaque      string                   // the issuer that tokens without a name on them go to; "": none
 	seen        guardCache
 }
 
@@ -117,7 +127,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 		}
 		g.origins[o] = true
 	}
-	if err := g.trust(c.Issuers); err != nil {
+	if err := g.trust(c); err != nil {
 		return nil, err
 	}
 	// RFC 9728 section 2; built once, from the configuration and never from a
@@ -154,7 +164,8 @@ func parseGuarded(resource string, insecure bool) (*url.URL, error) {
 	return u, nil
 }
 
-func (g *Guard) trust(issuers []string) error {
+func (g *Guard) trust(c GuardConfig) error {
+	issuers := c.Issuers
 	if len(issuers) == 0 {
 		return errors.New("doorward: GuardConfig.Issuers is empty: name at least one authorization server")
 	}
@@ -172,7 +183,7 @@ func (g *Guard) trust(issuers []string) error {
 		}
 		g.issuers[issuer] = keyset.New(keyset.Config{Fetch: fetch, Now: g.c.Now})
 	}
-	return nil
+	return g.introspects(c)
 }
 
 // guardOrigin is the origin of a URL as a browser writes it in Origin (RFC 6454

@@ -58,7 +58,11 @@ func (g *Guard) check(r *http.Request) (*Caller, *oauth.Error) {
 	if g.ended(c.Grant) {
 		return nil, badToken(errGrantEnded)
 	}
-	g.seen.put(key, c, now.Add(guardRemember))
+	remember := guardRemember
+	if g.asked[c.Issuer] != nil {
+		remember = introspectRemember
+	}
+	g.seen.put(key, c, now.Add(remember))
 	return c, nil
 }
 
@@ -151,15 +155,12 @@ func formHasToken(r *http.Request) bool {
 
 // verify checks a token that was not seen before (RFC 9068 section 4).
 func (g *Guard) verify(ctx context.Context, token string, now time.Time) (*Caller, *oauth.Error) {
-	issuer := g.c.Issuers[0]
-	if len(g.issuers) > 1 { // which one's keys: believed only after the signature
-		_, claims, err := jose.Peek(token)
-		if err != nil {
-			return nil, badToken(err)
-		}
-		if issuer, err = claims.Text("iss"); err != nil || g.issuers[issuer] == nil {
-			return nil, badToken(fault(faultSignature, "its issuer is not one of ours"))
-		}
+	issuer, err := g.issuerOf(token)
+	if err != nil {
+		return nil, badToken(err)
+	}
+	if asked := g.asked[issuer]; asked != nil {
+		return g.introspect(ctx, asked, token, now)
 	}
 	keys := g.issuers[issuer]
 	v, err := keys.Verify(ctx, token, guardAlgs(), []string{oauth.TypAccessToken})
@@ -170,21 +171,53 @@ func (g *Guard) verify(ctx context.Context, token string, now time.Time) (*Calle
 		}
 		return nil, badToken(&tokenFault{faultSignature, err})
 	}
-	c, err := g.callerOf(v.Claims(), issuer)
+	for _, name := range []string{"iat", "jti"} { // RFC 9068 section 2.2; callerOf reads the others
+		if !v.Claims().Has(name) {
+			return nil, badToken(fault(faultClaims, "claim "+name+": missing"))
+		}
+	}
+	return g.accept(v.Claims(), issuer, now)
+}
+
+// issuerOf is the issuer that a token says it is of: believed only after the
+// signature, or when the issuer says so too.
+func (g *Guard) issuerOf(token string) (string, error) {
+	if len(g.issuers) == 1 && len(g.asked) == 0 {
+		return g.c.Issuers[0], nil
+	}
+	_, claims, err := jose.Peek(token)
+	switch {
+	case err == nil && claims.Has("iss"):
+	case g.opaque != "" && visible(token):
+		return g.opaque, nil
+	case err != nil:
+		return "", err
+	}
+	issuer, err := claims.Text("iss")
+	if err != nil || g.issuers[issuer] == nil {
+		return "", fault(faultSignature, "its issuer is not one of ours")
+	}
+	return issuer, nil
+}
+
+// accept makes the caller of claims that the issuer's key or the issuer itself
+// vouches for.
+func (g *Guard) accept(claims jose.Claims, issuer string, now time.Time) (*Caller, *oauth.Error) {
+	c, err := g.callerOf(claims, issuer)
 	if err != nil {
 		return nil, badToken(err)
 	}
 	if !now.Before(c.Expires) {
 		return nil, &oauth.Error{Code: oauth.InvalidToken, Status: http.StatusUnauthorized, Reason: "token_expired", Description: "The access token expired"}
 	}
-	if err := jose.CheckTimes(v.Claims(), now, guardSkew); err != nil {
+	if err := jose.CheckTimes(claims, now, guardSkew); err != nil {
 		return nil, badToken(&tokenFault{"token_time", err})
 	}
 	return c, nil
 }
 
-// callerOf reads the claims of a token whose signature was checked: those that
-// RFC 9068 section 2.2 requires must be there, and it must be for us.
+// callerOf reads the claims of a token: those that RFC 9068 section 2.2
+// requires must be there, and it must be for us.
 func (g *Guard) callerOf(claims jose.Claims, issuer string) (*Caller, error) {
 	read := claimReader{claims: claims}
 	c := &Caller{
@@ -192,8 +225,6 @@ func (g *Guard) callerOf(claims jose.Claims, issuer string) (*Caller, error) {
 		Grant: read.text("gid"), ACR: read.text("acr"),
 		Expires: read.time("exp"), AuthTime: read.time("auth_time"), AMR: read.texts("amr"),
 	}
-	read.required("jti")
-	issued := read.time("iat")
 	aud := read.texts("aud")
 	scopes, scopeErr := oauth.ParseScope(read.text("scope"))
 	c.Scopes = scopes
@@ -206,8 +237,8 @@ func (g *Guard) callerOf(claims jose.Claims, issuer string) (*Caller, error) {
 		return nil, fault(faultSignature, "its issuer is not the one whose key signed it")
 	case !slices.Contains(aud, g.c.Resource):
 		return nil, fault("token_audience", "it is for another audience")
-	case c.Expires.IsZero() || issued.IsZero():
-		return nil, fault(faultClaims, "it has no exp or no iat")
+	case c.Expires.IsZero():
+		return nil, fault(faultClaims, "it has no exp")
 	case claims.Has("cnf"):
 		// A token that is bound to a key proves nothing without that key (RFC 9449
 		// section 7.2, RFC 8705 section 3).

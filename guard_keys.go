@@ -26,44 +26,57 @@ type guardKeys struct {
 	insecure bool // plain http anywhere
 }
 
-// fetch gets the issuer's JWK Set: metadata first (RFC 8414 section 3, OpenID
-// Connect Discovery section 4), then its jwks_uri.
+// fetch gets the issuer's JWK Set: metadata first, then its jwks_uri.
 func (k guardKeys) fetch(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, guardFetchTime)
 	defer cancel()
-	urls, err := oauth.MetadataURLs(k.issuer)
+	m, err := k.metadata(ctx, func(m oauth.ServerMetadata) string { return m.JWKSURI }, "jwks_uri")
 	if err != nil {
 		return nil, err
 	}
-	var failed []error
-	for _, u := range urls {
-		jwksURI, err := k.jwksURI(ctx, u)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		return k.get(ctx, jwksURI, guardKeySet)
-	}
-	return nil, fmt.Errorf("no metadata of %s: %w", k.issuer, errors.Join(failed...))
+	return k.get(ctx, m.JWKSURI, guardKeySet)
 }
 
-func (k guardKeys) jwksURI(ctx context.Context, metadataURL string) (string, error) {
-	data, err := k.get(ctx, metadataURL, guardMetadata)
+// metadata gets the issuer's document (RFC 8414 section 3, OpenID Connect
+// Discovery section 4) that has a usable URL in the member called name.
+func (k guardKeys) metadata(ctx context.Context, member func(oauth.ServerMetadata) string, name string) (oauth.ServerMetadata, error) {
+	urls, err := oauth.MetadataURLs(k.issuer)
 	if err != nil {
-		return "", err
+		return oauth.ServerMetadata{}, err
 	}
+	var failed []error
+	for _, at := range urls {
+		m, err := k.document(ctx, at)
+		if err == nil && !k.usable(member(m)) {
+			err = fmt.Errorf("%s names no usable %s", at, name)
+		}
+		if err == nil {
+			return m, nil
+		}
+		failed = append(failed, err)
+	}
+	return oauth.ServerMetadata{}, fmt.Errorf("no metadata of %s: %w", k.issuer, errors.Join(failed...))
+}
+
+func (k guardKeys) document(ctx context.Context, at string) (oauth.ServerMetadata, error) {
 	var m oauth.ServerMetadata
+	data, err := k.get(ctx, at, guardMetadata)
+	if err != nil {
+		return m, err
+	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return "", fmt.Errorf("%s is no metadata document: %w", metadataURL, err)
+		return m, fmt.Errorf("%s is no metadata document: %w", at, err)
 	}
 	if m.Issuer != k.issuer { // RFC 8414 section 3.3
-		return "", fmt.Errorf("%s is the metadata of another issuer, %q", metadataURL, m.Issuer)
+		return m, fmt.Errorf("%s is the metadata of another issuer, %q", at, m.Issuer)
 	}
-	u, err := url.Parse(m.JWKSURI)
-	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !k.insecure && !oauth.IsLoopbackHost(u.Host)) {
-		return "", fmt.Errorf("%s names no usable jwks_uri", metadataURL)
-	}
-	return m.JWKSURI, nil
+	return m, nil
+}
+
+// usable reports whether an endpoint is https, or http where that is allowed.
+func (k guardKeys) usable(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && (k.insecure || oauth.IsLoopbackHost(u.Host)))
 }
 
 // get fetches a JSON document; redirects are not followed.
@@ -72,11 +85,16 @@ func (k guardKeys) get(ctx context.Context, from string, limit int64) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
+	return k.send(req, limit)
+}
+
+func (k guardKeys) send(req *http.Request, limit int64) ([]byte, error) {
 	req.Header.Set("Accept", "application/json")
 	client := http.Client{
 		Transport:     k.base,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	from := req.URL.Redacted()
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
