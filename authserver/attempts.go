@@ -30,7 +30,8 @@ func (e *attemptError) Unwrap() error { return e.error }
 // kept in memory only, so that they cannot fill a disk.
 func (a *asked) refused(err error) error {
 	a.seen.Action = "token.refuse"
-	return &attemptError{err, a.seen, a.client.proven || a.seen.Grant != "" || a.seen.Person != ""}
+	proven := a.client.proven && a.client.client.Source != ledger.FromDocument // whose keys are a stranger's
+	return &attemptError{err, a.seen, proven || a.seen.Grant != "" || a.seen.Person != ""}
 }
 
 // keepRefusal keeps a refusal at an endpoint and returns its reference.

@@ -15,22 +15,28 @@ import (
 
 // Client authentication methods (RFC 7591 section 2).
 const (
-	authNone  = "none"
-	authBasic = "client_secret_basic"
-	authPost  = "client_secret_post"
+	authNone       = oauth.AuthNone
+	authBasic      = oauth.AuthBasic
+	authPost       = oauth.AuthPost
+	authPrivateKey = oauth.AuthPrivateKeyJWT
 )
 
+// authMethods are those that exist here, as the metadata lists them.
+var authMethods = []string{authNone, authBasic, authPost, authPrivateKey}
+
 // authenticated is a client that showed what it is registered with: a secret,
-// or, if it is public, nothing but its name. Only prove makes one.
+// an assertion that its key signed, or, if it is public, nothing but its name.
+// Only prove makes one.
 type authenticated struct {
 	client ledger.Client
-	proven bool // it showed a secret
+	proven bool // it showed a secret or signed with its key
 }
 
 // credentials are what a request says about its client.
 type credentials struct {
 	id, secret string
 	method     string
+	assertion  string // of private_key_jwt
 }
 
 // prove finds out which client asks (RFC 6749 section 2.3). A wrong secret and
@@ -46,31 +52,38 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 	if err != nil && !unknown {
 		return authenticated{}, err
 	}
-	// AS-CAUTH-08: constant time over hashes, also when there is nothing to compare with.
-	stored, given := c.SecretHash, sha256.Sum256([]byte(cred.secret))
-	if len(stored) == 0 {
-		stored = make([]byte, sha256.Size)
-	}
-	equal := subtle.ConstantTimeCompare(given[:], stored) == 1
-	var ok bool
-	if c.Public() { // AS-CAUTH-09: its name selects a record and proves nothing
-		ok = cred.method == authNone
-	} else {
-		ok = equal && (cred.method == c.AuthMethod || c.AuthMethod == "" && cred.method != authNone)
-	}
-	if unknown || !ok {
-		e := unknownClient()
-		e.Basic, e.Reason = cred.method == authBasic, "client_authentication" // the reason stays here
-		if unknown {
-			e.Reason = "client_unknown"
+	equal := sameSecret(c.SecretHash, cred.secret)
+	e := unknownClient()
+	e.Basic, e.Reason = cred.method == authBasic, "client_authentication" // the reason stays here
+	switch {
+	case unknown:
+		e.Reason = "client_unknown"
+		return authenticated{}, e
+	case !c.Takes(cred.method):
+		return authenticated{}, e
+	case cred.method == authNone: // AS-CAUTH-09: its name selects a record and proves nothing
+	case cred.method == authPrivateKey:
+		if err := s.checkClientAssertion(ctx, st, c, cred.assertion); err != nil {
+			return authenticated{}, err
 		}
+	case !equal:
 		return authenticated{}, e
 	}
 	if !c.Approved {
 		return authenticated{}, &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "client_not_approved",
 			Description: "an administrator has not approved this client yet"}
 	}
-	return authenticated{client: c, proven: !c.Public()}, nil
+	return authenticated{client: c, proven: cred.method != authNone}, nil
+}
+
+// sameSecret compares in constant time over hashes, also when there is nothing
+// to compare with (AS-CAUTH-08).
+func sameSecret(stored []byte, secret string) bool {
+	given := sha256.Sum256([]byte(secret))
+	if len(stored) == 0 {
+		stored = make([]byte, sha256.Size)
+	}
+	return subtle.ConstantTimeCompare(given[:], stored) == 1
 }
 
 // readCredentials takes the one authentication of a request (AS-CAUTH-01, 02).
@@ -89,12 +102,11 @@ func readCredentials(h http.Header, req oauth.TokenRequest) (credentials, error)
 	case len(headers) == 1:
 		return readBasic(headers[0], req.ClientID)
 	case req.ClientAssertion != "" || req.ClientAssertionType != "":
-		return credentials{}, &oauth.Error{Code: oauth.InvalidClient, Reason: "client_assertion",
-			Description: "client assertions are not accepted here: the metadata lists the methods that are"}
+		return readAssertion(req)
 	case req.ClientID == "":
 		return credentials{}, &oauth.Error{Code: oauth.InvalidClient, Description: "no client named"}
 	case req.ClientSecret != "":
-		return credentials{req.ClientID, req.ClientSecret, authPost}, nil
+		return credentials{id: req.ClientID, secret: req.ClientSecret, method: authPost}, nil
 	}
 	return credentials{id: req.ClientID, method: authNone}, nil
 }
@@ -120,7 +132,7 @@ func readBasic(header, bodyID string) (credentials, error) {
 	if bodyID != "" && bodyID != id {
 		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_id is not the client that authenticates"}
 	}
-	return credentials{id, secret, authBasic}, nil
+	return credentials{id: id, secret: secret, method: authBasic}, nil
 }
 
 // unknownClient is the answer to an unknown client and to a wrong secret;
@@ -135,10 +147,17 @@ func isUnknownClient(err error) bool {
 }
 
 // mayUse says whether the client may use a grant: by its registration, or, for
-// a public client, because the configuration names it for assertions.
+// a public client and one that describes itself, because the configuration
+// names it for assertions.
 func (st *settings) mayUse(c ledger.Client, grantType string) bool {
 	return slices.Contains(c.GrantTypes, grantType) ||
-		grantType == st.assertionGrant() && c.Public() && st.assertionPublic(c)
+		grantType == st.assertionGrant() && (c.Public() || c.Source == ledger.FromDocument) && st.assertionPublic(c)
+}
+
+// registeredFor says whether the client showed who it is and has the grant by
+// its registration, so that no list needs to name it.
+func (a authenticated) registeredFor(grantType string) bool {
+	return a.proven && slices.Contains(a.client.GrantTypes, grantType)
 }
 
 // assertionPublic says whether some issuer or audience lists this public client.

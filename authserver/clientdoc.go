@@ -66,7 +66,7 @@ func knownDocument(wanted []string, c ledger.Client) string {
 // not looked at here are ignored, as are grants that a client cannot give
 // itself: real clients list them for servers that want them (AS-DCR-08).
 func parseDocument(id string, body []byte) (ledger.Client, error) {
-	c := ledger.Client{ID: id, Source: ledger.FromDocument, AuthMethod: authNone}
+	c := ledger.Client{ID: id, Source: ledger.FromDocument}
 	bad := func(format string, args ...any) (ledger.Client, error) {
 		return ledger.Client{}, documentError("the client metadata document at "+documentHost(id)+" "+fmt.Sprintf(format, args...), nil)
 	}
@@ -107,7 +107,7 @@ func parseDocument(id string, body []byte) (ledger.Client, error) {
 	if err := doc.checkSecrets(); err != nil {
 		return bad("%v", err)
 	}
-	if err := doc.checkMethod(); err != nil {
+	if err := doc.readMethods(&c); err != nil {
 		return bad("%v", err)
 	}
 	if _, given := doc["grant_types"]; !given {
@@ -146,51 +146,72 @@ func (d document) checkSecrets() error {
 			return fmt.Errorf("has %s: a public document cannot have a secret", name)
 		}
 	}
-	var jwks struct {
-		Keys []document `json:"keys"`
-	}
-	if err := d.read("jwks", &jwks); err != nil {
-		return err
-	}
-	for _, key := range jwks.Keys {
-		for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} { // RFC 7518 section 6
-			if _, there := key[private]; there {
-				return fmt.Errorf("has a private or symmetric key in jwks: it must be replaced, everybody can read it")
-			}
+	if raw, there := d["jwks"]; there && string(raw) != "null" {
+		if err := privateKeys(raw); err != nil {
+			return fmt.Errorf("is refused: %w", err)
 		}
 	}
 	return nil
 }
 
-// checkMethod wants a client that may come without credentials: none, or no
-// method at all (AS-CIMD-07), or none among several.
-func (d document) checkMethod() error {
+// readMethods reads how the client may authenticate: by the one method that it
+// names, none if it names nothing (AS-CIMD-07), or by those of several that
+// exist here (AS-CIMD-08); and the keys that it needs for that.
+func (d document) readMethods(c *ledger.Client) error {
 	var one string
 	var several []string
-	if err := d.read("token_endpoint_auth_method", &one); err != nil {
-		return err
+	for name, into := range map[string]any{"token_endpoint_auth_method": &one, "token_endpoint_auth_methods_supported": &several,
+		"token_endpoint_auth_signing_alg": &c.AuthAlg, "jwks_uri": &c.JWKSURI} {
+		if err := d.read(name, into); err != nil {
+			return err
+		}
 	}
-	if err := d.read("token_endpoint_auth_methods_supported", &several); err != nil {
-		return err
+	if one == authBasic || one == authPost || one == "client_secret_jwt" {
+		return fmt.Errorf("has the method %s: a public document cannot have a secret", one)
+	}
+	wanted := several
+	if len(wanted) == 0 && one != "" {
+		wanted = []string{one}
+	}
+	for _, m := range []string{authNone, authPrivateKey} {
+		if slices.Contains(wanted, m) || m == authNone && len(wanted) == 0 {
+			c.AuthMethods = append(c.AuthMethods, m)
+		}
+	}
+	if len(c.AuthMethods) == 0 {
+		return fmt.Errorf("wants to authenticate by %s: clients with a document take none or private_key_jwt here", strings.Join(wanted, ", "))
+	}
+	c.AuthMethod = c.AuthMethods[len(c.AuthMethods)-1]
+	if c.AuthMethod == authNone {
+		c.AuthAlg, c.JWKSURI = "", "" // of no use, and never fetched
+		return nil
+	}
+	jwks, err := checkClientKeys(d["jwks"], c.JWKSURI)
+	if err == nil {
+		err = checkAuthAlg(c.AuthAlg)
 	}
 	switch {
-	case one == "client_secret_basic" || one == "client_secret_post" || one == "client_secret_jwt":
-		return fmt.Errorf("has the method %s: a public document cannot have a secret", one)
-	case slices.Contains(several, authNone):
+	case err != nil && c.Takes(authNone): // it can still come without keys
+		c.AuthMethod, c.AuthMethods, c.AuthAlg, c.JWKSURI = authNone, []string{authNone}, "", ""
 		return nil
-	case len(several) > 0 || one != "" && one != authNone:
-		return fmt.Errorf("wants token_endpoint_auth_method %s: clients with a document are public here (none); ask an administrator to register this one with a secret", strings.Join(append(several, one), " "))
+	case err != nil:
+		return fmt.Errorf("is refused: %w", err)
 	}
+	c.JWKS = jwks
 	return nil
 }
 
-// described is a digest of what a document says that a person consents to; ""
-// for a client without one.
+// described is a digest of what a document says that a person consents to,
+// with the keys that prove who says it; "" for a client without one.
 func described(c ledger.Client) string {
 	if c.Source != ledger.FromDocument {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(strings.Join(append([]string{c.Name, c.URI}, c.RedirectURIs...), "\n")))
+	parts := append([]string{c.Name, c.URI}, c.RedirectURIs...)
+	if c.AuthMethod != authNone {
+		parts = append(parts, strings.Join(c.AuthMethods, " "), c.AuthAlg, c.JWKSURI, string(c.JWKS))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 

@@ -33,12 +33,14 @@ const (
 // documents fetches client metadata documents and keeps those that are valid.
 // Nothing else is kept: what was wrong a moment ago may be mended (AS-CIMD-13).
 type documents struct {
-	fetcher *fetch.Fetcher
+	fetcher    *fetch.Fetcher
+	keyFetcher *fetch.Fetcher // of the keys that documents name
 
-	mu      sync.Mutex
-	kept    map[string]*keptDocument // by URL
-	flights map[string]*flight       // likewise
-	failed  map[string]*failures     // by host
+	mu         sync.Mutex
+	kept       map[string]*keptDocument // by URL
+	flights    map[string]*flight       // likewise
+	keyFlights int
+	failed     map[string]*failures // by host
 }
 
 // keptDocument is a valid one. Until fresh it is used without asking; until
@@ -69,12 +71,15 @@ func newDocuments(cfg Config, loopback bool) *documents {
 	if size <= 0 {
 		size = maxDocument
 	}
-	return &documents{
-		fetcher: fetch.New(fetch.Config{
+	fetcher := func(size int64) *fetch.Fetcher {
+		return fetch.New(fetch.Config{
 			AllowLoopback: loopback, // AS-CIMD-10
 			Private:       cfg.Fetch.Private, MaxBytes: size, Timeout: documentTimeout,
 			Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: cfg.Fetch.Roots, MinVersion: tls.VersionTLS12}},
-		}),
+		})
+	}
+	return &documents{
+		fetcher: fetcher(size), keyFetcher: fetcher(maxKeysDocument),
 		kept: map[string]*keptDocument{}, flights: map[string]*flight{}, failed: map[string]*failures{},
 	}
 }
@@ -178,7 +183,7 @@ func lifeOf(h http.Header) time.Duration {
 // nothing of use. The caller holds mu.
 func (d *documents) mayFetch(host string, now time.Time) bool {
 	f := d.failed[host]
-	return len(d.flights) < maxFetches && (f == nil || f.n < maxFailures || now.Sub(f.since) >= failureWindow)
+	return len(d.flights)+d.keyFlights < maxFetches && (f == nil || f.n < maxFailures || now.Sub(f.since) >= failureWindow)
 }
 
 // askedHost is the host that failures are counted of: however its name is

@@ -160,7 +160,10 @@ func TestBadDocuments(t *testing.T) {
 		"basic":            d.put("/m1", map[string]any{"token_endpoint_auth_method": "client_secret_basic"}),
 		"post":             d.put("/m2", map[string]any{"token_endpoint_auth_method": "client_secret_post"}),
 		"secret jwt":       d.put("/m3", map[string]any{"token_endpoint_auth_method": "client_secret_jwt"}),
-		"private_key_jwt":  d.put("/m4", map[string]any{"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://notes.example/jwks"}),
+		"no keys":          d.put("/m4", map[string]any{"token_endpoint_auth_method": "private_key_jwt"}),
+		"two key sets":     d.put("/m6", map[string]any{"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://notes.example/jwks", "jwks": json.RawMessage(jwksOf("es"))}),
+		"a plain key set":  d.put("/m7", map[string]any{"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "http://notes.example/jwks"}),
+		"mTLS":             d.put("/m8", map[string]any{"token_endpoint_auth_method": "tls_client_auth"}),
 		"none not among":   d.put("/m5", map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}}),
 		"5 KiB and more":   d.put("/big", map[string]any{"x": strings.Repeat("x", 5<<10)}),
 		"no JSON":          d.raw("/j1", func(w http.ResponseWriter) { fmt.Fprint(w, "<html>") }),
@@ -441,7 +444,7 @@ func TestDocumentsAndAssertions(t *testing.T) {
 	}
 }
 
-// FuzzParseDocument: what is accepted is a public client of that URL.
+// FuzzParseDocument: what is accepted is a client of that URL that is public or has keys.
 func FuzzParseDocument(f *testing.F) {
 	const id = "https://app.example/c"
 	f.Add([]byte(`{"client_id":"https://app.example/c","client_name":"App","redirect_uris":["https://app.example/cb"]}`))
@@ -452,7 +455,7 @@ func FuzzParseDocument(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.ID != id || c.Name == "" || len(c.RedirectURIs) == 0 || !c.Public() || c.AuthMethod != authNone || c.Approved || c.Known != "" {
+		if c.ID != id || c.Name == "" || len(c.RedirectURIs) == 0 || c.Takes(authBasic) || c.Takes(authPost) || !c.Public() && len(c.JWKS) == 0 && c.JWKSURI == "" || c.Approved || c.Known != "" {
 			t.Errorf("%+v", c)
 		}
 		for _, g := range c.GrantTypes {

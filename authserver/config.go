@@ -90,8 +90,13 @@ type Tokens struct {
 type Client struct {
 	Name string // shown to people; "": the client_id
 	// Secret authenticates it by HTTP Basic or in the body. At least 16
-	// characters for an issuer that is not on loopback. "": a public client.
-	Secret       string
+	// characters for an issuer that is not on loopback. "", and no keys: a
+	// public client.
+	Secret string
+	// JWKS (RFC 7517) or JWKSURI are its public keys, if it authenticates by
+	// private_key_jwt instead of a secret. JWKSURI is https, or http on loopback.
+	JWKS         []byte
+	JWKSURI      string
 	RedirectURIs []string
 	// GrantTypes it may use. nil: authorization_code, refresh_token and, if it
 	// can authenticate, jwt-bearer (identity provider: token-exchange).

@@ -106,7 +106,7 @@ func proven(a *asking) bool {
 	if claimed(a.redirect) {
 		return true
 	}
-	return !a.client.Public() && a.client.Source != ledger.FromDynamic
+	return !a.client.Public() && a.client.Source != ledger.FromDynamic && a.client.Source != ledger.FromDocument
 }
 
 // consents is what the person has let the client do there, as far as it is

@@ -153,7 +153,7 @@ func (a *asked) audience() (*audience, error) {
 	if aud == nil {
 		return nil, &oauth.Error{Code: oauth.InvalidTarget, Description: "no such audience here: " + oauth.Printable(a.Audiences[0])}
 	}
-	if !a.client.proven && !listed(aud.PublicClients, a.client.client) {
+	if !a.client.registeredFor(oauth.TokenExchange) && !listed(aud.PublicClients, a.client.client) {
 		return nil, &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "public_client",
 			Description: "this audience is not for clients without a secret"}
 	}

@@ -72,7 +72,7 @@ func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.C
 	if from == nil {
 		return nil, nil, reject("unknown_issuer", "%.200q is no trusted issuer", iss)
 	}
-	if !a.client.proven && !listed(from.PublicClients, a.client.client) { // AS-JAG-02
+	if !a.client.registeredFor(oauth.JWTBearer) && !listed(from.PublicClients, a.client.client) { // AS-JAG-02
 		return nil, nil, reject("public_client", "a client without a secret, and %s does not list it", from.name)
 	}
 	v, err := from.keys.Verify(ctx, a.Assertion, from.Algs, []string{oauth.TypIDJAG})

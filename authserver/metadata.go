@@ -27,21 +27,23 @@ func (st *settings) publish(grantTypes []string) {
 // metadata is this issuer as RFC 8414 section 2 describes it. Every URL comes
 // from the configuration, none from a request (AS-META-13).
 func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
-	u, methods := st.cfg.URL, []string{authNone, authBasic, authPost}
+	u := st.cfg.URL
 	m := oauth.ServerMetadata{
 		Issuer: u, AuthorizationEndpoint: u + "/authorize", TokenEndpoint: u + "/token", JWKSURI: u + "/jwks",
-		RevocationEndpoint: u + "/revoke", RevocationEndpointAuthMethods: methods,
+		RevocationEndpoint: u + "/revoke", RevocationEndpointAuthMethods: authMethods,
 		ScopesSupported:                   st.scopesSupported(),
 		ResponseTypesSupported:            []string{"code"},
 		ResponseModesSupported:            []string{"query"},
 		GrantTypesSupported:               grantTypes,
-		TokenEndpointAuthMethodsSupported: methods,
+		TokenEndpointAuthMethodsSupported: authMethods,
 		CodeChallengeMethodsSupported:     []string{"S256"},
 		AuthorizationResponseIss:          true,
 		ClientIDMetadataDocument:          true,
 	}
+	m.TokenEndpointAuthSigningAlgsSupported = assertionAlgs // AS-META-05
 	m.IntrospectionEndpoint, m.IntrospectionSigningAlgsSupported = u+"/introspect", []string{jose.ES256}
-	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m == authNone })
+	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(authMethods), func(m string) bool { return m == authNone })
+	m.RevocationEndpointAuthSigningAlgs, m.IntrospectionEndpointAuthSigningAlgs = assertionAlgs, assertionAlgs
 	if mode := st.cfg.Registration.Mode; mode != "" && mode != "off" {
 		m.RegistrationEndpoint = u + "/register"
 	}

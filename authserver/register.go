@@ -54,6 +54,7 @@ type wish struct {
 	GrantTypes    []string        `json:"grant_types"`
 	ResponseTypes []string        `json:"response_types"`
 	AuthMethod    string          `json:"token_endpoint_auth_method"`
+	AuthAlg       string          `json:"token_endpoint_auth_signing_alg"`
 	Application   string          `json:"application_type"`
 	JWKS          json.RawMessage `json:"jwks"`
 	JWKSURI       string          `json:"jwks_uri"`
@@ -92,6 +93,8 @@ func (s *Server) register(ctx context.Context, st *settings, body []byte) (any, 
 	c.Created, c.Expires = s.now(), s.now().Add(st.unused())
 	secret := ""
 	switch {
+	case c.AuthMethod == authPrivateKey:
+		c.ID = "dyn-" + newID()
 	case c.AuthMethod != authNone:
 		c.ID, secret = "dyn-"+newID(), randomText(32)
 		sum := sha256.Sum256([]byte(secret))
@@ -134,14 +137,14 @@ func badMetadata(description string) error {
 // wish comes to.
 func (w wish) check() (ledger.Client, error) {
 	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application}
-	if len(w.JWKS) > 0 && string(w.JWKS) != "null" && w.JWKSURI != "" {
-		return c, badMetadata("jwks and jwks_uri exclude each other")
-	}
 	if c.AuthMethod == "" {
 		c.AuthMethod = authBasic
 	}
-	if !slices.Contains([]string{authNone, authBasic, authPost}, c.AuthMethod) {
-		return c, badMetadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")
+	if !slices.Contains(authMethods, c.AuthMethod) {
+		return c, badMetadata("token_endpoint_auth_method must be one of " + strings.Join(authMethods, ", "))
+	}
+	if err := w.readKeys(&c); err != nil {
+		return c, badMetadata(err.Error())
 	}
 	if err := w.checkGrants(&c); err != nil {
 		return c, err
@@ -150,6 +153,29 @@ func (w wish) check() (ledger.Client, error) {
 		c.URI = w.URI
 	}
 	return c, w.checkRedirects(&c)
+}
+
+// readKeys keeps the keys of a client that signs; those of another one are of
+// no use here, but a set that publishes a private key is refused in any case.
+func (w wish) readKeys(c *ledger.Client) (err error) {
+	if string(w.JWKS) == "null" {
+		w.JWKS = nil
+	}
+	if len(w.JWKS) > 0 && w.JWKSURI != "" { // RFC 7591 section 2
+		return errors.New("jwks and jwks_uri exclude each other")
+	}
+	if c.AuthMethod != authPrivateKey {
+		if len(w.JWKS) == 0 {
+			return nil
+		}
+		return privateKeys(w.JWKS)
+	}
+	if err := checkAuthAlg(w.AuthAlg); err != nil {
+		return err
+	}
+	c.AuthAlg, c.JWKSURI = w.AuthAlg, w.JWKSURI
+	c.JWKS, err = checkClientKeys(w.JWKS, w.JWKSURI)
+	return err
 }
 
 // checkGrants keeps what a client may give itself: the code and its refresh
@@ -271,6 +297,7 @@ func answerFor(c ledger.Client, redirectURIs []string, secret string) registered
 	out := registered{ClientMetadata: oauth.ClientMetadata{
 		ClientID: c.ID, ClientName: c.Name, ClientURI: c.URI, RedirectURIs: redirectURIs, GrantTypes: c.GrantTypes,
 		ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: c.AuthMethod, ApplicationType: c.Application,
+		JWKS: c.JWKS, JWKSURI: c.JWKSURI, TokenEndpointAuthSigningAlg: c.AuthAlg,
 	}, IssuedAt: c.Created.Unix(), Secret: secret}
 	if secret != "" {
 		out.SecretExpiresAt = new(int64)

@@ -32,7 +32,8 @@ func TestScripts(t *testing.T) {
 			env.Values["script"] = &script{world: w, at: w.as}
 			env.Vars = append(env.Vars, "AS="+asURL, "IDP="+idpURL, "FILES="+filesURL, "NOTES="+notesURL, "VERIFIER="+codeVerifier,
 				"JWT_BEARER="+oauth.JWTBearer, "EXCHANGE="+oauth.TokenExchange, "ID_JAG="+oauth.TokenTypeIDJAG,
-				"ID_TOKEN="+oauth.TokenTypeIDToken, "REFRESH_TOKEN="+oauth.TokenTypeRefreshToken, "ACCESS_TOKEN="+oauth.TokenTypeAccessToken)
+				"ID_TOKEN="+oauth.TokenTypeIDToken, "REFRESH_TOKEN="+oauth.TokenTypeRefreshToken, "ACCESS_TOKEN="+oauth.TokenTypeAccessToken,
+				"JWT_ASSERTION="+oauth.ClientAssertionJWT)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -49,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"typ":     scripted((*script).cmdTyp),     // typ TOKEN VALUE
 			"clock":   scripted((*script).cmdClock),   // clock DURATION: time goes by
 			"code":    scripted((*script).cmdCode),    // code VARIABLE NAME=VALUE…: somebody approved
+			"assert":  scripted((*script).cmdAssert),  // assert VARIABLE CLAIM=JSON… -CLAIM… [typ=…] [key=…]: as the client signer signs
 			"jag":     scripted((*script).cmdJAG),     // jag VARIABLE CLAIM=JSON… -CLAIM… [typ=…] [key=other]
 			"variant": scripted((*script).cmdVariant), // variant NAME: reload with another configuration
 			"leave":   scripted((*script).cmdLeave),   // leave PERSON
@@ -251,8 +253,11 @@ func (s *script) signed(args []string, claims map[string]any, typ string, key *j
 			if key, err = jose.NewES256(); err != nil {
 				s.ts.Fatalf("%v", err)
 			}
+			if known := testKeys()[value]; known != nil {
+				key = known
+			}
 			continue
-		case name == "exp" || name == "iat" || name == "auth_time":
+		case name == "exp" || name == "iat" || name == "nbf" || name == "auth_time":
 			if d, err := time.ParseDuration(value); err == nil {
 				claims[name] = s.now().Add(d).Unix()
 				continue

@@ -35,6 +35,7 @@ type settings struct {
 	providers   []*provider          // in the order of the configuration
 	documents   *documents
 	limits      *limits
+	clientKeys  *clientKeys
 
 	asDocument, oidcDocument []byte
 }
@@ -71,6 +72,7 @@ func newSettings(cfg Config, protected []Resource) (*settings, error) {
 	st := &settings{cfg: cfg, name: cfg.Name, path: u.Path, loopback: oauth.IsLoopbackHost(u.Host), plain: u.Scheme == "http",
 		idp: cfg.Audiences != nil, bodyLimit: cfg.BodyLimit, tokens: cfg.Tokens.withDefaults()}
 	st.documents = newDocuments(cfg, st.loopback)
+	st.clientKeys = newClientKeys(cfg, st.documents)
 	if st.name == "" {
 		st.name = u.Host
 	}
@@ -155,6 +157,9 @@ func (st *settings) addClients() error {
 		if c.Secret != "" && len(c.Secret) < minSecret && !st.loopback && !st.cfg.InsecurePublic {
 			return fmt.Errorf("client %s: the secret needs at least %d characters", id, minSecret)
 		}
+		if err := c.checkKeys(); err != nil {
+			return fmt.Errorf("client %s: %w", id, err)
+		}
 		for _, uri := range c.RedirectURIs {
 			if err := oauth.CheckRedirectURI(uri, true); err != nil && !inCatalogue(uri) {
 				return fmt.Errorf("client %s: redirect URI %q: %w", id, uri, err)
@@ -177,15 +182,18 @@ func (st *settings) fileClient(id string, c Client) ledger.Client {
 	if out.Name == "" {
 		out.Name = id
 	}
-	if c.Secret != "" {
+	switch {
+	case c.Secret != "":
 		sum := sha256.Sum256([]byte(c.Secret))
 		out.SecretHash = sum[:]
-	} else {
+	case len(c.JWKS) > 0 || c.JWKSURI != "":
+		out.AuthMethod, out.JWKS, out.JWKSURI = authPrivateKey, c.JWKS, c.JWKSURI
+	default:
 		out.AuthMethod = authNone
 	}
 	if out.GrantTypes == nil && c.Introspects == nil {
 		out.GrantTypes = []string{oauth.AuthorizationCode, oauth.RefreshToken}
-		if c.Secret != "" {
+		if !out.Public() {
 			out.GrantTypes = append(out.GrantTypes, st.assertionGrant())
 		}
 	}

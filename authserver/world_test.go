@@ -42,6 +42,7 @@ type world struct {
 	as, idp *Server
 	asCfg   Config
 	idpCfg  Config
+	keys    publishedKeys
 }
 
 func (w *world) now() time.Time {
@@ -59,6 +60,9 @@ func (w *world) forward(d time.Duration) {
 // RoundTrip brings a request of the authorization server to the identity
 // provider, which was there first.
 func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+	if origin(r.URL.String()) == keysURL {
+		return w.keys.answer(), nil
+	}
 	if origin(r.URL.String()) != idpURL {
 		return nil, fmt.Errorf("no route to %s", r.URL.Host)
 	}
@@ -114,12 +118,14 @@ func (w *world) asConfig(db store.Store) Config {
 			"reader":       {Secret: "reader-secret-0123456789", GrantTypes: []string{oauth.JWTBearer}, Scopes: []string{"files:read"}},
 			"agent":        {Secret: agentSecret, GrantTypes: []string{oauth.ClientCredentials}},
 			"files-server": {Secret: "files-server-secret-0123456789", Introspects: []string{filesURL}},
+			"signer":       {JWKS: jwksOf("es", "ed", "rsa"), GrantTypes: []string{oauth.ClientCredentials, oauth.RefreshToken}},
+			"remote":       {JWKSURI: keysURL + "/jwks", GrantTypes: []string{oauth.ClientCredentials}},
 			"e+m%a":        {Secret: "p:w%d /+ü-0123456789", GrantTypes: []string{oauth.ClientCredentials}},
 		},
 		Resources: []Resource{
 			{ID: filesURL, Name: "Files", RuleName: "servers.files", Default: true, DefaultScopes: []string{"files:read"},
 				Scopes: map[string]string{"files:read": "Read files", "files:write": "Change files"}, Implies: map[string][]string{"files:write": {"files:read"}},
-				Allow: []Rule{{Who: []string{"everyone", "client:agent", "client:e+m%a", "client:registered", "client:new"}}}, Deny: []Rule{{Who: []string{"person:corp/mallory"}}}},
+				Allow: []Rule{{Who: []string{"everyone", "client:agent", "client:e+m%a", "client:signer", "client:remote", "client:registered", "client:new"}}}, Deny: []Rule{{Who: []string{"person:corp/mallory"}}}},
 			{ID: notesURL, Name: "Notes", RuleName: "servers.notes", Deny: []Rule{{Who: []string{"client:agent"}}}, Scopes: map[string]string{"notes:read": "Read notes", "notes:admin": "All"},
 				DefaultScopes: []string{"notes:read"},
 				Allow: []Rule{{Who: everyone, Scopes: []string{"notes:read"}},

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"doorward/authserver"
 	"doorward/internal/audit"
 	"doorward/internal/ledger"
 	"doorward/internal/login"
@@ -175,10 +176,10 @@ func (i *instance) clientList(ctx context.Context, _ struct{}) ([]clientOut, err
 	out := []clientOut{}
 	for id, c := range i.config().clientsOf() {
 		if len(c.GrantTypes) == 0 && len(c.Introspects) == 0 {
-			c.GrantTypes = i.usualGrants(c.Secret == "")
+			c.GrantTypes = i.usualGrants(isPublic(c))
 		}
 		out = append(out, clientOut{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
-			Source: ledger.FromFile, Public: c.Secret == "", Approved: true})
+			Source: ledger.FromFile, Public: isPublic(c), Approved: true})
 	}
 	for after := ""; ; {
 		page, next, err := i.ledger.Clients(ctx, after)
@@ -193,6 +194,11 @@ func (i *instance) clientList(ctx context.Context, _ struct{}) ([]clientOut, err
 			return out, nil
 		}
 	}
+}
+
+// isPublic reports whether a client of the file has no credentials.
+func isPublic(c authserver.Client) bool {
+	return c.Secret == "" && len(c.JWKS) == 0 && c.JWKSURI == ""
 }
 
 type userIn struct {

@@ -196,10 +196,17 @@ type ClientConfig struct {
 	// Secret authenticates it, 16 characters at least off loopback. Default: a
 	// public client.
 	Secret secret `yaml:"secret"`
+	// JWKS are its public keys, if it authenticates by private_key_jwt: the set
+	// itself, {keys: [{kty: EC, …}]}, or file:PATH of its JSON. A change of them
+	// ends what the client has, as that of a secret does. Default: none.
+	JWKS keySet `yaml:"jwks"`
+	// JWKSURI is where it publishes them, to change them as it likes: https, or
+	// http on loopback. Default: none.
+	JWKSURI string `yaml:"jwks_uri"`
 	// RedirectURIs are compared to the letter, but for the port of a loopback one.
 	RedirectURIs []string `yaml:"redirect_uris"`
 	// GrantTypes it may use, by their short names. Default: authorization_code,
-	// refresh_token and, with a secret, jwt-bearer (idp: token-exchange).
+	// refresh_token and, with a secret or keys, jwt-bearer (idp: token-exchange).
 	GrantTypes []string `yaml:"grant_types" enum:"authorization_code refresh_token client_credentials jwt-bearer token-exchange device_code"`
 	// Scopes are a bound of its own. Default: none.
 	Scopes []string `yaml:"scopes"`

@@ -186,9 +186,7 @@ func (k *checker) idJAG(p keyPath, j IDJAGConfig) {
 	k.must(j.MaxLifetime >= time.Second, p.add("max_lifetime"), "must be a second or more")
 	k.must(len(j.Algs) > 0, p.add("algs"), "is empty: no assertion could be verified; leave it out for the default")
 	if j.JWKSURI != "" {
-		u, err := url.Parse(j.JWKSURI)
-		k.must(err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && oauth.IsLoopbackHost(u.Host)),
-			p.add("jwks_uri"), "must be an https URL (http on loopback)")
+		k.must(keysURL(j.JWKSURI), p.add("jwks_uri"), "must be an https URL (http on loopback)")
 	}
 	for i, id := range j.PublicClients {
 		k.must(k.knowsClient(id) || slices.Contains(k.Clients.Known, id), p.add("public_clients").add(index(i)),
@@ -241,8 +239,23 @@ func (k *checker) clients() {
 			}
 		}
 		k.scopes(at.add("scopes"), cl.Scopes, nil)
+		k.clientKeys(at, cl)
 		k.grantTypes(at, cl)
 	}
+}
+
+func (k *checker) clientKeys(at keyPath, cl ClientConfig) {
+	keys := len(cl.JWKS) > 0 || k.broken(at.add("jwks"))
+	k.must(!keys || cl.JWKSURI == "", at.add("jwks_uri"), "and jwks exclude each other (RFC 7591 section 2): keep one")
+	k.must(cl.Secret == "" || !keys && cl.JWKSURI == "", at.add("secret"), "and keys exclude each other: the client authenticates in one way")
+	if cl.JWKSURI != "" {
+		k.must(keysURL(cl.JWKSURI), at.add("jwks_uri"), "must be an https URL (http on loopback)")
+	}
+}
+
+func keysURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && oauth.IsLoopbackHost(u.Host))
 }
 
 // words drops the error code that goes out on the wire.
@@ -255,7 +268,7 @@ func words(err error) string {
 
 func (k *checker) grantTypes(at keyPath, cl ClientConfig) {
 	secret := cl.Secret != "" || k.broken(at.add("secret"))
-	elsewhere := k.given(at.add("jwks")...) || k.given(at.add("jwks_uri")...) || k.given(at.add("tls_subject")...)
+	elsewhere := len(cl.JWKS) > 0 || k.broken(at.add("jwks")) || cl.JWKSURI != "" || k.given(at.add("tls_subject")...)
 	public := !secret && !elsewhere
 	for i, name := range cl.Introspects {
 		p := at.add("introspects").add(index(i))

@@ -67,8 +67,8 @@ func (c *Config) clientsOf() map[string]authserver.Client {
 		for _, name := range cl.Introspects {
 			introspects = append(introspects, c.resourceID(c.Servers[name]))
 		}
-		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), RedirectURIs: cl.RedirectURIs, GrantTypes: grants, Scopes: cl.Scopes,
-			Introspects: introspects}
+		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), JWKS: cl.JWKS, JWKSURI: cl.JWKSURI, RedirectURIs: cl.RedirectURIs,
+			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects}
 	}
 	return out
 }

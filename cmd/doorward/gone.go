@@ -28,7 +28,7 @@ const fileKey = "file"
 
 // endChanged ends what people, clients and issuers have who are not in the file
 // any more, or not as they were: a person's new password or groups, a
-// client's new secret. What they have was given to who they were.
+// client's new secret or keys. What they have was given to who they were.
 func (i *instance) endChanged(ctx context.Context, cfg *Config) error {
 	now, err := i.fingerprints(cfg)
 	if err != nil {
@@ -90,7 +90,11 @@ func (i *instance) fingerprints(cfg *Config) (inFile, error) {
 		out.People[name] = fingerprint(key, p.Email, p.Groups, string(p.Password))
 	}
 	for id, c := range cfg.Clients.Registered {
-		out.Clients[id] = fingerprint(key, string(c.Secret))
+		parts := []any{string(c.Secret)}
+		if len(c.JWKS) > 0 || c.JWKSURI != "" {
+			parts = append(parts, string(c.JWKS), c.JWKSURI)
+		}
+		out.Clients[id] = fingerprint(key, parts...)
 	}
 	for _, p := range cfg.Providers {
 		if p.IDJAG != nil {

@@ -29,6 +29,9 @@ type Config struct {
 	Now func() time.Time
 }
 
+// ErrNoKeys is returned (wrapped) while there is no set that may be used.
+var ErrNoKeys = errors.New("no usable keys")
+
 // fetchTime bounds one fetch, whatever Fetch itself allows.
 const fetchTime = 30 * time.Second
 
@@ -97,7 +100,7 @@ func (r *Remote) lastGood(now time.Time) (*jose.Set, error) {
 	if r.set != nil && now.Sub(r.fetched) < r.c.MaxStale {
 		return r.set, nil
 	}
-	return nil, fmt.Errorf("no usable keys: %w", r.err)
+	return nil, fmt.Errorf("%w: %w", ErrNoKeys, r.err)
 }
 
 // Verify is jose.Verify with this set; an unknown kid causes one more fetch,

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"doorward/internal/oauth"
@@ -130,7 +131,7 @@ type Client struct {
 	ID           string       `json:"id"`
 	Name         string       `json:"name,omitempty"`
 	SecretHash   []byte       `json:"secret_hash,omitempty"` // SHA-256; nil: public
-	AuthMethod   string       `json:"auth_method,omitempty"` // none, client_secret_basic, client_secret_post; "": basic or post
+	AuthMethod   string       `json:"auth_method,omitempty"` // none, client_secret_basic, client_secret_post, private_key_jwt; "": basic or post
 	RedirectURIs []string     `json:"redirect_uris,omitempty"`
 	GrantTypes   []string     `json:"grant_types"`
 	Scopes       oauth.Scopes `json:"scopes,omitempty"` // empty: no bound of its own
@@ -143,11 +144,33 @@ type Client struct {
 	Created      time.Time    `json:"created,omitzero"`
 	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never
 
+	// AuthMethods are those that it may choose from at each request, if there are several.
+	AuthMethods []string `json:"auth_methods,omitempty"`
+	// JWKS (RFC 7517) or JWKSURI are its keys for private_key_jwt, AuthAlg the
+	// only algorithm that it signs with; "": any that its keys suit.
+	JWKS    json.RawMessage `json:"jwks,omitempty"`
+	JWKSURI string          `json:"jwks_uri,omitempty"`
+	AuthAlg string          `json:"auth_alg,omitempty"`
+
 	Version uint64 `json:"-"`
 }
 
-// Public reports whether the client has no credentials.
-func (c Client) Public() bool { return len(c.SecretHash) == 0 }
+// Public reports whether the client may come without credentials.
+func (c Client) Public() bool { return c.Takes(oauth.AuthNone) }
+
+// Takes reports whether the client may authenticate by the method (none: by
+// its name alone).
+func (c Client) Takes(method string) bool {
+	switch {
+	case len(c.AuthMethods) > 0:
+		return slices.Contains(c.AuthMethods, method)
+	case c.AuthMethod != "":
+		return method == c.AuthMethod
+	case len(c.SecretHash) > 0:
+		return method == oauth.AuthBasic || method == oauth.AuthPost
+	}
+	return method == oauth.AuthNone
+}
 
 // Put is the op that writes the client.
 func (c Client) Put() store.Op {

@@ -1,5 +1,7 @@
 package oauth
 
+import "encoding/json"
+
 // ServerMetadata is an authorization server's document (RFC 8414 section 2,
 // OpenID Connect Discovery section 3). Empty members are left out.
 type ServerMetadata struct {
@@ -11,6 +13,7 @@ type ServerMetadata struct {
 	RevocationEndpoint                    string   `json:"revocation_endpoint,omitempty"`
 	IntrospectionEndpoint                 string   `json:"introspection_endpoint,omitempty"`
 	IntrospectionEndpointAuthMethods      []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	IntrospectionEndpointAuthSigningAlgs  []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IntrospectionSigningAlgsSupported     []string `json:"introspection_signing_alg_values_supported,omitempty"` // RFC 9701 section 7
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
 	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
@@ -21,6 +24,7 @@ type ServerMetadata struct {
 	TokenEndpointAuthMethodsSupported     []string `json:"token_endpoint_auth_methods_supported,omitempty"`
 	TokenEndpointAuthSigningAlgsSupported []string `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
 	RevocationEndpointAuthMethods         []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
+	RevocationEndpointAuthSigningAlgs     []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
 	CodeChallengeMethodsSupported         []string `json:"code_challenge_methods_supported,omitempty"`
 	AuthorizationResponseIss              bool     `json:"authorization_response_iss_parameter_supported,omitempty"`
 	ClientIDMetadataDocument              bool     `json:"client_id_metadata_document_supported,omitempty"`
@@ -59,6 +63,9 @@ type ClientMetadata struct {
 	SoftwareID              string   `json:"software_id,omitempty"`
 	SoftwareVersion         string   `json:"software_version,omitempty"`
 	JWKSURI                 string   `json:"jwks_uri,omitempty"`
+
+	JWKS                        json.RawMessage `json:"jwks,omitempty"`
+	TokenEndpointAuthSigningAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"`
 }
 
 // TokenResponse is the answer of a token endpoint (RFC 6749 section 5.1,
