@@ -43,6 +43,12 @@ type Config struct {
 	// on loopback; they are said at every start instead.
 	InsecurePublic bool `yaml:"insecure_public"`
 
+	// TrustedProxies are ranges of addresses (10.0.0.0/8) whose X-Forwarded-For is
+	// believed: the caller, for limits and in the audit, is the last address in it
+	// that is not in these ranges. Nothing else that proxies say is read. Default:
+	// none.
+	TrustedProxies []proxies `yaml:"trusted_proxies"`
+
 	// Providers are identity providers, by the name that accounts get
 	// (person:NAME/ACCOUNT, group:NAME/GROUP).
 	Providers map[string]ProviderConfig `yaml:"providers"`

@@ -19,7 +19,6 @@ var gaps = []gap{
 	{Key: "redis"},
 	{Key: "database", Only: []string{"postgres:*", "postgresql:*"}},
 	{Key: "tls"},
-	{Key: "trusted_proxies"},
 	{Key: "providers.*.kind", Only: []string{"oauth", "saml"}},
 	{Key: "providers.*.scim"},
 	{Key: "providers.*.authorize_url"},

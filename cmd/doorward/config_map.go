@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 
@@ -9,6 +10,7 @@ import (
 	"doorward/internal/access"
 	"doorward/internal/gateway"
 	"doorward/internal/oauth"
+	"doorward/internal/peer"
 )
 
 // authserverConfig is the issuer that the configuration describes, without its
@@ -33,6 +35,14 @@ func (c *Config) authserverConfig() authserver.Config {
 		AuditKeep:      c.Audit.Keep,
 		Fetch:          authserver.Fetch{Roots: c.Fetch.Roots.pool, Private: c.Fetch.Private},
 	}
+}
+
+func (c *Config) trustedProxies() *peer.Trusted {
+	t := peer.Trusted{}
+	for _, p := range c.TrustedProxies {
+		t = append(t, netip.Prefix(p))
+	}
+	return &t
 }
 
 func (c *Config) tokens() authserver.Tokens {

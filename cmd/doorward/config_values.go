@@ -31,6 +31,8 @@ type (
 	keyFile string
 	// rate is RATE/s, RATE/m, RATE/h or off.
 	rate string
+	// proxies is a range of addresses.
+	proxies netip.Prefix
 	// size is a number of bytes.
 	size int64
 )
@@ -47,6 +49,7 @@ var scalarReaders = map[reflect.Type]func(v reflect.Value, text string) error{
 	reflect.TypeFor[rate]():          readRate,
 	reflect.TypeFor[size]():          readSize,
 	reflect.TypeFor[netip.Prefix]():  readPrivate,
+	reflect.TypeFor[proxies]():       readProxies,
 }
 
 var days = regexp.MustCompile(`^(\d{1,4})d$`)
@@ -73,6 +76,20 @@ func readRate(v reflect.Value, text string) error {
 		return errors.New(`is no rate: write 100/s, 20/m, 20/h or "off"`)
 	}
 	v.SetString(text)
+	return nil
+}
+
+func readProxies(v reflect.Value, text string) error {
+	prefix, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return errors.New("is no range of addresses: write 10.1.0.0/16, or 192.0.2.7/32 for one")
+	case prefix != prefix.Masked():
+		return fmt.Errorf("has bits behind its length: write %s", prefix.Masked())
+	case prefix.Bits() == 0:
+		return errors.New("is everybody: any caller could say that they are somebody else")
+	}
+	v.Set(reflect.ValueOf(proxies(prefix)))
 	return nil
 }
 

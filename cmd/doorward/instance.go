@@ -17,6 +17,7 @@ import (
 	"doorward/internal/audit"
 	"doorward/internal/gateway"
 	"doorward/internal/ledger"
+	"doorward/internal/peer"
 	"doorward/internal/sample"
 	"doorward/internal/vault"
 	"doorward/store"
@@ -43,6 +44,7 @@ type instance struct {
 	run    children
 	stop   context.CancelFunc
 	since  atomic.Pointer[time.Time] // when it began to serve; nil: it does not
+	proxy  atomic.Pointer[peer.Trusted]
 
 	mu  sync.Mutex
 	cfg *Config
@@ -52,6 +54,7 @@ type instance struct {
 func openInstance(ctx context.Context, e env, cfg *Config, file string) (_ *instance, err error) {
 	i := &instance{env: e, role: cfg.role, file: file, cfg: cfg, sample: sample.New(), level: new(slog.LevelVar)}
 	i.level.Set(cfg.logLevel())
+	i.proxy.Store(cfg.trustedProxies())
 	i.log = slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: i.level}))
 	dir, err := stateDir(e, string(cfg.State), file, cfg.URL)
 	if err != nil {
@@ -172,6 +175,7 @@ func (i *instance) reload(cfg *Config) error {
 		}
 	}
 	i.cfg = cfg
+	i.proxy.Store(cfg.trustedProxies())
 	i.level.Set(cfg.logLevel())
 	if err := i.endChanged(context.Background(), cfg); err != nil {
 		i.log.Error("the configuration was taken", "but", err)
@@ -247,7 +251,7 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 			}
 		}()
 	}
-	start(s.main, s.wrap(string(i.role), i))
+	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() }, i)))
 	start(socket, s.wrap("admin", i.adminHandler()))
 	if s.ops != nil {
 		start(s.ops, s.wrap("ops", i.opsHandler()))
