@@ -128,3 +128,38 @@ func FuzzPeek(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseSet: what was read of a key set, written again and read again, has the
+// same keys, and each of them is public.
+func FuzzParseSet(f *testing.F) {
+	k := newP256(f, "k1")
+	own, err := json.Marshal(NewSet(k))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(own)
+	for _, s := range []string{"", "null", "[]", `{"keys":null}`, `{"keys":[{}]}`, `{"keys":[{"kty":"oct","k":"AAAA"}]}`, `{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}`,
+		`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","use":"enc"}]}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := ParseSet(data)
+		if err != nil {
+			return
+		}
+		written, err := json.Marshal(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(written, []byte(`"d":`)) || bytes.Contains(written, []byte(`"k":`)) {
+			t.Fatalf("a secret in %s", written)
+		}
+		again, err := ParseSet(written)
+		if len(set.IDs()) == 0 {
+			return
+		}
+		if err != nil || strings.Join(again.IDs(), " ") != strings.Join(set.IDs(), " ") {
+			t.Fatalf("%v read again: %v", set.IDs(), err)
+		}
+	})
+}
