@@ -50,7 +50,8 @@ type GuardConfig struct {
 	AllowedOrigins []string
 	// Keys returns an issuer's JWK Set (RFC 7517 section 5). It is asked when
 	// there are no keys yet, every 10 minutes, and at most every 30 seconds for
-	// an unknown key id. nil: the issuer's metadata (RFC 8414) names its jwks_uri.
+	// an unknown key id. nil, or nil and no error from it: the issuer's metadata
+	// (RFC 8414) names its jwks_uri.
 	Keys func(ctx context.Context, issuer string) ([]byte, error)
 	// Introspect names issuers that are asked about each token instead (RFC 7662),
 	// and our client there: an ID, and a Secret or a Key. Their metadata names the
@@ -177,9 +178,15 @@ func (g *Guard) trust(c GuardConfig) error {
 		if err := oauth.CheckIssuer(checked); err != nil {
 			return fmt.Errorf("doorward: GuardConfig.Issuers: %q: %w", issuer, err)
 		}
-		fetch := guardKeys{issuer: issuer, base: g.c.Base, insecure: g.c.InsecureHTTP}.fetch
+		discover := guardKeys{issuer: issuer, base: g.c.Base, insecure: g.c.InsecureHTTP}.fetch
+		fetch := discover
 		if keys := g.c.Keys; keys != nil {
-			fetch = func(ctx context.Context) ([]byte, error) { return keys(ctx, issuer) }
+			fetch = func(ctx context.Context) ([]byte, error) {
+				if set, err := keys(ctx, issuer); set != nil || err != nil {
+					return set, err
+				}
+				return discover(ctx)
+			}
 		}
 		g.issuers[issuer] = keyset.New(keyset.Config{Fetch: fetch, Now: g.c.Now})
 	}

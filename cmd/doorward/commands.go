@@ -122,6 +122,7 @@ func (c *children) close() {
 
 // commonCommand is what all commands of the instance have in common.
 func (i *instance) commonCommand() stdio.Config {
+	issuer := i.cfg.URL
 	return stdio.Config{
 		Logger: i.log, OnEnd: i.ended.OnEnd, Lookup: i.env.lookup,
 		Caller: func(ctx context.Context) (owner, grant string) {
@@ -129,7 +130,14 @@ func (i *instance) commonCommand() stdio.Config {
 			if !ok {
 				return "", ""
 			}
-			return caller.Issuer + "\x00" + caller.Subject, caller.Grant
+			owner, grant = caller.Issuer+"\x00"+caller.Subject, caller.Grant
+			if caller.Issuer != issuer {
+				grant = "" // if the token names one, it is none of ours
+			}
+			if caller.IsClient() {
+				owner += "\x00"
+			}
+			return owner, grant
 		},
 	}
 }

@@ -258,6 +258,27 @@ type ServerConfig struct {
 	// URL without rules: whoever signs in).
 	Allow []ServerRule `yaml:"allow"`
 	Deny  []ServerRule `yaml:"deny"`
+	// Issuers are further issuers whose tokens this server takes, each an issuer
+	// identifier or {issuer: URL, introspect: {client_id, client_secret}}. Only
+	// rules that name them let their people in: who: issuer:URL, issuer:URL#SUB,
+	// client:URL#ID. Default: none.
+	Issuers []FurtherIssuer `yaml:"issuers"`
+}
+
+// FurtherIssuer is an issuer besides our own.
+type FurtherIssuer struct {
+	// Issuer is its issuer identifier, to the letter. Required.
+	Issuer string `yaml:"issuer"`
+	// Introspect asks it about each token (RFC 7662). Default: its keys, found
+	// through its metadata, check the tokens.
+	Introspect *IntrospectConfig `yaml:"introspect"`
+}
+
+// IntrospectConfig is our client at an issuer that is asked.
+type IntrospectConfig struct {
+	// ClientID and ClientSecret are required.
+	ClientID     string `yaml:"client_id"`
+	ClientSecret secret `yaml:"client_secret"`
 }
 
 // CredentialConfig is what goes on upstream besides the request.
@@ -269,7 +290,9 @@ type CredentialConfig struct {
 // ServerRule says who may, or may not. An empty list means all.
 type ServerRule struct {
 	// Who, one or a list: everyone, person:NAME, person:PROVIDER/ACCOUNT, an
-	// e-mail address, group:NAME, group:PROVIDER/NAME, client:ID. Required.
+	// e-mail address, group:NAME, group:PROVIDER/NAME, client:ID; of an issuer
+	// under issuers issuer:URL, issuer:URL#SUB, client:URL#ID, and in an allow rule
+	// nothing else. Required.
 	Who oneOrMore `yaml:"who"`
 	// Tools and Scopes are patterns with * for any run of characters.
 	Tools  []string `yaml:"tools"`

@@ -98,6 +98,16 @@ func (k *checker) everybodyOnEarth() {
 			wide = append(wide, name)
 		}
 	}
+	for _, name := range sortedNames(k.Servers) {
+		for i, r := range k.Servers[name].Allow {
+			for j, who := range r.Who {
+				if issuer, of := strings.CutPrefix(who, "issuer:"); of && !strings.Contains(issuer, "#") && worldwide(issuer) {
+					k.refuse(pathOf("servers", name, "allow", index(i), "who", index(j)),
+						"%s is everybody on earth: anybody can have an account there; name people (issuer:URL#SUB)", who)
+				}
+			}
+		}
+	}
 	if len(wide) == 0 {
 		return
 	}

@@ -38,6 +38,9 @@ func (k *checker) who(p keyPath, who string) {
 	kind, name, _ := strings.Cut(who, ":")
 	provider, _, qualified := strings.Cut(name, "/")
 	switch {
+	case kind == "issuer", kind == "client" && strings.Contains(name, "#") && strings.HasPrefix(name, "http"):
+		issuer, _, _ := strings.Cut(name, "#")
+		k.must(k.knowsIssuer(p, name), p, "%q: %s is not among the issuers of this server", who, issuer)
 	case kind == "client":
 		k.must(k.knowsClient(name), p, "%q: there is no client %q in clients.registered, and it is no https URL%s", who, name, didYouMean(name, sortedNames(k.Clients.Registered)))
 	case kind == "person" && !qualified:

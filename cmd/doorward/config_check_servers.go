@@ -60,6 +60,7 @@ func (k *checker) servers() {
 		k.origins(at.add("allowed_origins"), s.AllowedOrigins)
 		k.credential(at.add("credential").add("header"), s.Credential)
 		k.serverScopes(at, s)
+		k.furtherIssuers(at.add("issuers"), s)
 		for i, r := range s.Allow {
 			k.rule(at.add("allow").add(index(i)), r.Who, r.Require, true, r.Tools, r.Scopes)
 		}

@@ -32,7 +32,6 @@ var gaps = []gap{
 	{Key: "clients.registered.*.tls_subject"},
 	{Key: "clients.registered.*.grant_types", Only: []string{"device_code"}},
 	{Key: "servers.*.credential", Only: []string{"caller-jwt", "vault", "exchange"}},
-	{Key: "servers.*.issuers"},
 	{Key: "mode", Only: []string{"proxy", "passthrough"}},
 	{Key: "separate"},
 	{Key: "admins"},

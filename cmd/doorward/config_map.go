@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 
+	"doorward"
 	"doorward/authserver"
 	"doorward/internal/access"
 	"doorward/internal/gateway"
@@ -200,6 +201,15 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 		g := gateway.Server{
 			Path: s.Path, Name: name, Upstream: s.Upstream, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes,
 			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins,
+		}
+		for _, further := range s.Issuers {
+			g.Issuers = append(g.Issuers, further.Issuer)
+			if as := further.Introspect; as != nil {
+				if g.Introspect == nil {
+					g.Introspect = map[string]doorward.Credentials{}
+				}
+				g.Introspect[further.Issuer] = doorward.Credentials{ID: as.ClientID, Secret: string(as.ClientSecret)}
+			}
 		}
 		if s.Run.sample {
 			g.Handler = sample

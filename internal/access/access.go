@@ -18,7 +18,7 @@ type Rules struct {
 	Name  string // how a rule is named in answers: "servers.files", then ".allow[0]" or ".deny[2]"
 	Allow []Rule
 	Deny  []Rule
-	// Open lets whoever signed in do everything that no deny rule forbids when
+	// Open lets whoever signed in here do everything that no deny rule forbids when
 	// Allow is empty (a loopback url without rules). The deciding rule is then
 	// Name + ".allow (none written; loopback)".
 	Open bool
@@ -27,7 +27,7 @@ type Rules struct {
 // Rule says who, and for what. An empty list of tools, resources or scopes
 // means all of them.
 type Rule struct {
-	Who       []string // everyone (allow: whoever signed in; deny: clients acting for themselves too) | person:NAME | person:PROVIDER/ACCOUNT | an e-mail address | group:NAME | group:PROVIDER/NAME | client:ID
+	Who       []string // everyone (allow: whoever signed in; deny: clients acting for themselves too) | person:NAME | person:PROVIDER/ACCOUNT | an e-mail address | group:NAME | group:PROVIDER/NAME | client:ID | issuer:ISSUER | issuer:ISSUER#SUB
 	Tools     []string // patterns with * for any run of characters
 	Resources []string // likewise (the IdP's audiences)
 	Scopes    []string // likewise
@@ -43,6 +43,7 @@ type Require struct {
 // Subject is who asks.
 type Subject struct {
 	Person   string // NAME or PROVIDER/ACCOUNT; "" if the client acts for itself
+	Issuer   string // "" for whom we know; else whose token it is, Person is ISSUER#SUB and Client ISSUER#ID
 	Provider string // "" for local people
 	Email    string // only if it may be believed
 	Groups   []string
@@ -85,7 +86,7 @@ func (r Rules) Decide(q Question) Answer {
 			return Answer{Rule: fmt.Sprintf("%s.deny[%d]", r.Name, i), Reason: Denied}
 		}
 	}
-	if r.Open && len(r.Allow) == 0 && matchWho("everyone", q.Subject, false) {
+	if r.Open && len(r.Allow) == 0 && q.Subject.Issuer == "" && matchWho("everyone", q.Subject, false) {
 		return Answer{Allowed: true, Rule: r.Name + ".allow (none written; loopback)", Reason: Allowed}
 	}
 	refusal := Answer{Reason: NoRule}

@@ -22,6 +22,12 @@ func CheckWho(who string) error {
 			return fmt.Errorf("who %q names no client: write client:ID, or everyone", who)
 		}
 		return nil
+	case prefixed && kind == "issuer":
+		issuer, sub, one := strings.Cut(name, "#")
+		if !strings.HasPrefix(issuer, "https://") && !strings.HasPrefix(issuer, "http://") || one && sub == "" {
+			return fmt.Errorf("who %q is incomplete: write issuer:URL, or issuer:URL#SUB for one person", who)
+		}
+		return nil
 	case strings.Contains(who, "*"):
 		return fmt.Errorf("who %q has a *: who takes no patterns, write everyone or the names", who)
 	case prefixed && (kind == "person" || kind == "group"):
@@ -43,16 +49,21 @@ func isAddress(s string) bool {
 
 // matchWho reports whether a who entry means the subject. person, group and
 // address are about people: a client that acts for itself is none of them. An
-// allow for everyone means whoever signed in, so such a client needs to be
-// named; a deny for everyone spares nobody.
+// allow for everyone means whoever signed in here, so such a client and people
+// whom another issuer vouches for need to be named; a deny for everyone spares
+// nobody.
 func matchWho(who string, s Subject, allow bool) bool {
 	kind, name, prefixed := strings.Cut(who, ":")
 	switch {
+	case who == "everyone" && allow:
+		return s.Person != "" && s.Issuer == ""
 	case who == "everyone":
-		return s.Person != "" || !allow && s.Client != ""
+		return s.Person != "" || s.Client != ""
+	case prefixed && kind == "issuer":
+		return matchIssuer(name, s, allow)
 	case prefixed && kind == "client":
 		return name != "" && s.Client == name
-	case s.Person == "":
+	case s.Person == "" || s.Issuer != "":
 		return false
 	case prefixed && kind == "person":
 		return matchPerson(name, s)
@@ -60,6 +71,20 @@ func matchWho(who string, s Subject, allow bool) bool {
 		return matchGroup(name, s)
 	}
 	return s.Email != "" && isAddress(who) && equalFoldASCII(who, s.Email)
+}
+
+// matchIssuer finds whom another issuer vouches for: one person, or all of
+// them. A client that acts for itself is named as client:ISSUER#ID; a deny for
+// the issuer does not spare it.
+func matchIssuer(name string, s Subject, allow bool) bool {
+	issuer, _, one := strings.Cut(name, "#") // an issuer identifier has no fragment
+	switch {
+	case s.Issuer == "" || s.Issuer != issuer:
+		return false
+	case one:
+		return s.Person == name
+	}
+	return s.Person != "" || !allow
 }
 
 // matchPerson keeps a local person whose name has a slash apart from a

@@ -8,6 +8,9 @@ import (
 
 // covers: SEC-30
 func TestMatchWho(t *testing.T) {
+	const iss = "https://login.example/a"
+	other := Subject{Person: iss + "#alice", Issuer: iss, Client: iss + "#desktop"}
+	agent := Subject{Issuer: iss, Client: iss + "#alice"} // it calls itself like a person there
 	provider := Subject{Person: "okta/alice", Provider: "okta", Client: "desktop"}
 	for _, tt := range []struct {
 		who  string
@@ -22,6 +25,27 @@ func TestMatchWho(t *testing.T) {
 		{"", alice, false},
 		{"", Subject{}, false},
 		{"alice", alice, false},
+
+		{"issuer:" + iss, other, true},
+		{"issuer:" + iss + "#alice", other, true},
+		{"issuer:" + iss + "#bob", other, false},
+		{"issuer:" + iss + "#", other, false},
+		{"issuer:" + iss + "/", other, false},
+		{"issuer:https://login.example", other, false},
+		{"issuer:https://login.example#a#alice", other, false},
+		{"issuer:", alice, false},
+		{"issuer:" + iss, alice, false},
+		{"issuer:" + iss, agent, false},
+		{"issuer:" + iss + "#alice", agent, false},
+		{"client:" + iss + "#alice", agent, true},
+		{"client:alice", agent, false},
+		{"client:desktop", other, false},
+		{"everyone", other, false},
+		{"everyone", agent, false},
+		{"person:alice", other, false},
+		{"person:" + iss + "#alice", other, false},
+		{"group:eng", Subject{Person: iss + "#x", Issuer: iss, Groups: []string{"eng"}}, false},
+		{"x@example.com", Subject{Person: iss + "#x", Issuer: iss, Email: "x@example.com"}, false},
 
 		{"person:alice", alice, true},
 		{"person:Alice", alice, false},
@@ -82,6 +106,9 @@ func TestMatchWho(t *testing.T) {
 func TestEveryone(t *testing.T) {
 	everyone := []Rule{{Who: []string{"everyone"}}}
 	named := []Rule{{Who: []string{"client:job"}}}
+	issuer := []Rule{{Who: []string{"issuer:https://login.example"}}}
+	other := Subject{Person: "https://login.example#alice", Issuer: "https://login.example", Client: "https://login.example#c"}
+	agent := Subject{Issuer: "https://login.example", Client: "https://login.example#c"}
 	for _, tt := range []struct {
 		name  string
 		rules Rules
@@ -93,6 +120,15 @@ func TestEveryone(t *testing.T) {
 		{"named, a client for itself", Rules{Allow: named}, job, true},
 		{"deny, a client for itself", Rules{Allow: named, Deny: everyone}, job, false},
 		{"open on loopback, a client for itself", Rules{Open: true}, job, true},
+		{"allow, another issuer's person", Rules{Allow: everyone}, other, false},
+		{"open on loopback, another issuer's person", Rules{Open: true}, other, false},
+		{"open on loopback, another issuer's client", Rules{Open: true}, agent, false},
+		{"named, another issuer's people", Rules{Allow: issuer}, other, true},
+		{"named, another issuer's client", Rules{Allow: issuer}, agent, false},
+		{"deny, another issuer's person", Rules{Allow: issuer, Deny: everyone}, other, false},
+		{"deny of another issuer", Rules{Allow: append(everyone, issuer...), Deny: issuer}, other, false},
+		{"deny of another issuer, and its client", Rules{Allow: []Rule{{Who: []string{"client:https://login.example#c"}}}, Deny: issuer}, agent, false},
+		{"deny of another issuer, and our people", Rules{Allow: everyone, Deny: issuer}, alice, true},
 	} {
 		if a := tt.rules.Decide(Question{Subject: tt.who, Now: now}); a.Allowed != tt.want {
 			t.Errorf("%s: %+v", tt.name, a)
@@ -102,7 +138,7 @@ func TestEveryone(t *testing.T) {
 
 func TestCheckWho(t *testing.T) {
 	for _, ok := range []string{"everyone", "person:alice", "person:okta/00u1", "person:okta/a@b.example", "alice@example.com", "group:eng", "group:okta/eng", "group:kc//eng",
-		"client:job", "client:https://app.example/client.json?x=*"} {
+		"client:job", "client:https://app.example/client.json?x=*", "issuer:https://login.example", "issuer:http://127.0.0.1:1/a#x#*y"} {
 		if err := CheckWho(ok); err != nil {
 			t.Error(err)
 		}
@@ -110,6 +146,7 @@ func TestCheckWho(t *testing.T) {
 	for bad, reason := range map[string]string{
 		"": "empty", " everyone": "space", "person:alice ": "space", "person:": "incomplete", "person:/alice": "incomplete", "person:okta/": "incomplete",
 		"group:": "incomplete", "group:/eng": "incomplete", "group:okta/": "incomplete", "client:": "no client", "client:*": "no client",
+		"issuer:": "incomplete", "issuer:login.example": "incomplete", "issuer:https://login.example#": "incomplete",
 		"*": "patterns", "group:*": "patterns", "*@example.com": "patterns", "alice": "not known", "Everyone": "not known", "user:alice": "not known",
 		"@example.com": "not known", "alice@": "not known", "a@b@c": "not known", "a b@example.com": "not known", "Person:alice": "not known", "<a@b.c>": "not known",
 	} {

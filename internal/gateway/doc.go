@@ -20,6 +20,16 @@
 // itself), Doorward-Client (the client id) and Doorward-Scope (the token's
 // scopes with what they imply).
 //
+// # Whom other issuers vouch for
+//
+// A server may take tokens of further issuers (Server.Issuers). Their people are
+// nobody's account here: in rules and in the audit a person of theirs is
+// ISSUER#SUB and a client ISSUER#ID. No rule lets them in but one that names them
+// (issuer:ISSUER, issuer:ISSUER#SUB, client:ISSUER#ID), "everyone" does not, and a
+// deny for everyone or for the issuer keeps them out. They have no groups and no
+// address, and a claim gid of theirs names no grant of ours. What they open ends
+// with their token, and within a minute of its issuer saying so if that is asked.
+//
 // # What a caller gets
 //
 // Answers of MCP and nothing else: JSON, event streams, plain text with an

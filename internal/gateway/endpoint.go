@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -63,7 +64,7 @@ func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
 // changed for it: it knows tokens and keys already.
 func (e *endpoint) protect() error {
 	e.guarding = doorward.GuardConfig{
-		Resource: e.resource, Name: e.s.Name, Issuers: []string{e.g.c.Issuer},
+		Resource: e.resource, Name: e.s.Name, Issuers: append([]string{e.g.c.Issuer}, e.s.Issuers...), Introspect: e.s.Introspect,
 		Scopes: e.s.DefaultScopes, AllowedOrigins: e.s.AllowedOrigins, InsecureHTTP: e.g.c.InsecureHTTP,
 	}
 	if last := e.g.table.Load(); last != nil {
@@ -73,7 +74,10 @@ func (e *endpoint) protect() error {
 	}
 	if e.guard == nil {
 		c := e.guarding
-		c.Keys, c.Logger, c.Now = e.g.c.Keys, e.g.c.Logger, e.g.c.Now
+		c.Logger, c.Now = e.g.c.Logger, e.g.c.Now
+		if e.g.c.Keys != nil {
+			c.Keys = e.g.keys
+		}
 		if e.g.c.Ended != nil {
 			c.Ended = e.g.c.Ended.Has
 		}
@@ -85,6 +89,14 @@ func (e *endpoint) protect() error {
 	}
 	e.handler = e.guard.Handler(e)
 	return nil
+}
+
+// keys are those that Config.Keys has; others are found through metadata.
+func (g *Gateway) keys(ctx context.Context, issuer string) ([]byte, error) {
+	if issuer == g.c.Issuer {
+		return g.c.Keys(ctx, issuer)
+	}
+	return nil, nil
 }
 
 // checkScopes finds scopes that cannot be granted, because the server has none

@@ -38,6 +38,11 @@ const maxPeople = 10_000
 func (x *exchange) identify() *refusal {
 	g := x.e.g
 	now := g.c.Now()
+	if x.caller.Issuer != g.c.Issuer {
+		x.caller.Grant = "" // if it names one, it is none of ours
+		x.subject = subjectElsewhere(x.caller)
+		return nil
+	}
 	id := x.caller.Grant
 	if id == "" {
 		return x.invalidToken("the token names no grant")
@@ -67,6 +72,16 @@ func subjectOf(g ledger.Grant) access.Subject {
 	if !g.Subject.IsClient() {
 		s.Person, s.Provider, s.Email = g.Subject.ID, g.Subject.Provider, g.Subject.Email
 		s.Groups, s.AMR, s.AuthTime = g.Subject.Groups, g.Subject.AMR, g.Subject.AuthTime
+	}
+	return s
+}
+
+// subjectElsewhere is whom another issuer vouches for. No name of theirs is one
+// of ours: an issuer identifier has no fragment, and a local name no colon.
+func subjectElsewhere(c doorward.Caller) access.Subject {
+	s := access.Subject{Issuer: c.Issuer, Client: c.Issuer + "#" + c.ClientID}
+	if !c.IsClient() {
+		s.Person, s.AMR, s.AuthTime = c.Issuer+"#"+c.Subject, c.AMR, c.AuthTime
 	}
 	return s
 }

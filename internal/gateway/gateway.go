@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"doorward"
 	"doorward/internal/access"
 	"doorward/internal/audit"
 	"doorward/internal/ledger"
@@ -32,7 +33,7 @@ type Config struct {
 	// InsecureHTTP lets URL and Issuer be plain http on hosts that are not
 	// loopback.
 	InsecureHTTP bool
-	// Keys returns the issuer's JWK Set. nil: found through its metadata.
+	// Keys returns the JWK Set of Issuer, or nil. nil: found through its metadata.
 	Keys func(ctx context.Context, issuer string) ([]byte, error)
 	// Ended knows the grants that ended. nil: it is not asked, and streams end
 	// with their tokens only.
@@ -56,6 +57,10 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock. nil: time.Now.
 	Now func() time.Time
+	// AskEvery is how often an issuer of Server.Introspect is asked about a token
+	// whose answer lasts; at the next time after its last word is 30 seconds old.
+	// 0: 30 seconds.
+	AskEvery time.Duration
 	// Base reaches the upstreams. nil: a transport for many small requests and
 	// long streams, through the proxy of the environment.
 	Base http.RoundTripper
@@ -81,6 +86,12 @@ type Server struct {
 	Rules access.Rules
 	// AllowedOrigins are browser origins besides the gateway's own.
 	AllowedOrigins []string
+	// Issuers are further issuers whose tokens are taken; their people are not
+	// ours, see doc.go. nil: none.
+	Issuers []string
+	// Introspect are those of them that are asked about each token, and our client
+	// there. nil: keys, found through their metadata, check the tokens.
+	Introspect map[string]doorward.Credentials
 	// Header goes to the upstream with every request: its own credential.
 	Header http.Header
 }
@@ -116,6 +127,9 @@ func New(c Config) (*Gateway, error) {
 	}
 	if c.BodyLimit == 0 {
 		c.BodyLimit = 1 << 20
+	}
+	if c.AskEvery == 0 {
+		c.AskEvery = 30 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

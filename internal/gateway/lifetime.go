@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,6 +30,7 @@ func (x *exchange) begin() (ctx context.Context, finish func()) {
 	g.live[x] = struct{}{}
 	g.mu.Unlock()
 	expiry := time.AfterFunc(x.caller.Expires.Sub(g.c.Now()), x.end)
+	asking := x.askAgain()
 	forget := func() {}
 	if g.c.Ended != nil {
 		forget = g.c.Ended.OnEnd(x.caller.Grant, x.end)
@@ -39,12 +41,38 @@ func (x *exchange) begin() (ctx context.Context, finish func()) {
 	}
 	return ctx, func() {
 		expiry.Stop()
+		asking()
 		forget()
 		g.mu.Lock()
 		delete(g.live, x)
 		g.mu.Unlock()
 		x.finish()
 	}
+}
+
+// askAgain ends the exchange when the token's issuer does not stand by it any
+// more, if that is one that is asked. stop ends the asking.
+func (x *exchange) askAgain() (stop func()) {
+	if _, asked := x.e.s.Introspect[x.caller.Issuer]; !asked {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(x.r.Context())
+	go func() {
+		every := time.NewTicker(x.e.g.c.AskEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+			}
+			if !x.e.guard.Alive(x.r.WithContext(ctx)) && ctx.Err() == nil {
+				x.end()
+				return
+			}
+		}
+	}()
+	return cancel
 }
 
 // end cuts the exchange short.
@@ -92,7 +120,8 @@ func (g *Gateway) recheck(t *table) {
 }
 
 func (x *exchange) recheck(t *table) {
-	if t.endpoints[x.e.s.Path] == nil || !x.may("").Allowed {
+	now := t.endpoints[x.e.s.Path]
+	if now == nil || !slices.Contains(now.guarding.Issuers, x.caller.Issuer) || !x.may("").Allowed {
 		x.end()
 	}
 }

@@ -65,7 +65,11 @@ func (x *exchange) sealSession(id string) string { return x.seal("session", id) 
 func (x *exchange) seal(kind, id string) string {
 	mac := hmac.New(sha256.New, x.e.g.c.SessionKey)
 	var length [4]byte
-	for _, part := range []string{kind, x.e.resource, x.caller.Issuer, x.caller.Subject, id} {
+	principal := "client"
+	if x.subject.Person != "" {
+		principal = "person"
+	}
+	for _, part := range []string{kind, x.e.resource, x.caller.Issuer, principal, x.caller.Subject, id} {
 		binary.BigEndian.PutUint32(length[:], uint32(len(part)))
 		mac.Write(length[:])
 		mac.Write([]byte(part))
