@@ -43,6 +43,8 @@ type Config struct {
 	// on loopback; they are said at every start instead.
 	InsecurePublic bool `yaml:"insecure_public"`
 
+	// TLS ends TLS here. Default: plain HTTP, behind an ingress or on loopback.
+	TLS TLSConfig `yaml:"tls"`
 	// TrustedProxies are ranges of addresses (10.0.0.0/8) whose X-Forwarded-For is
 	// believed: the caller, for limits and in the audit, is the last address in it
 	// that is not in these ranges. Nothing else that proxies say is read. Default:

@@ -29,6 +29,7 @@ func (c *Config) check() []Finding {
 	k := &checker{Config: c}
 	k.basics()
 	k.addresses()
+	k.checkTLS()
 	k.providers()
 	k.people()
 	k.clients()

@@ -84,7 +84,7 @@ func TestNotInThisVersion(t *testing.T) {
 		{"what is so anyway passes", "mode: direct\ntokens: {format: jwt, alg: ES256, dpop: off}\nlimits: {token: off, authorize: \"off\", register: off, body: 1MiB}\nclients: {consent: {known: person, others: person}}\nservers: {s: {path: /mcp, run: sample, env: {}, issuers: [], credential: none}}\n", ""},
 		{"postgres", "database: postgres://u:p@db/x\n", "c.yaml:1:1: database: not in this version"},
 		{"another database", "database: mysql://x\n", `c.yaml:1:11: database must be sqlite:PATH or "sqlite::memory:"`},
-		{"tls", "tls:\n  cert: x\n", "c.yaml:1:1: tls: not in this version"},
+		{"tls", "tls:\n  cert: x\n", "c.yaml:2:9: tls.cert: goes with tls.key, the private key of that certificate"},
 		{"consent", "clients: {consent: {others: admin}}\n", "c.yaml:1:21: clients.consent.others: not in this version (admin)"},
 		{"registration", "clients: {registration: {dynamic: token}}\n", "c.yaml:1:26: clients.registration.dynamic: not in this version (token)"},
 		{"a grant", "clients: {registered: {x: {grant_types: [device_code], redirect_uris: [\"https://a.example/cb\"]}}}\n", "c.yaml:1:42: clients.registered.x.grant_types[0]: not in this version (device_code)"},

@@ -18,7 +18,9 @@ type gap struct {
 var gaps = []gap{
 	{Key: "redis"},
 	{Key: "database", Only: []string{"postgres:*", "postgresql:*"}},
-	{Key: "tls"},
+	{Key: "tls.acme"},
+	{Key: "tls.client_ca"},
+	{Key: "tls.client_cert_header"},
 	{Key: "providers.*.kind", Only: []string{"oauth", "saml"}},
 	{Key: "providers.*.scim"},
 	{Key: "providers.*.authorize_url"},

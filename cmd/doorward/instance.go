@@ -45,6 +45,7 @@ type instance struct {
 	stop   context.CancelFunc
 	since  atomic.Pointer[time.Time] // when it began to serve; nil: it does not
 	proxy  atomic.Pointer[peer.Trusted]
+	cert   certificate
 
 	mu  sync.Mutex
 	cfg *Config
@@ -56,6 +57,7 @@ func openInstance(ctx context.Context, e env, cfg *Config, file string) (_ *inst
 	i.level.Set(cfg.logLevel())
 	i.proxy.Store(cfg.trustedProxies())
 	i.log = slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: i.level}))
+	i.cert.log = i.log
 	dir, err := stateDir(e, string(cfg.State), file, cfg.URL)
 	if err != nil {
 		return nil, err
@@ -154,6 +156,7 @@ func (i *instance) reload(cfg *Config) error {
 	for _, fixed := range []struct{ key, old, new string }{
 		{"url", i.cfg.URL, cfg.URL}, {"listen", i.cfg.Listen, cfg.Listen}, {"ops", i.cfg.Ops, cfg.Ops},
 		{"state", string(i.cfg.State), string(cfg.State)}, {"database", i.cfg.Database, cfg.Database},
+		{"tls (on or off)", fmt.Sprint(i.cfg.TLS.isSet()), fmt.Sprint(cfg.TLS.isSet())},
 		{"keys.master", string(i.cfg.Keys.Master), string(cfg.Keys.Master)},
 		{"limits.body", fmt.Sprint(i.cfg.Limits.Body), fmt.Sprint(cfg.Limits.Body)},
 		{"audit.keep", i.cfg.Audit.Keep.String(), cfg.Audit.Keep.String()},
@@ -172,6 +175,11 @@ func (i *instance) reload(cfg *Config) error {
 	if i.gate != nil {
 		if err := i.reloadServers(cfg); err != nil {
 			return errors.Join(err, i.engine.Reload(i.engineConfig(i.cfg, master)))
+		}
+	}
+	if cfg.TLS.isSet() {
+		if err := i.cert.use(cfg.TLS); err != nil {
+			i.log.Error("the certificate is not taken; the old one stays", "error", err)
 		}
 	}
 	i.cfg = cfg
@@ -241,20 +249,27 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 	}
 	errs := make(chan error, 3)
 	var servers []*http.Server
-	start := func(l net.Listener, h http.Handler) {
+	start := func(l net.Listener, h http.Handler, secure bool) {
 		srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 			ErrorLog: slog.NewLogLogger(i.log.Handler(), slog.LevelDebug)}
 		servers = append(servers, srv)
 		go func() {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			var err error
+			if secure {
+				srv.TLSConfig = i.serverTLS()
+				err = srv.ServeTLS(l, "", "")
+			} else {
+				err = srv.Serve(l)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
 				errs <- err
 			}
 		}()
 	}
-	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() }, i)))
-	start(socket, s.wrap("admin", i.adminHandler()))
+	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() }, strictTransport(i.cfg.URL, i))), i.cfg.TLS.isSet())
+	start(socket, s.wrap("admin", i.adminHandler()), false)
 	if s.ops != nil {
-		start(s.ops, s.wrap("ops", i.opsHandler()))
+		start(s.ops, s.wrap("ops", i.opsHandler()), false)
 	}
 	select {
 	case err = <-errs:

@@ -111,6 +111,11 @@ func runRole(ctx context.Context, e env, r role, f *serveFlags) error {
 		return err
 	}
 	defer i.close()
+	if cfg.TLS.isSet() {
+		if err := i.cert.use(cfg.TLS); err != nil {
+			return err
+		}
+	}
 	if err := i.endChanged(ctx, cfg); err != nil {
 		return err
 	}
