@@ -25,7 +25,7 @@ type Key struct {
 	pub     crypto.PublicKey
 	alg     string
 	id      string
-	headers sync.Map // typ → the encoded protected header and its dot
+	headers sync.Map // typ, or "jwk " and typ → the encoded protected header and its dot
 }
 
 // NewES256 makes a P-256 key. Its id is its RFC 7638 thumbprint.
@@ -101,6 +101,15 @@ type scratch struct {
 // Sign makes a compact JWS of the JSON of claims with the header typ, alg, kid.
 // Claims that are no JSON object, and tokens over MaxToken, give an error.
 func (k *Key) Sign(typ string, claims any) (string, error) {
+	header, err := k.header(typ)
+	if err != nil {
+		return "", err
+	}
+	return k.compact(header, claims)
+}
+
+// compact is a header, as header returns it, with claims and a signature.
+func (k *Key) compact(header string, claims any) (string, error) {
 	s := buffers.Get().(*scratch)
 	defer buffers.Put(s)
 	s.payload.Reset()
@@ -112,10 +121,6 @@ func (k *Key) Sign(typ string, claims any) (string, error) {
 	payload := bytes.TrimSuffix(s.payload.Bytes(), []byte("\n"))
 	if len(payload) == 0 || payload[0] != '{' {
 		return "", errors.New("claims are no JSON object")
-	}
-	header, err := k.header(typ)
-	if err != nil {
-		return "", err
 	}
 	s.token = append(s.token[:0], header...)
 	s.token = base64.RawURLEncoding.AppendEncode(s.token, payload)

@@ -25,7 +25,7 @@ type Set struct {
 }
 
 type publicKey struct {
-	id  string // kid, or the thumbprint; "" answers to every kid (EmbeddedKey)
+	id  string // kid, or the thumbprint; "" answers to every kid (VerifyEmbedded)
 	alg string // the only algorithm it may be used with; "" any that suits it
 	pub crypto.PublicKey
 }

@@ -123,29 +123,3 @@ func Peek(token string) (Header, Claims, error) {
 	p, err := parse(token)
 	return p.header, p.claims, err
 }
-
-// EmbeddedKey returns the key that a DPoP proof brings in its header member
-// jwk, as a set of one key that answers to any kid, and its RFC 7638
-// thumbprint. It is for DPoP proofs only (RFC 9449 section 4.2): whoever made a
-// token chose the key in it, so that this key proves possession and nothing
-// else. A jwk with private parts is an error.
-func EmbeddedKey(proof string) (*Set, string, error) {
-	p, err := parse(proof)
-	if err != nil {
-		return nil, "", err
-	}
-	raw, there := p.members["jwk"]
-	if !there {
-		return nil, "", errors.New("token header: jwk is missing")
-	}
-	k, err := parsePublic(raw)
-	if err != nil {
-		return nil, "", fmt.Errorf("token header: jwk: %w", err)
-	}
-	k.id = ""
-	jkt, err := thumbprint(k.pub)
-	if err != nil {
-		return nil, "", err
-	}
-	return &Set{keys: []publicKey{k}}, jkt, nil
-}

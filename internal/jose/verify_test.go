@@ -351,7 +351,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-func TestEmbeddedKey(t *testing.T) {
+func TestVerifyEmbedded(t *testing.T) {
 	k := newP256(t, "")
 	jwk, err := gojose.JSONWebKey{Key: k.pub, KeyID: "mine"}.MarshalJSON()
 	if err != nil {
@@ -361,26 +361,67 @@ func TestEmbeddedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proof := forge(t, k, `{"alg":"ES256","typ":"dpop+jwt","kid":"other","jwk":`+string(jwk)+`}`, `{"jti":"1"}`)
-	keys, jkt, err := EmbeddedKey(proof)
+	other, err := gojose.JSONWebKey{Key: newP256(t, "").pub}.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if jkt != k.ID() {
-		t.Errorf("thumbprint %s, want %s", jkt, k.ID())
+	algs, types := []string{ES256, PS256}, []string{"dpop+jwt"}
+	proof := forge(t, k, `{"alg":"ES256","typ":"dpop+jwt","kid":"other","jwk":`+string(jwk)+`}`, `{"jti":"1"}`)
+	v, jkt, err := VerifyEmbedded(proof, algs, types)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := Verify(proof, keys, []string{ES256}, []string{"dpop+jwt"}); err != nil {
-		t.Error(err)
+	if jti, _ := v.Claims().Text("jti"); jkt != k.ID() || jti != "1" {
+		t.Errorf("thumbprint %s, want %s; jti %s", jkt, k.ID(), jti)
 	}
-	for name, jwk := range map[string]string{
-		"absent":    "",
-		"private":   `,"jwk":` + string(private),
-		"symmetric": `,"jwk":{"kty":"oct","k":"AAAA"}`,
-		"no object": `,"jwk":"x"`,
-		"repeated":  `,"jwk":` + strings.Replace(string(jwk), "{", `{"kty":"EC",`, 1),
+	for name, rest := range map[string]string{
+		"absent":         `"alg":"ES256","typ":"dpop+jwt"`,
+		"private":        `"alg":"ES256","typ":"dpop+jwt","jwk":` + string(private),
+		"symmetric":      `"alg":"ES256","typ":"dpop+jwt","jwk":{"kty":"oct","k":"AAAA"}`,
+		"no object":      `"alg":"ES256","typ":"dpop+jwt","jwk":"x"`,
+		"repeated":       `"alg":"ES256","typ":"dpop+jwt","jwk":` + strings.Replace(string(jwk), "{", `{"kty":"EC",`, 1),
+		"another key":    `"alg":"ES256","typ":"dpop+jwt","jwk":` + string(other),
+		"another typ":    `"alg":"ES256","typ":"at+jwt","jwk":` + string(jwk),
+		"no typ":         `"alg":"ES256","jwk":` + string(jwk),
+		"another alg":    `"alg":"EdDSA","typ":"dpop+jwt","jwk":` + string(jwk),
+		"alg of another": `"alg":"PS256","typ":"dpop+jwt","jwk":` + string(jwk),
+		"alg none":       `"alg":"none","typ":"dpop+jwt","jwk":` + string(jwk),
 	} {
-		if _, _, err := EmbeddedKey(forge(t, k, `{"alg":"ES256"`+jwk+`}`, `{}`)); err == nil {
+		if _, _, err := VerifyEmbedded(forge(t, k, `{`+rest+`}`, `{}`), algs, types); err == nil {
 			t.Errorf("%s: taken", name)
 		}
+	}
+}
+
+// What is signed with its key inside verifies with it, and holds no more of the
+// key than its public half.
+func TestSignEmbedded(t *testing.T) {
+	for _, k := range []*Key{newP256(t, "named"), newKey(t, ed25519.NewKeyFromSeed(make([]byte, 32)), "")} {
+		token, err := k.SignEmbedded("dpop+jwt", map[string]string{"jti": "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, jkt, err := VerifyEmbedded(token, []string{ES256, EdDSA}, []string{"dpop+jwt"})
+		if want, _ := k.Thumbprint(); err != nil || jkt != want || v.Header().Kid != "" {
+			t.Errorf("%s: thumbprint %s, want %s; %+v; %v", k.Alg(), jkt, want, v.Header(), err)
+		}
+		if _, err := k.SignEmbedded("dpop+jwt", "text"); err == nil {
+			t.Error("claims that are a string")
+		}
+	}
+}
+
+// The example of RFC 9449 sections 4.1 and 6.1.
+func TestThumbprintOfTheRFC(t *testing.T) {
+	const proof = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
+	v, jkt, err := VerifyEmbedded(proof, []string{ES256}, []string{"dpop+jwt"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if jkt != "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" {
+		t.Errorf("thumbprint %s", jkt)
+	}
+	if jti, _ := v.Claims().Text("jti"); jti != "-BwC3ESc6acc2lTc" {
+		t.Errorf("jti %s", jti)
 	}
 }
