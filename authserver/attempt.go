@@ -210,6 +210,7 @@ func queryOf(req oauth.AuthorizationRequest) url.Values {
 		{"code_challenge", req.CodeChallenge}, {"code_challenge_method", req.CodeChallengeMethod},
 		{"nonce", req.Nonce}, {"prompt", req.Prompt}, {"max_age", req.MaxAge},
 		{"login_hint", req.LoginHint}, {"acr_values", req.ACRValues},
+		{"dpop_jkt", req.DPoPKey},
 	} {
 		if p[1] != "" {
 			q.Set(p[0], p[1])

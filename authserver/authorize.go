@@ -12,6 +12,7 @@ import (
 
 	"doorward/internal/access"
 	"doorward/internal/audit"
+	"doorward/internal/dpop"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 	"doorward/store"
@@ -130,6 +131,12 @@ func (a *asking) check(st *settings) error {
 			return refusal(oauth.InvalidRequest, "max_age must be a number of seconds")
 		}
 		a.maxAge = time.Duration(seconds) * time.Second
+	}
+	switch {
+	case st.dpopMode() == dpopOff:
+		a.DPoPKey = ""
+	case a.DPoPKey != "" && !dpop.IsThumbprint(a.DPoPKey):
+		return refusal(oauth.InvalidRequest, "dpop_jkt must be a SHA-256 thumbprint in base64url")
 	}
 	var err error
 	if a.resource, err = st.resource(a.Resources); err != nil {

@@ -81,7 +81,7 @@ func parseDocument(id string, body []byte) (ledger.Client, error) {
 		into any
 	}{
 		{"client_id", &ownID}, {"client_name", &c.Name}, {"redirect_uris", &redirects}, {"grant_types", &grants},
-		{"client_uri", &uri},
+		{"client_uri", &uri}, {"dpop_bound_access_tokens", &c.DPoPBound},
 	} {
 		if err := doc.read(m.name, m.into); err != nil {
 			return bad("%v", err)

@@ -25,6 +25,7 @@ type codeRecord struct {
 	Grant       string `json:"grant"`
 	RedirectURI string `json:"redirect_uri"` // where the code was sent to
 	Challenge   string `json:"challenge"`
+	Key         string `json:"key,omitempty"` // dpop_jkt of the request
 }
 
 // newCode makes a grant and the authorization code that is its handle, in one
@@ -38,7 +39,7 @@ func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.Authoriza
 	g.Type = oauth.AuthorizationCode
 	g.Created, g.Expires = now, now.Add(codeLife)
 	g.Nonce = req.Nonce
-	value, err := json.Marshal(codeRecord{Grant: g.ID, RedirectURI: redirectURI, Challenge: req.CodeChallenge})
+	value, err := json.Marshal(codeRecord{Grant: g.ID, RedirectURI: redirectURI, Challenge: req.CodeChallenge, Key: req.DPoPKey})
 	if err != nil {
 		return "", fmt.Errorf("authserver: code: %w", err)
 	}

@@ -56,6 +56,10 @@ type Config struct {
 	// passwords and tokens: for closed test networks only.
 	InsecurePublic bool
 	Tokens         Tokens
+	// DPoP says whether tokens are bound to keys (RFC 9449): "optional" (also
+	// ""), those of requests with a proof are; "required", a token request
+	// without one is refused; "off", proofs are not read.
+	DPoP string
 	// KeyRotation is the age at which the signing key is replaced. 0: 90 days.
 	KeyRotation time.Duration
 	// Limits bound how often one caller may ask. The zero value: see there.
@@ -106,6 +110,7 @@ type Client struct {
 	// introspect access tokens for them (RFC 7662). nil: its own
 	// tokens only. With it and without GrantTypes the client has no grants.
 	Introspects []string
+	DPoPBound   bool // its tokens must be bound to a key (dpop_bound_access_tokens)
 }
 
 // Registration is dynamic client registration.

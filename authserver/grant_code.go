@@ -53,6 +53,7 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 	if g.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
 		return granted{}, err
 	}
+	g.Key = a.bindTo(g.Key)
 	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true,
 		ops: []store.Op{store.Take(ledger.KindCode, key)}}
 	if a.st.mayUse(a.client.client, oauth.RefreshToken) { // AS-TOKEN-04
@@ -63,7 +64,7 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 
 // checkCode is whether the code belongs to this request: its client
 // (AS-CODE-01), its redirect URI if one is named (AS-REDIR-06), its verifier
-// (RFC 7636 section 4.6) and its resource.
+// (RFC 7636 section 4.6), its resource and its key (RFC 9449 section 10).
 func (a *asked) checkCode(code codeRecord, g ledger.Grant) error {
 	if g.Client != a.client.client.ID {
 		return a.invalid("code_of_another_client", nil)
@@ -81,5 +82,8 @@ func (a *asked) checkCode(code codeRecord, g ledger.Grant) error {
 		}
 		return err
 	}
-	return a.sameResource(g.Resource)
+	if err := a.sameResource(g.Resource); err != nil {
+		return err
+	}
+	return a.holds(code.Key)
 }

@@ -34,7 +34,7 @@ func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) 
 	if err != nil {
 		return granted{}, a.unacceptable(err)
 	}
-	jag, err := checkIDJAG(claims, from, a.st.cfg.URL, a.client.client.ID, s.now())
+	jag, err := checkIDJAG(claims, from, a.st.cfg.URL, a.client.client.ID, a.proof.Key(), s.now())
 	if err != nil {
 		return granted{}, a.unacceptable(err)
 	}

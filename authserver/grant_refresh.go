@@ -122,10 +122,14 @@ func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
 	if out.grant.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
 		return granted{}, err
 	}
+	bound := a.bindTo(g.Key)
+	changed := bound != g.Key
+	g.Key = bound
 	now := s.now()
 	out.refresh = t.next(s.derived.refreshNext).text(s.derived.refreshMAC)
 	if repeated {
 		out.withinKept(g, now)
+		out.write = out.write || changed
 		return out, nil
 	}
 	g.Refresh = &ledger.Refresh{Hash: hashText(out.refresh), Previous: g.Refresh.Hash, Generation: t.generation + 1,
@@ -157,6 +161,9 @@ func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t ref
 		return t, g, false, a.invalid("grant_over", nil)
 	case !now.Before(g.Refresh.IdleUntil): // AS-RT-05
 		return t, g, false, a.invalid("refresh_idle", nil)
+	}
+	if err := a.holds(g.Key); err != nil {
+		return t, g, false, err
 	}
 	if current, again := refreshUse(g, text, a.st.tokens.RefreshGrace, now); current || again {
 		return t, g, again, nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"doorward/internal/dpop"
 	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
@@ -47,13 +48,15 @@ const (
 )
 
 // checkIDJAG checks the claims of an assertion whose signature and class were
-// checked. own is this issuer, client the authenticated client's id.
-func checkIDJAG(c jose.Claims, from *issuer, own, client string, now time.Time) (idjag, error) {
+// checked. own is this issuer, client the authenticated client's id, key the
+// thumbprint of the key that it proved to have; "": none.
+func checkIDJAG(c jose.Claims, from *issuer, own, client, key string, now time.Time) (idjag, error) {
 	var a idjag
 	steps := []func() error{
 		func() error { return a.required(c, own, client) },
 		func() error { return a.times(c, from, now) },
 		func() error { return unsupported(c) },
+		func() error { return confirmed(c, key) },
 		func() error { return a.account(c, from) },
 		func() error { return a.person(c, from) },
 		func() error { return a.targets(c) },
@@ -110,14 +113,37 @@ func (a *idjag) times(c jose.Claims, from *issuer, now time.Time) error {
 	return nil
 }
 
-// unsupported refuses what must not be dropped in silence: a key that it is
-// bound to, of which nothing proves possession (AS-JAG-23), and rich
-// authorization details, of which no type is registered (AS-JAG-15).
+// unsupported refuses what must not be dropped in silence: rich authorization
+// details, of which no type is registered (AS-JAG-15).
 func unsupported(c jose.Claims) error {
-	for _, name := range []string{"cnf", "authorization_details"} {
-		if c.Has(name) {
-			return reject(name, "the claim %s is not supported here", name)
-		}
+	if c.Has("authorization_details") {
+		return reject("authorization_details", "the claim authorization_details is not supported here")
+	}
+	return nil
+}
+
+// confirmed checks that the request proved possession of the key that the
+// assertion is bound to, if it is bound (ID-JAG section 9, AS-JAG-23). Bound to
+// anything but a DPoP key, or to more, it is refused: what is not checked must
+// not be dropped.
+func confirmed(c jose.Claims, key string) error {
+	if !c.Has("cnf") {
+		return nil
+	}
+	var cnf jose.Claims
+	if err := c.Decode("cnf", &cnf); err != nil {
+		return reject("claim_type", "%v", err)
+	}
+	jkt, err := cnf.Text("jkt")
+	switch {
+	case err != nil:
+		return reject("claim_type", "%v", err)
+	case jkt == "" || len(cnf) != 1:
+		return reject("cnf", "it is bound to something other than a DPoP key (jkt)")
+	case key == "":
+		return reject(dpop.ReasonKey, "it is bound to a key, and no DPoP proof came")
+	case jkt != key:
+		return reject(dpop.ReasonKey, "it is bound to another key than the DPoP proof's")
 	}
 	return nil
 }

@@ -81,8 +81,12 @@ func TestCheckIDJAGRefuses(t *testing.T) {
 		{"from the future", `"iat": ` + text(now+31), "time"},
 		{"too long a life", `"exp": ` + text(now+301), "lifetime"},
 		{"ends before it begins", `"iat": ` + text(now+20) + `, "exp": ` + text(now+10), "lifetime"},
-		{"bound to a key", `"cnf": {"jkt": "x"}`, "cnf"},
+		{"bound to a key, without a proof", `"cnf": {"jkt": "x"}`, "dpop_key"},
 		{"bound to something", `"cnf": {}`, "cnf"},
+		{"bound to a certificate", `"cnf": {"x5t#S256": "x"}`, "cnf"},
+		{"bound to two", `"cnf": {"jkt": "x", "x5t#S256": "x"}`, "cnf"},
+		{"bound to what is no object", `"cnf": "x"`, "claim_type"},
+		{"bound to what is no thumbprint", `"cnf": {"jkt": 7}`, "claim_type"},
 		{"details", `"authorization_details": []`, "authorization_details"},
 		{"a tenant", `"tenant": "t"`, "tenant"},
 		{"tenant is a number", `"tenant": 1`, "claim_type"},
@@ -97,7 +101,7 @@ func TestCheckIDJAGRefuses(t *testing.T) {
 		{"scope with a quote", `"scope": "a\"b"`, "scope"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := checkIDJAG(claimsWith(t, tt.change), trustedCorp(), asURL, "desktop", jagNow())
+			_, err := checkIDJAG(claimsWith(t, tt.change), trustedCorp(), asURL, "desktop", "", jagNow())
 			var r *rejection
 			if !errors.As(err, &r) || r.reason != tt.reason {
 				t.Errorf("error %v, want the reason %s", err, tt.reason)
@@ -146,7 +150,7 @@ func TestCheckIDJAGSubject(t *testing.T) {
 			if tt.from != nil {
 				tt.from(from)
 			}
-			a, err := checkIDJAG(claimsWith(t, tt.change), from, asURL, "desktop", jagNow())
+			a, err := checkIDJAG(claimsWith(t, tt.change), from, asURL, "desktop", "", jagNow())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +162,7 @@ func TestCheckIDJAGSubject(t *testing.T) {
 	for _, change := range []string{``, `"tenant": "t3"`, `"tenant": ""`} {
 		from := trustedCorp()
 		tenants(from)
-		if _, err := checkIDJAG(claimsWith(t, change), from, asURL, "desktop", jagNow()); err == nil {
+		if _, err := checkIDJAG(claimsWith(t, change), from, asURL, "desktop", "", jagNow()); err == nil {
 			t.Errorf("{%s} passed although the issuer has tenants", change)
 		}
 	}
@@ -168,7 +172,7 @@ func TestCheckIDJAGReads(t *testing.T) {
 	from := trustedCorp()
 	from.GroupsClaim = "roles"
 	a, err := checkIDJAG(claimsWith(t, `"roles": ["a","b"], "groups": ["x"], "name": "Alice", "acr": "gold", "amr": ["mfa"], "auth_time": 1785229000,
-		"resource": ["https://as.example/files/mcp"], "scope": "files:read files:read"`), from, asURL, "desktop", jagNow())
+		"resource": ["https://as.example/files/mcp"], "scope": "files:read files:read"`), from, asURL, "desktop", "", jagNow())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +222,7 @@ func FuzzCheckIDJAG(f *testing.F) {
 		if json.Unmarshal(data, &c) != nil {
 			return
 		}
-		a, err := checkIDJAG(c, trustedCorp(), asURL, "desktop", jagNow())
+		a, err := checkIDJAG(c, trustedCorp(), asURL, "desktop", "", jagNow())
 		if err != nil {
 			return
 		}

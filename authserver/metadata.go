@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"doorward/internal/dpop"
 	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
@@ -44,6 +45,9 @@ func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
 	m.IntrospectionEndpoint, m.IntrospectionSigningAlgsSupported = u+"/introspect", []string{jose.ES256}
 	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(authMethods), func(m string) bool { return m == authNone })
 	m.RevocationEndpointAuthSigningAlgs, m.IntrospectionEndpointAuthSigningAlgs = assertionAlgs, assertionAlgs
+	if st.dpopMode() != dpopOff {
+		m.DPoPSigningAlgsSupported = dpop.Algs()
+	}
 	if mode := st.cfg.Registration.Mode; mode != "" && mode != "off" {
 		m.RegistrationEndpoint = u + "/register"
 	}

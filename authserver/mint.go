@@ -24,6 +24,8 @@ type accessClaims struct {
 	AuthTime int64    `json:"auth_time,omitempty"`
 	ACR      string   `json:"acr,omitempty"`
 	AMR      []string `json:"amr,omitempty"`
+
+	Confirm *confirmation `json:"cnf,omitempty"`
 }
 
 // idClaims are an ID token's (OpenID Connect Core section 2).
@@ -63,20 +65,22 @@ type idjagClaims struct {
 	Email    string   `json:"email,omitempty"`
 	Name     string   `json:"name,omitempty"`
 	Groups   []string `json:"groups,omitempty"`
+
+	Confirm *confirmation `json:"cnf,omitempty"`
 }
 
 // mint signs what was granted and writes what must be written, in one commit.
 // It signs first: what cannot be signed is not spent.
 func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenResponse, error) {
 	if g.audience != nil {
-		return s.mintIDJAG(a, g)
+		return s.mintIDJAG(ctx, a, g)
 	}
 	now := s.now()
-	token, err := s.signAccess(g, now)
+	token, err := s.signAccess(a, g, now)
 	if err != nil {
 		return nil, err
 	}
-	res := &oauth.TokenResponse{AccessToken: token, TokenType: "Bearer", ExpiresIn: seconds(g.life),
+	res := &oauth.TokenResponse{AccessToken: token, TokenType: a.tokenType(), ExpiresIn: seconds(g.life),
 		RefreshToken: g.refresh, Scope: g.grant.Scopes.String()}
 	until := now.Add(g.life)
 	if a.st.idp && g.grant.Scopes.Has("openid") {
@@ -91,13 +95,16 @@ func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenRes
 	return res, s.keep(ctx, a, g, until)
 }
 
-// keep writes the grant, what goes with it and the event; without a change to
-// write the event is queued.
+// keep writes the grant, what goes with it, the proof's one use and the event;
+// without a change to write the event is queued.
 func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time) error {
 	e := a.seen
 	e.Grant = g.grant.ID
 	e = s.event("token.issue", e)
 	if !g.write {
+		if err := s.spendProof(ctx, a); err != nil {
+			return err
+		}
 		s.audit.Add(e)
 		return nil
 	}
@@ -108,15 +115,16 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 	if rec.Refresh == nil && until.After(rec.Expires) {
 		rec.Expires = until
 	}
-	return s.commit(ctx, rec.Put(), append([]store.Op{s.ledger.AuditOp(e)}, g.ops...)...)
+	ops := append([]store.Op{s.ledger.AuditOp(e)}, g.ops...)
+	return s.commit(ctx, rec.Put(), append(ops, a.proofOps()...)...)
 }
 
-func (s *Server) signAccess(g granted, now time.Time) (string, error) {
+func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {
 	p := g.grant.Subject
 	return s.ring.Load().current.Sign(oauth.TypAccessToken, accessClaims{
 		Issuer: s.current().cfg.URL, Subject: p.ID, Audience: g.grant.Resource, Client: g.grant.Client,
 		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), ID: newID(), Scope: g.grant.Scopes.String(), Grant: g.grant.ID,
-		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR})
+		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Confirm: a.confirm()})
 }
 
 // signID makes an ID token. The nonce goes into the first one only: a refreshed
@@ -139,12 +147,12 @@ func (s *Server) signID(a *asked, g granted, now time.Time) (string, error) {
 }
 
 // mintIDJAG signs the same statement for another authorization server. Nothing
-// is written but the event.
-func (s *Server) mintIDJAG(a *asked, g granted) (*oauth.TokenResponse, error) {
+// is written but the event and the proof's one use.
+func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.TokenResponse, error) {
 	now, p, aud := s.now(), g.grant.Subject, g.audience
 	c := idjagClaims{Issuer: a.st.cfg.URL, Subject: p.ID, Audience: aud.issuer, Client: g.grant.Client, ID: newID(),
 		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), Resource: g.grant.Resource, Scope: g.grant.Scopes.String(),
-		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR}
+		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Confirm: a.confirm()} // ID-JAG section 9
 	if aud.Subject == "email" {
 		c.Subject = p.Email
 	}
@@ -160,6 +168,9 @@ func (s *Server) mintIDJAG(a *asked, g granted) (*oauth.TokenResponse, error) {
 	}
 	token, err := s.ring.Load().current.Sign(oauth.TypIDJAG, c)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.spendProof(ctx, a); err != nil {
 		return nil, err
 	}
 	e := a.seen

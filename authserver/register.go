@@ -58,6 +58,7 @@ type wish struct {
 	Application   string          `json:"application_type"`
 	JWKS          json.RawMessage `json:"jwks"`
 	JWKSURI       string          `json:"jwks_uri"`
+	DPoPBound     bool            `json:"dpop_bound_access_tokens"`
 }
 
 // registered is the answer (RFC 7591 section 3.2.1): what holds, which may be
@@ -82,6 +83,9 @@ func (s *Server) register(ctx context.Context, st *settings, body []byte) (any, 
 	c, err := w.check()
 	if err != nil {
 		return nil, err
+	}
+	if c.DPoPBound && st.dpopMode() == dpopOff {
+		return nil, badMetadata("dpop_bound_access_tokens: DPoP is off here")
 	}
 	c.Known = matchKnown(st.cfg.KnownClients, c.RedirectURIs, c.Name)
 	policy := st.othersPolicy()
@@ -136,7 +140,8 @@ func badMetadata(description string) error {
 // check applies the defaults and the rules, and returns the client that the
 // wish comes to.
 func (w wish) check() (ledger.Client, error) {
-	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application}
+	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application,
+		DPoPBound: w.DPoPBound}
 	if c.AuthMethod == "" {
 		c.AuthMethod = authBasic
 	}
@@ -274,7 +279,11 @@ func sameID(c ledger.Client) string {
 		uris[i] = withoutLoopbackPort(uri)
 	}
 	slices.Sort(uris)
-	b, err := json.Marshal([]any{c.Name, slices.Compact(uris), c.GrantTypes, c.Application})
+	parts := []any{c.Name, slices.Compact(uris), c.GrantTypes, c.Application}
+	if c.DPoPBound {
+		parts = append(parts, "DPoP")
+	}
+	b, err := json.Marshal(parts)
 	if err != nil {
 		panic("authserver: client id: " + err.Error()) // strings only
 	}
@@ -297,7 +306,7 @@ func answerFor(c ledger.Client, redirectURIs []string, secret string) registered
 	out := registered{ClientMetadata: oauth.ClientMetadata{
 		ClientID: c.ID, ClientName: c.Name, ClientURI: c.URI, RedirectURIs: redirectURIs, GrantTypes: c.GrantTypes,
 		ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: c.AuthMethod, ApplicationType: c.Application,
-		JWKS: c.JWKS, JWKSURI: c.JWKSURI, TokenEndpointAuthSigningAlg: c.AuthAlg,
+		JWKS: c.JWKS, JWKSURI: c.JWKSURI, TokenEndpointAuthSigningAlg: c.AuthAlg, DPoPBound: c.DPoPBound,
 	}, IssuedAt: c.Created.Unix(), Secret: secret}
 	if secret != "" {
 		out.SecretExpiresAt = new(int64)

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"doorward/internal/audit"
+	"doorward/internal/dpop"
 	"doorward/internal/oauth"
 	"doorward/store"
 )
@@ -83,6 +84,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v an
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
+	if fresh, ok := v.(withNonce); ok {
+		w.Header().Set(dpop.NonceHeader, fresh.nonce)
+		v = fresh.answer
+	}
 	if v == nil {
 		w.WriteHeader(status)
 		return
@@ -136,7 +141,12 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	retryAfter(h, e.RetryAfter)
+	if e.Code == oauth.UseDPoPNonce { // RFC 9449 section 8
+		h.Set(dpop.NonceHeader, s.nonces.Current(s.now()))
+	}
 	switch {
+	case e.DPoP:
+		h.Set("WWW-Authenticate", challengeDPoP(e.Code, description))
 	case e.Code == oauth.InvalidClient && e.Basic: // RFC 6749 section 5.2
 		h.Set("WWW-Authenticate", oauth.FormatChallenge("Basic", "realm", s.current().cfg.URL))
 	case e.Reason == reasonNoToken:
@@ -204,7 +214,7 @@ func secureHeaders(h http.Header) {
 func preflight(w http.ResponseWriter, methods []string) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
-	h.Set("Access-Control-Allow-Headers", "*, Authorization")
+	h.Set("Access-Control-Allow-Headers", "*, Authorization, DPoP")
 	h.Set("Access-Control-Max-Age", "86400")
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -65,6 +65,9 @@ func TestScripts(t *testing.T) {
 			"keep":    scripted((*script).cmdKeep),    // keep VARIABLE: the whole answer
 			"inside":  scripted((*script).cmdInside),  // [!] inside TOKEN CLAIM NAME [VALUE]: a member of a claim
 			"genuine": scripted((*script).cmdGenuine), // genuine TOKEN: a key that the issuer publishes signed it
+			"key":     scripted((*script).cmdKey),     // key NAME: later requests prove possession of it; key: of none
+			"proof":   scripted((*script).cmdProof),   // proof CLAIM=JSON… -CLAIM…: what is special about the next proof
+			"nonce":   scripted((*script).cmdNonce),   // nonce: later proofs have that of the last answer; nonce off
 		},
 	})
 }
@@ -77,6 +80,7 @@ type script struct {
 	who    string
 	accept string
 	last   reply
+	dpop   prover
 }
 
 func scripted(f func(*script, bool, []string)) func(*testscript.TestScript, bool, []string) {
@@ -94,7 +98,9 @@ func (s *script) cmdAt(_ bool, args []string) {
 func (s *script) cmdBasic(_ bool, args []string) { s.who = strings.Join(args, " ") }
 
 func (s *script) cmdPost(_ bool, args []string) {
-	s.last = postAccepting(s.at, args[0], s.who, s.accept, form(args[1:]...))
+	r := postRequest(s.at, args[0], s.who, s.accept, form(args[1:]...))
+	s.prove(r, "")
+	s.last = send(s.at, r)
 	s.ts.Logf("%d %s", s.last.status, s.last.body)
 }
 
@@ -102,6 +108,7 @@ func (s *script) cmdGet(_ bool, args []string) {
 	r := httptest.NewRequest("GET", s.at.current().cfg.URL+args[0], nil)
 	if len(args) > 1 {
 		r.Header.Set("Authorization", "Bearer "+args[1])
+		s.prove(r, args[1])
 	}
 	s.last = send(s.at, r)
 	s.ts.Logf("%d %s", s.last.status, s.last.body)
@@ -224,7 +231,7 @@ func (s *script) cmdCode(_ bool, args []string) {
 		}
 		g.Subject = sess.Subject
 	}
-	code, err := s.at.newCode(context.Background(), g, oauth.AuthorizationRequest{CodeChallenge: oauth.S256(codeVerifier), Nonce: get("nonce", "")},
+	code, err := s.at.newCode(context.Background(), g, oauth.AuthorizationRequest{CodeChallenge: oauth.S256(codeVerifier), Nonce: get("nonce", ""), DPoPKey: get("dpop_jkt", "")},
 		get("redirect_uri", "http://127.0.0.1:5000/callback"))
 	if err != nil {
 		s.ts.Fatalf("%v", err)
@@ -290,6 +297,8 @@ var variants = map[string]func(as, idp *Config){
 	"files-only":          func(as, _ *Config) { as.Resources = as.Resources[:1] },
 	"nobody":              func(as, _ *Config) { as.Resources[0].Allow = nil },
 	"no-write":            func(as, _ *Config) { as.Resources[0].Scopes = map[string]string{"files:read": "Read"} },
+	"dpop-required":       func(as, idp *Config) { as.DPoP, idp.DPoP = dpopRequired, dpopRequired },
+	"dpop-off":            func(as, idp *Config) { as.DPoP, idp.DPoP = dpopOff, dpopOff },
 	"no-grace":            func(as, _ *Config) { as.Tokens.RefreshGrace = -1 },
 	"registered": func(as, _ *Config) {
 		as.Clients["desktop"] = Client{Secret: desktopSecret, Scopes: []string{"files:read"}}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"doorward/internal/audit"
+	"doorward/internal/dpop"
 	"doorward/internal/ledger"
 	"doorward/internal/login"
 	"doorward/internal/oauth"
@@ -45,6 +46,7 @@ type Server struct {
 	keyLoads sync.Mutex
 	keyLoad  time.Time // of the last load that an unknown kid caused; guarded by keyLoads
 	derived  derivedKeys
+	nonces   *dpop.Nonces
 	standing standingGrants
 	places   places
 
@@ -99,6 +101,7 @@ func (s *Server) open(ctx context.Context, st *settings) error {
 		return err
 	}
 	s.derived = deriveKeys(s.vault)
+	s.nonces = dpop.NewNonces(s.vault.Derive("dpop nonce"))
 	if err := s.openKeys(ctx, st); err != nil {
 		return err
 	}
@@ -212,6 +215,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	secureHeaders(w.Header())
 	if rt.cors {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Access-Control-Expose-Headers", "DPoP-Nonce, WWW-Authenticate")
 		if r.Method == http.MethodOptions {
 			preflight(w, rt.methods)
 			return

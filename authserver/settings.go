@@ -131,6 +131,11 @@ func (st *settings) checkPolicy() error {
 	default:
 		return fmt.Errorf("OtherClients %q: allow, ask-admin or refuse", st.cfg.OtherClients)
 	}
+	switch st.cfg.DPoP {
+	case "", dpopOptional, dpopRequired, dpopOff:
+	default:
+		return fmt.Errorf("DPoP %q: optional, required or off", st.cfg.DPoP)
+	}
 	switch st.cfg.Registration.Mode {
 	case "", "off", "limited", "open":
 	default:
@@ -178,7 +183,7 @@ func (st *settings) addClients() error {
 
 func (st *settings) fileClient(id string, c Client) ledger.Client {
 	out := ledger.Client{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
-		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true}
+		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound}
 	if out.Name == "" {
 		out.Name = id
 	}

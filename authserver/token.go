@@ -10,6 +10,7 @@ import (
 
 	"doorward/internal/access"
 	"doorward/internal/audit"
+	"doorward/internal/dpop"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 	"doorward/store"
@@ -43,6 +44,7 @@ type asked struct {
 	oauth.TokenRequest
 	st     *settings
 	client authenticated
+	proof  dpop.Proof  // of possession of a key; the zero one: none came
 	seen   audit.Event // what the audit will say: grants fill in what they find out
 }
 
@@ -66,14 +68,14 @@ const attempts = 100
 // token is the token endpoint (RFC 6749 section 3.2).
 func (s *Server) token(ctx context.Context, st *settings, r *http.Request, form url.Values) (any, error) {
 	a := &asked{st: st, seen: audit.Event{Address: address(r)}}
-	res, err := s.answerToken(ctx, a, r.Header, form)
+	res, err := s.answerToken(ctx, a, r, form)
 	if err != nil {
 		return nil, a.refused(err)
 	}
-	return res, nil
+	return s.offerNonce(a, res), nil
 }
 
-func (s *Server) answerToken(ctx context.Context, a *asked, h http.Header, form url.Values) (*oauth.TokenResponse, error) {
+func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, form url.Values) (*oauth.TokenResponse, error) {
 	req, err := oauth.ParseTokenRequest(form)
 	if err != nil {
 		return nil, err
@@ -83,13 +85,16 @@ func (s *Server) answerToken(ctx context.Context, a *asked, h http.Header, form 
 	if err != nil {
 		return nil, err
 	}
-	if a.client, err = s.authenticate(ctx, a.st, h, req); err != nil {
+	if a.client, err = s.authenticate(ctx, a.st, r.Header, req); err != nil {
 		return nil, err
 	}
 	if !a.st.idp { // asks for a refresh token, which the registration decides
 		req.Scope = req.Scope.Minus(oauth.Scopes{"offline_access"})
 	}
 	a.TokenRequest, a.seen.Client = req, a.client.client.ID
+	if a.proof, err = s.proofKey(a, r); err != nil {
+		return nil, err
+	}
 	return s.issue(ctx, a, grant)
 }
 
@@ -125,7 +130,7 @@ func (s *Server) issue(ctx context.Context, a *asked, grant grantFunc) (*oauth.T
 		case errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrTaken) || errors.Is(err, store.ErrNotFound):
 			continue
 		case errors.Is(err, store.ErrSeen):
-			return nil, a.invalid("replay", nil)
+			return nil, s.seenBefore(ctx, a)
 		case err != nil:
 			return nil, err
 		}

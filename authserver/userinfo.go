@@ -30,12 +30,17 @@ func (s *Server) userinfo(ctx context.Context, st *settings, r *http.Request) (a
 	}
 	refused := &oauth.Error{Code: oauth.InvalidToken, Description: "the access token is not valid here"}
 	scheme, token, _ := strings.Cut(header[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	token = strings.TrimSpace(token)
+	refused.DPoP = st.dpopMode() != dpopOff && strings.EqualFold(scheme, "DPoP")
+	if !refused.DPoP && !strings.EqualFold(scheme, "Bearer") {
 		return nil, refused
 	}
-	c, ok := s.ownAccess(ctx, st, strings.TrimSpace(token))
+	c, ok := s.ownAccess(ctx, st, token)
 	if !ok {
 		return nil, refused
+	}
+	if err := s.possesses(ctx, st, r, token, c, refused); err != nil {
+		return nil, err
 	}
 	aud, err1 := c.Texts("aud")
 	id, err2 := c.Text("gid")

@@ -121,6 +121,7 @@ func (w *world) asConfig(db store.Store) Config {
 			"signer":       {JWKS: jwksOf("es", "ed", "rsa"), GrantTypes: []string{oauth.ClientCredentials, oauth.RefreshToken}},
 			"remote":       {JWKSURI: keysURL + "/jwks", GrantTypes: []string{oauth.ClientCredentials}},
 			"e+m%a":        {Secret: "p:w%d /+ü-0123456789", GrantTypes: []string{oauth.ClientCredentials}},
+			"bound":        {DPoPBound: true, RedirectURIs: []string{"https://bound.example/callback"}},
 		},
 		Resources: []Resource{
 			{ID: filesURL, Name: "Files", RuleName: "servers.files", Default: true, DefaultScopes: []string{"files:read"},
@@ -193,6 +194,10 @@ func post(s *Server, path, who string, form url.Values) reply {
 }
 
 func postAccepting(s *Server, path, who, accept string, form url.Values) reply {
+	return send(s, postRequest(s, path, who, accept, form))
+}
+
+func postRequest(s *Server, path, who, accept string, form url.Values) *http.Request {
 	r := httptest.NewRequest("POST", s.current().cfg.URL+path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if accept != "" {
@@ -201,7 +206,7 @@ func postAccepting(s *Server, path, who, accept string, form url.Values) reply {
 	if id, secret, ok := strings.Cut(who, " "); ok {
 		r.SetBasicAuth(oauth.EscapeBasic(id), oauth.EscapeBasic(secret))
 	}
-	return send(s, r)
+	return r
 }
 
 // form makes a form of "name=value" entries.

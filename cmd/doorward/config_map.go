@@ -29,6 +29,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		Issuers:        c.issuers(),
 		Audiences:      c.audiencesOf(),
 		Tokens:         c.tokens(),
+		DPoP:           "off",
 		KeyRotation:    c.Keys.Rotate,
 		Limits:         authserver.Limits{Token: c.Limits.Token.bound(), Authorize: c.Limits.Authorize.bound(), Register: c.Limits.Register.bound()},
 		BodyLimit:      int64(c.Limits.Body),

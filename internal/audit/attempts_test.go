@@ -95,9 +95,9 @@ func TestTableOfReasons(t *testing.T) {
 
 // Every reason that the sources give is in the table.
 func TestEveryReasonIsExplained(t *testing.T) {
-	given := regexp.MustCompile(`(?:Reason: *|reason: *|invalid\(|reject\(|fault\(|badUpstream\(|tokenFault\{)"([a-z_]+)"`)
+	given := regexp.MustCompile(`(?:Reason: *|reason: *|invalid\(|reject\(|fault\(|badUpstream\(|tokenFault\{|Reason[A-Z][a-z]+ += )"([a-z_]+)"`)
 	var files []string
-	for _, glob := range []string{"../../*.go", "../../authserver/*.go", "../gateway/*.go", "../access/*.go", "../oauth/*.go"} {
+	for _, glob := range []string{"../../*.go", "../../authserver/*.go", "../gateway/*.go", "../access/*.go", "../oauth/*.go", "../dpop/*.go"} {
 		found, err := filepath.Glob(glob)
 		if err != nil {
 			t.Fatal(err)

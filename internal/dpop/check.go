@@ -75,6 +75,12 @@ func (p Proof) sum() [sha256.Size]byte { return sha256.Sum256([]byte(p.key + " "
 // the answer should bring that (RFC 9449 section 8.2).
 func (p Proof) Renew() bool { return p.renew }
 
+// IsThumbprint reports whether text has the form of a Key.
+func IsThumbprint(text string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil && len(b) == sha256.Size && len(text) == base64.RawURLEncoding.EncodedLen(sha256.Size)
+}
+
 // Sent reports whether a request has a proof, good or not.
 func Sent(h http.Header) bool { return len(h[Header]) > 0 }
 

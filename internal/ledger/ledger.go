@@ -140,7 +140,8 @@ type Client struct {
 	Approved     bool         `json:"approved,omitempty"` // an administrator let it in, or policy did
 	URI          string       `json:"uri,omitempty"`      // client_uri
 	Application  string       `json:"application_type,omitempty"`
-	Introspects  []string     `json:"introspects,omitempty"` // resources whose access tokens it may introspect
+	Introspects  []string     `json:"introspects,omitempty"`              // resources whose access tokens it may introspect
+	DPoPBound    bool         `json:"dpop_bound_access_tokens,omitempty"` // its tokens must be bound to a key
 	Created      time.Time    `json:"created,omitzero"`
 	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never
 

@@ -17,6 +17,7 @@ type Error struct {
 	ACRValues   string // with insufficient_user_authentication
 	Basic       bool   // invalid_client after HTTP Basic: 401 names the scheme
 	RetryAfter  int    // seconds to wait (RFC 9110 section 10.2.3); 0 = not sent
+	DPoP        bool   // of a resource, after the scheme DPoP: so does its challenge
 }
 
 // Error is for logs: it holds the cause. What goes out is Code and Description.

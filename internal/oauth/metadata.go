@@ -34,6 +34,7 @@ type ServerMetadata struct {
 	SubjectTypesSupported                 []string `json:"subject_types_supported,omitempty"`
 	IDTokenSigningAlgsSupported           []string `json:"id_token_signing_alg_values_supported,omitempty"`
 	ClaimsSupported                       []string `json:"claims_supported,omitempty"`
+	DPoPSigningAlgsSupported              []string `json:"dpop_signing_alg_values_supported,omitempty"`
 }
 
 // ResourceMetadata is a protected resource's document (RFC 9728 section 2).
@@ -63,6 +64,7 @@ type ClientMetadata struct {
 	SoftwareID              string   `json:"software_id,omitempty"`
 	SoftwareVersion         string   `json:"software_version,omitempty"`
 	JWKSURI                 string   `json:"jwks_uri,omitempty"`
+	DPoPBound               bool     `json:"dpop_bound_access_tokens,omitempty"` // RFC 9449 section 5.2
 
 	JWKS                        json.RawMessage `json:"jwks,omitempty"`
 	TokenEndpointAuthSigningAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"`

@@ -58,8 +58,8 @@ const (
 	InvalidClientMetadata   = "invalid_client_metadata"
 	InvalidAuthzDetails     = "invalid_authorization_details"
 	UnsupportedTokenType    = "unsupported_token_type"
-	InvalidDPoPProof        = "invalid_dpop_proof" // RFC 9449 section 5
-	UseDPoPNonce            = "use_dpop_nonce"     // RFC 9449 section 8
+	InvalidDPoPProof        = "invalid_dpop_proof"        // RFC 9449 section 5
+	UseDPoPNonce            = "use_dpop_nonce"            // RFC 9449 section 8
 	LoginRequired           = "login_required"            // OpenID Connect Core section 3.1.2.6
 	ConsentRequired         = "consent_required"          // OpenID Connect Core section 3.1.2.6
 	RequestNotSupported     = "request_not_supported"     // OpenID Connect Core section 3.1.2.6

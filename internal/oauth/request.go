@@ -42,6 +42,7 @@ type AuthorizationRequest struct {
 	MaxAge              string   `json:"max_age,omitempty"`
 	LoginHint           string   `json:"login_hint,omitempty"`
 	ACRValues           string   `json:"acr_values,omitempty"`
+	DPoPKey             string   `json:"dpop_jkt,omitempty"` // RFC 9449 section 10
 }
 
 // Bounds of a request's values, in bytes and in number.
@@ -104,6 +105,7 @@ func ParseAuthorizationRequest(form url.Values) (AuthorizationRequest, error) {
 		MaxAge:              f.one("max_age", maxValue),
 		LoginHint:           f.one("login_hint", maxValue),
 		ACRValues:           f.one("acr_values", maxValue),
+		DPoPKey:             f.one("dpop_jkt", maxValue),
 		Scope:               f.scope(),
 	}
 	f.absent("request", RequestNotSupported)
