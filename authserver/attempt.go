@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"doorward/internal/limit"
 	"doorward/internal/login"
 	"doorward/internal/oauth"
 )
@@ -231,4 +233,9 @@ func hasPrompt(req oauth.AuthorizationRequest, value string) bool {
 		}
 	}
 	return false
+}
+
+// asRequester is the context of what the request causes at other servers.
+func (v *visit) asRequester() context.Context {
+	return context.WithValue(v.r.Context(), requesterKey{}, limit.Network(v.r.RemoteAddr))
 }

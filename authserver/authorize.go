@@ -55,7 +55,7 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 		v.turnDown(nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is given twice or cannot be read"})
 		return
 	}
-	a, err := s.examine(r.Context(), v.st, req)
+	a, err := s.examine(v.asRequester(), v.st, req)
 	if a != nil && parseErr != nil {
 		err = parseErr
 	}
@@ -182,7 +182,7 @@ func (v *visit) goOn(at attempt) {
 		v.see(v.st.path + page)
 		return
 	}
-	a, err := v.s.examine(v.r.Context(), v.st, *at.Request)
+	a, err := v.s.examine(v.asRequester(), v.st, *at.Request)
 	if err != nil {
 		v.turnDown(a, err)
 		return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"doorward/internal/fetch"
 	"doorward/internal/ledger"
+	"doorward/internal/limit"
 )
 
 // Bounds of client metadata documents.
@@ -25,8 +27,10 @@ const (
 	maxDocuments     = 1000 // that are kept
 	maxFetches       = 32   // at once
 	maxFailures      = 20   // of a host, within failureWindow
+	maxOfRequester   = 60   // fetches that one requester causes, within failureWindow
 	failureWindow    = time.Minute
 	maxFailingHosts  = 1000
+	maxRequesters    = 10_000
 	documentNotThere = "cannot be fetched"
 )
 
@@ -40,7 +44,8 @@ type documents struct {
 	kept       map[string]*keptDocument // by URL
 	flights    map[string]*flight       // likewise
 	keyFlights int
-	failed     map[string]*failures // by host
+	failed     map[string]*failures // by what is failing: a host
+	requesters *limit.Limiter       // fetches, by who causes them
 }
 
 // keptDocument is a valid one. Until fresh it is used without asking; until
@@ -81,6 +86,7 @@ func newDocuments(cfg Config, loopback bool) *documents {
 	return &documents{
 		fetcher: fetcher(size), keyFetcher: fetcher(maxKeysDocument),
 		kept: map[string]*keptDocument{}, flights: map[string]*flight{}, failed: map[string]*failures{},
+		requesters: limit.New(limit.Rate{N: maxOfRequester, Per: failureWindow}, maxRequesters),
 	}
 }
 
@@ -104,7 +110,7 @@ func (d *documents) get(ctx context.Context, id string, now time.Time) (ledger.C
 			return ledger.Client{}, ctx.Err()
 		}
 	}
-	if !d.mayFetch(askedHost(id), now) {
+	if !d.mayFetch(ctx, id, now) {
 		d.mu.Unlock()
 		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" is not fetched again so soon: try in a minute", nil))
 	}
@@ -127,7 +133,7 @@ func (d *documents) land(ctx context.Context, id string, old *keptDocument, now 
 		d.keep(id, &keptDocument{client: c, fresh: now.Add(life), stale: now.Add(maxDocumentLife), used: now})
 		return c, nil
 	}
-	d.countFailure(askedHost(id), now)
+	d.countFailure(failingAt(id), now)
 	var away unreachable
 	if errors.As(err, &away) {
 		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" "+documentNotThere, err))
@@ -162,9 +168,16 @@ func (d *documents) load(ctx context.Context, id string) (ledger.Client, time.Du
 }
 
 // lifeOf is how long a document may be used without asking again, by the
-// max-age of its server within our own bounds (RFC 9111 section 5.2.2).
+// max-age of its server, or else what it says in Expires, within our own bounds
+// (RFC 9111 sections 5.2.2 and 5.3).
 func lifeOf(h http.Header) time.Duration {
 	life := documentLife
+	if date, err := http.ParseTime(h.Get("Date")); err == nil && h.Get("Expires") != "" {
+		expires, err := http.ParseTime(h.Get("Expires")) // one that cannot be read is in the past
+		if life = expires.Sub(date); err != nil {
+			life = 0
+		}
+	}
 	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(h.Values("Cache-Control"), ",")), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
 		switch name {
@@ -179,11 +192,36 @@ func lifeOf(h http.Header) time.Duration {
 	return min(max(life, minDocumentLife), maxDocumentLife)
 }
 
-// mayFetch bounds fetches at once, and those that a host has answered with
-// nothing of use. The caller holds mu.
-func (d *documents) mayFetch(host string, now time.Time) bool {
-	f := d.failed[host]
-	return len(d.flights)+d.keyFlights < maxFetches && (f == nil || f.n < maxFailures || now.Sub(f.since) >= failureWindow)
+// mayFetch bounds fetches at once, those of one requester, and those that a
+// host has answered with nothing of use (AS-CIMD-13). The caller holds mu.
+func (d *documents) mayFetch(ctx context.Context, uri string, now time.Time) bool {
+	f := d.failed[failingAt(uri)]
+	if len(d.flights)+d.keyFlights >= maxFetches || f != nil && f.n >= maxFailures && now.Sub(f.since) < failureWindow {
+		return false
+	}
+	network := requesterOf(ctx)
+	return network == "" || d.requesters.Take(now, network) == 0
+}
+
+// failingAt is what failures are counted of: the host, but for the documents of
+// known clients, which count for themselves, so that a stranger who asks for
+// others there does not keep these out.
+func failingAt(uri string) string {
+	if slices.ContainsFunc(known, func(k knownEntry) bool { return slices.Contains(k.Documents, uri) }) {
+		return uri
+	}
+	return askedHost(uri)
+}
+
+type requesterKey struct{}
+
+// requesterOf is the network of who asks; "" where nobody needs to know it.
+func requesterOf(ctx context.Context) string {
+	if c := callerOf(ctx); c != nil {
+		return c.network
+	}
+	network, _ := ctx.Value(requesterKey{}).(string)
+	return network
 }
 
 // askedHost is the host that failures are counted of: however its name is

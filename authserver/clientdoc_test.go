@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -94,7 +95,7 @@ func docSite(t *testing.T, change func(*Config)) (*site, *docs) {
 	}), d
 }
 
-// covers: AS-CIMD-01, AS-CIMD-07, AS-CIMD-15, AS-META-07
+// covers: AS-CIMD-01, AS-CIMD-07, AS-CIMD-15, AS-META-07, B15, F19
 func TestClientByItsDocument(t *testing.T) {
 	s, d := docSite(t, nil)
 	id := d.put("/c.json", nil)
@@ -176,6 +177,7 @@ func TestBadDocuments(t *testing.T) {
 		"another status": d.raw("/203", func(w http.ResponseWriter) { w.WriteHeader(http.StatusNonAuthoritativeInfo); fmt.Fprint(w, "{}") }),
 	} {
 		s.current().documents.failed = map[string]*failures{}
+		s.current().documents.requesters = nil
 		page := s.browser().get(s.ask(id, "https://notes.example/cb"))
 		if page.left || page.status != http.StatusBadRequest || strings.Contains(page.body, "Sign in") {
 			t.Errorf("%s: %d, left %t at %s", name, page.status, page.left, page.url)
@@ -257,6 +259,15 @@ func TestDocumentsAreKept(t *testing.T) {
 	if s.wait(6 * time.Minute); works(id) {
 		t.Error("a document that was withdrawn is used")
 	}
+	expires := func(after string) http.Header {
+		return http.Header{"Date": {"Fri, 27 Nov 2026 10:00:00 GMT"}, "Expires": {after}}
+	}
+	for after, want := range map[string]time.Duration{"Fri, 27 Nov 2026 10:30:00 GMT": 30 * time.Minute, "Fri, 27 Nov 2026 09:00:00 GMT": time.Minute,
+		"0": time.Minute, "Sat, 28 Nov 2027 10:00:00 GMT": 24 * time.Hour} {
+		if got := lifeOf(expires(after)); got != want {
+			t.Errorf("Expires %s: %s, want %s", after, got, want)
+		}
+	}
 	for value, want := range map[string]time.Duration{"": 5 * time.Minute, "max-age=600": 10 * time.Minute, "public, MAX-AGE=\"90\"": 90 * time.Second,
 		"max-age=1": time.Minute, "no-store": time.Minute, "max-age=99999999": 24 * time.Hour, "max-age=x": 5 * time.Minute, "max-age=-5": time.Minute} {
 		if got := lifeOf(http.Header{"Cache-Control": {value}}); got != want {
@@ -300,6 +311,48 @@ func TestStrangersCannotMakeUsAskForever(t *testing.T) {
 	}
 }
 
+// Whoever causes many fetches is stopped, and nobody else with them; those of
+// others at a host keep no known client out.
+//
+// covers: AS-CIMD-13, SEC-24
+func TestFetchesOfOneRequester(t *testing.T) {
+	s, d := docSite(t, nil)
+	from := func(address, id string) error {
+		_, err := s.client(context.WithValue(t.Context(), requesterKey{}, address), s.current(), id)
+		return err
+	}
+	for i := range maxOfRequester + 20 {
+		err := from("192.0.2.1", d.put(fmt.Sprintf("/c/%d", i), nil))
+		if (err == nil) != (i < maxOfRequester) {
+			t.Fatalf("fetch %d: %v", i, err)
+		}
+	}
+	if err := from("192.0.2.1", d.URL+"/c/0"); err != nil {
+		t.Errorf("a document that is kept: %v", err)
+	}
+	if err := from("192.0.2.2", d.put("/other", nil)); err != nil {
+		t.Errorf("another requester: %v", err)
+	}
+	s.wait(failureWindow)
+	if err := from("192.0.2.1", d.put("/later", nil)); err != nil {
+		t.Errorf("a minute later: %v", err)
+	}
+	// A page counts for the address that asks for it.
+	b := s.browser()
+	for i := range maxOfRequester {
+		b.get(s.ask(d.put(fmt.Sprintf("/p/%d", i), nil), "https://notes.example/cb"))
+	}
+	b.get(s.ask(d.put("/p", nil), "https://notes.example/cb")).shows(t, http.StatusBadRequest, "try in a minute")
+
+	docs, claude := s.current().documents, "https://claude.ai/oauth/mcp-oauth-client-metadata"
+	for range maxFailures {
+		docs.countFailure(failingAt("https://claude.ai/nothing"), s.now())
+	}
+	if docs.mayFetch(t.Context(), "https://claude.ai/else", s.now()) || !docs.mayFetch(t.Context(), claude, s.now()) {
+		t.Error("failures of others at its host keep a known client out")
+	}
+}
+
 func TestOneFetchForAll(t *testing.T) {
 	s, d := docSite(t, nil)
 	id := d.put("/c", nil)
@@ -335,6 +388,8 @@ func TestDocumentsOnTheAccountPage(t *testing.T) {
 
 // An administrator's word is kept under the URL; the name that a document gives
 // itself is nobody's.
+//
+// covers: AS-CIMD-18
 func TestPolicyOfDocuments(t *testing.T) {
 	s, d := docSite(t, func(c *Config) { c.OtherClients = "ask-admin" })
 	id := d.put("/c", map[string]any{"client_name": "Claude Code", "redirect_uris": []string{"http://localhost/callback"}})
@@ -380,7 +435,10 @@ func TestDocumentThatChangedIsAskedAboutAgain(t *testing.T) {
 	b := s.browser()
 	b.submit(b.signIn(b.get(s.ask(id, cb)), "alice")).arrived(t, cb)
 	b.get(s.ask(id, cb)).arrived(t, cb)
-	for _, change := range []map[string]any{{"client_name": "Another"}, {"redirect_uris": []string{cb, "https://more.example/cb"}}} {
+	for _, change := range []map[string]any{{"client_name": "Another"}, {"redirect_uris": []string{cb, "https://more.example/cb"}},
+		{"token_endpoint_auth_method": "private_key_jwt", "jwks": json.RawMessage(jwksOf("es"))},
+		{"token_endpoint_auth_method": "private_key_jwt", "jwks": json.RawMessage(jwksOf("es2"))},
+		{"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://notes.example/jwks"}} {
 		d.put("/c", change)
 		s.wait(6 * time.Minute)
 		page := b.get(s.ask(id, cb))

@@ -96,7 +96,7 @@ func (k *clientKeys) dropOldest() {
 func (d *documents) keys(ctx context.Context, uri string, now time.Time) ([]byte, error) {
 	host := askedHost(uri)
 	d.mu.Lock()
-	if !d.mayFetch(host, now) {
+	if !d.mayFetch(ctx, uri, now) {
 		d.mu.Unlock()
 		return nil, fmt.Errorf("%s is not asked again so soon", host)
 	}
@@ -113,7 +113,7 @@ func (d *documents) keys(ctx context.Context, uri string, now time.Time) ([]byte
 	defer d.mu.Unlock()
 	d.keyFlights--
 	if err != nil {
-		d.countFailure(host, now)
+		d.countFailure(failingAt(uri), now)
 		return nil, err
 	}
 	return res.Body, nil

@@ -31,7 +31,7 @@ func (s *Server) consentPage(w http.ResponseWriter, r *http.Request) {
 		v.answerLost(at, errors.Join(err, missingRequest(at)))
 		return
 	}
-	a, err := s.examine(r.Context(), v.st, *at.Request)
+	a, err := s.examine(v.asRequester(), v.st, *at.Request)
 	if err != nil {
 		v.turnDown(a, err)
 		return
