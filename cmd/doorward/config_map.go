@@ -194,6 +194,17 @@ func (c *Config) signIn() authserver.SignIn {
 	return authserver.AnyOf(ways...)
 }
 
+// extensions are those of MCP that every server behind the gate has by it.
+func (c *Config) extensions() []string {
+	ids := []string{"io.modelcontextprotocol/oauth-client-credentials"}
+	for _, p := range c.Providers {
+		if p.IDJAG != nil {
+			return append(ids, "io.modelcontextprotocol/enterprise-managed-authorization")
+		}
+	}
+	return ids
+}
+
 // gatewayServers are the servers behind the gate, by name; sample is the
 // built-in one.
 func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
@@ -201,7 +212,7 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 	for name, s := range c.Servers {
 		g := gateway.Server{
 			Path: s.Path, Name: name, Upstream: s.Upstream, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes,
-			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins,
+			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins, Extensions: c.extensions(),
 		}
 		for _, further := range s.Issuers {
 			g.Issuers = append(g.Issuers, further.Issuer)

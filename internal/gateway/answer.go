@@ -24,12 +24,12 @@ const (
 	refused               // something else was answered
 )
 
-// maxHeld bounds an answer that is filtered, in bytes.
+// maxHeld bounds an answer that is changed, in bytes.
 const maxHeld = 16 << 20
 
 var (
-	errHeldTooLarge = errors.New("the list of tools is too large")
-	errUnreadable   = errors.New("the list of tools cannot be read")
+	errHeldTooLarge = errors.New("the answer is too large")
+	errUnreadable   = errors.New("the answer cannot be read")
 )
 
 // answer brings one upstream's answer to the caller: begin once, then write,
@@ -90,7 +90,7 @@ func (a *answer) judge(status int, h http.Header, length int64) (mode, *refusal)
 		return refused, x.badUpstream("upstream_unreadable", server+" compresses its answers unasked")
 	case status == http.StatusNoContent || status == http.StatusResetContent:
 		return dropping, nil
-	case media == "application/json" && status < 300 && x.call.method == toolsList:
+	case media == "application/json" && status < 300 && (x.call.method == toolsList || x.call.method == discover):
 		return holding, nil
 	case media == "application/json", media == "text/plain" && status >= 400:
 		return passing, nil
@@ -133,7 +133,7 @@ func (a *answer) write(p []byte) error {
 
 // emit sends one event on, without the tools that are not for the caller.
 func (a *answer) emit(event []byte) error {
-	event, err := filterEvent(event, a.shown)
+	event, err := changeEvent(event, a.change)
 	if err != nil {
 		if a.x.call.id != nil {
 			f := a.x.badUpstream("upstream_unreadable", errUnreadable.Error())
@@ -145,6 +145,15 @@ func (a *answer) emit(event []byte) error {
 	}
 	_, err = a.x.w.Write(sealEventIDs(event, func(id string) string { return a.x.seal("event", id) }))
 	return err
+}
+
+// change is a message as the caller gets it: lists of tools without those that
+// are not for them, and what the server can do with what we do for it.
+func (a *answer) change(message []byte) ([]byte, error) {
+	if a.x.call.method == discover {
+		return advertise(message, a.x.e.s.Extensions)
+	}
+	return filterTools(message, a.shown)
 }
 
 // shown reports whether the caller gets to see a tool: if a call of it would be
@@ -187,7 +196,7 @@ func (a *answer) sendHeld(err error) {
 	}
 	var body []byte
 	if err == nil {
-		body, err = filterTools(a.held, a.shown)
+		body, err = a.change(a.held)
 	}
 	if err != nil {
 		a.refuse(x.badUpstream("upstream_unreadable", errUnreadable.Error()), a.status)

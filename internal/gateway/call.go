@@ -24,11 +24,12 @@ type call struct {
 const (
 	toolsCall = "tools/call"
 	toolsList = "tools/list"
+	discover  = "server/discover"      // MCP 2026-07-28
 	listen    = "subscriptions/listen" // a POST whose answer is a stream (MCP 2026-07-28)
 )
 
 // watched are the methods that are treated in a way of their own.
-var watched = []string{toolsCall, toolsList, listen}
+var watched = []string{toolsCall, toolsList, discover, listen}
 
 // tool is the tool that the message calls, "" if it calls none.
 func (c *call) tool() string {

@@ -37,6 +37,8 @@
 // ours), or a page of HTML becomes 502 with a JSON-RPC error. Response headers
 // pass if they are on a list; no cookie is among them.
 //
+// The answer to server/discover says besides what the server itself says which
+// extensions of MCP the gateway and its issuer bring to it (Server.Extensions).
 // In an answer that lists tools, those are left out that no rule lets this
 // person call. A tool that would be allowed after a fresh sign-in or with a
 // further scope stays, since the refusal of its call says how to get there.

@@ -70,16 +70,17 @@ func (f *eventSplitter) end(p []byte) int {
 	return -1
 }
 
-// filterEvent is filterTools for the message that an event carries.
-func filterEvent(event []byte, keep func(tool string) bool) ([]byte, error) {
-	if !bytes.Contains(event, []byte("tools")) && !bytes.Contains(event, []byte(`\u`)) {
+// changeEvent changes the message that an event carries, if it can be one that
+// change is about.
+func changeEvent(event []byte, change func(message []byte) ([]byte, error)) ([]byte, error) {
+	if !bytes.Contains(event, []byte("tools")) && !bytes.Contains(event, []byte("capabilities")) && !bytes.Contains(event, []byte(`\u`)) {
 		return event, nil
 	}
 	data := eventData(event)
 	if len(bytes.TrimSpace(data)) == 0 {
 		return event, nil
 	}
-	message, err := filterTools(data, keep)
+	message, err := change(data)
 	if err != nil || len(message) == len(data) {
 		return event, err
 	}

@@ -57,7 +57,7 @@ func TestEventsInPieces(t *testing.T) {
 		for size := 1; size <= len(c.in); size++ {
 			var out strings.Builder
 			emit := func(event []byte) error {
-				event, err := filterEvent(event, notSecret)
+				event, err := changeEvent(event, func(m []byte) ([]byte, error) { return filterTools(m, notSecret) })
 				out.Write(event)
 				return err
 			}
@@ -104,7 +104,7 @@ func FuzzFilterEvent(f *testing.F) {
 		}
 		var s eventSplitter
 		emit := func(event []byte) error {
-			event, err := filterEvent(event, notSecret)
+			event, err := changeEvent(event, func(m []byte) ([]byte, error) { return filterTools(m, notSecret) })
 			if err != nil {
 				return err
 			}

@@ -84,6 +84,9 @@ type Server struct {
 	// Tools is a tool to the scopes that it needs beyond DefaultScopes.
 	Tools map[string][]string
 	Rules access.Rules
+	// Extensions are those of MCP that the gateway and its issuer bring to the
+	// server (io.modelcontextprotocol/…): server/discover advertises them. nil: none.
+	Extensions []string
 	// AllowedOrigins are browser origins besides the gateway's own.
 	AllowedOrigins []string
 	// Issuers are further issuers whose tokens are taken; their people are not

@@ -192,3 +192,38 @@ func TestSampleSession(t *testing.T) {
 		t.Error("the stream is still open")
 	}
 }
+
+// The extensions that the gateway brings stand in the answer of a real server,
+// and a client that opted into none of them is served as well.
+// covers: REV-14
+func TestExtensionsAreAdvertised(t *testing.T) {
+	const ema = "io.modelcontextprotocol/enterprise-managed-authorization"
+	s := sampleServer()
+	s.Extensions = []string{ema}
+	r := newRig(t, map[string]gateway.Server{"sample": s})
+	_, token := r.grant("alice", "/mcp", sample.ScopeRead)
+	meta := `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}`
+	ask := func(method string) string {
+		resp, body := r.do(http.MethodPost, "/mcp", token, `{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":{`+meta+`}}`,
+			"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", method)
+		if resp.StatusCode != 200 {
+			t.Fatalf("%s: %d %s", method, resp.StatusCode, body)
+		}
+		return body
+	}
+	var answer struct {
+		Result struct {
+			Capabilities struct {
+				Tools      json.RawMessage            `json:"tools"`
+				Extensions map[string]json.RawMessage `json:"extensions"`
+			} `json:"capabilities"`
+		} `json:"result"`
+	}
+	body := ask("server/discover")
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Result.Capabilities.Extensions[ema] == nil || answer.Result.Capabilities.Tools == nil {
+		t.Errorf("%v: %s", err, body)
+	}
+	if body := ask("tools/list"); !strings.Contains(body, "whoami") || strings.Contains(body, ema) {
+		t.Error(body)
+	}
+}
