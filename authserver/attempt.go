@@ -29,6 +29,7 @@ const (
 	forLogout  = "logout"
 	forReturn  = "return" // from a provider: the state parameter
 	forAccount = "account"
+	forDevice  = "device"
 )
 
 // attempt is what a browser carries from page to page, sealed by the vault: the
@@ -53,6 +54,13 @@ type attempt struct {
 	Fresh    bool   `json:"fresh,omitempty"`
 	Switch   bool   `json:"switch,omitempty"`  // the person wants another account
 	Account  bool   `json:"account,omitempty"` // with no Request: they came for their account page
+	// Entering, with no Request: they came to type the code of a device. Device
+	// is the key of its record once they have, UserCode what they typed, and Done
+	// how it ended.
+	Entering bool   `json:"entering,omitempty"`
+	Device   string `json:"device,omitempty"`
+	UserCode string `json:"user_code,omitempty"`
+	Done     string `json:"done,omitempty"`
 }
 
 var (
@@ -133,6 +141,14 @@ func (v *visit) unseal(use, token string) (attempt, string, error) {
 	return at, token, nil
 }
 
+// examine checks the request that the visit is about.
+func (v *visit) examine(at attempt) (*asking, error) {
+	if at.Device != "" {
+		return v.s.examineDevice(v.asRequester(), v.st, at.Device, at.UserCode)
+	}
+	return v.s.examine(v.asRequester(), v.st, *at.Request)
+}
+
 // cookieCame reports whether the browser brought the cookie that tells it apart.
 func (v *visit) cookieCame() bool {
 	_, ok := v.s.sessions.BrowserOf(v.r)
@@ -151,6 +167,8 @@ func (v *visit) field(name string) string {
 // too old begins again.
 func (v *visit) answerLost(at attempt, err error) {
 	switch {
+	case errors.Is(err, errLate) && (at.Entering || at.Device != "" || at.Done != ""):
+		v.see(v.st.path + "/device?user_code=" + at.UserCode)
 	case errors.Is(err, errLate) && at.Request != nil:
 		v.see(v.st.path + "/authorize?" + queryOf(*at.Request).Encode())
 	case errors.Is(err, errLate):

@@ -26,6 +26,7 @@ type asking struct {
 	resource *resource
 	scopes   oauth.Scopes  // what would be granted
 	maxAge   time.Duration // with max_age; negative: none was asked
+	device   *fromDevice   // nil: a browser brought it
 }
 
 // authorizePage is the authorization endpoint (OAuth 2.1 section 4.1.1). It
@@ -176,13 +177,16 @@ const (
 func (v *visit) goOn(at attempt) {
 	if at.Request == nil {
 		page := "/login"
-		if at.Account {
+		switch {
+		case at.Account:
 			page = "/account"
+		case at.Entering:
+			page = "/device?user_code=" + at.UserCode
 		}
 		v.see(v.st.path + page)
 		return
 	}
-	a, err := v.s.examine(v.asRequester(), v.st, *at.Request)
+	a, err := v.examine(at)
 	if err != nil {
 		v.turnDown(a, err)
 		return

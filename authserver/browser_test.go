@@ -61,6 +61,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 			"desktop": {Name: "Desktop", Secret: "a secret of the desktop", RedirectURIs: []string{"https://desktop.example.com/cb?keep=1"}},
 			"cli":     {Name: "Tool", RedirectURIs: []string{"http://127.0.0.1/callback"}},
 			"two":     {Name: "Two", Secret: "a secret of the second", RedirectURIs: []string{"https://two.example.com/a", "https://two.example.com/b"}},
+			"tv":      {Name: "Living room <b>TV</b>", GrantTypes: []string{oauth.DeviceCode, oauth.RefreshToken}},
 			"machine": {Name: "Machine", Secret: "a secret of the machine", GrantTypes: []string{oauth.ClientCredentials}, RedirectURIs: []string{"https://machine.example.com/cb"}},
 		},
 		Registration: Registration{Mode: "limited"}, KnownClients: []string{"claude", "claude-code", "chatgpt", "vscode", "cursor"},
@@ -216,11 +217,12 @@ func (b *browser) post(target string, form url.Values) page {
 var (
 	formTag   = regexp.MustCompile(`(?s)<form method="post" action="([^"]*)">(.*?)</form>`)
 	hiddenTag = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+	textTag   = regexp.MustCompile(`<input type="text" id="[^"]*" name="([^"]*)" value="([^"]+)"`)
 	buttonTag = regexp.MustCompile(`(?s)<button type="submit"(?: name="([^"]*)" value="([^"]*)")?`)
 	linkTag   = regexp.MustCompile(`<a href="([^"]*)">`)
 )
 
-// form is the page's first form with its hidden fields and what is typed.
+// form is the page's first form with its hidden fields, what stands in it and what is typed.
 func (p page) form(t *testing.T, typed ...string) (action string, form url.Values) {
 	t.Helper()
 	m := formTag.FindStringSubmatch(p.body)
@@ -228,8 +230,10 @@ func (p page) form(t *testing.T, typed ...string) (action string, form url.Value
 		t.Fatalf("no form on %s (%d):\n%s", p.url, p.status, p.body)
 	}
 	form = url.Values{}
-	for _, h := range hiddenTag.FindAllStringSubmatch(m[2], -1) {
-		form.Set(h[1], html.UnescapeString(h[2]))
+	for _, tag := range []*regexp.Regexp{hiddenTag, textTag} {
+		for _, h := range tag.FindAllStringSubmatch(m[2], -1) {
+			form.Set(h[1], html.UnescapeString(h[2]))
+		}
 	}
 	for i := 0; i < len(typed); i += 2 {
 		form.Set(typed[i], typed[i+1])

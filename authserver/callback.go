@@ -277,7 +277,7 @@ func (v *visit) freshEnough(at attempt, who oauth.Subject) error {
 	if at.Request == nil || at.Request.MaxAge == "" {
 		return nil
 	}
-	a, err := v.s.examine(v.asRequester(), v.st, *at.Request)
+	a, err := v.examine(at)
 	if err != nil {
 		return err
 	}

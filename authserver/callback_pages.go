@@ -22,7 +22,7 @@ func (v *visit) failAtProvider(p *provider, at attempt, status int, page failure
 	again.Switch = again.Switch || status == http.StatusForbidden // the same account would not get further
 	page.Again = v.st.path + "/login?attempt=" + v.seal(forLogin, again)
 	if at.Request != nil {
-		if a, err := v.s.examine(v.asRequester(), v.st, *at.Request); err == nil && trusted(a) {
+		if a, err := v.examine(at); err == nil && trusted(a) {
 			page.Link = v.errorURL(a, v.referred(&oauth.Error{Code: oauth.AccessDenied, Description: "nobody signed in"}, page.Reference))
 			page.LinkHost = hostOf(a.redirect)
 		}

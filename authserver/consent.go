@@ -31,7 +31,7 @@ func (s *Server) consentPage(w http.ResponseWriter, r *http.Request) {
 		v.answerLost(at, errors.Join(err, missingRequest(at)))
 		return
 	}
-	a, err := s.examine(v.asRequester(), v.st, *at.Request)
+	a, err := v.examine(at)
 	if err != nil {
 		v.turnDown(a, err)
 		return
@@ -66,6 +66,10 @@ func (v *visit) decide(a *asking, at attempt) {
 		v.turnDownByPerson(a)
 		return
 	}
+	if a.device != nil {
+		v.approveDevice(a, store.Once("consent/"+at.ID, at.Until))
+		return
+	}
 	remembered, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
 	if err != nil {
 		v.turnDown(a, err)
@@ -77,6 +81,10 @@ func (v *visit) decide(a *asking, at attempt) {
 }
 
 func (v *visit) turnDownByPerson(a *asking) {
+	if a.device != nil {
+		v.refuseDevice(a)
+		return
+	}
 	e := &oauth.Error{Code: oauth.AccessDenied, Reason: "person_refused", Description: "the person refused"}
 	v.see(v.errorURL(a, v.referred(e, v.keepTurnedDown(a, e, nil))))
 }
@@ -85,7 +93,7 @@ func (v *visit) turnDownByPerson(a *asking) {
 // does not ask for its administrator's own clients that only want to know who
 // signs in.
 func (v *visit) mustConsent(a *asking) (bool, error) {
-	if hasPrompt(a.AuthorizationRequest, "consent") {
+	if hasPrompt(a.AuthorizationRequest, "consent") || a.device != nil { // RFC 8628 section 5.4
 		return true, nil
 	}
 	signInOnly := oauth.Scopes{"openid", "profile", "email", "offline_access"}
@@ -170,6 +178,7 @@ type consentView struct {
 	Scopes        []string
 	Host          string // where the answer goes
 	Document      string // host of the client's metadata document; "": it has none
+	Code          string // that the device shows which asks; "": a browser brought the request
 	Lasts         string // how long the access lasts; "": as long as one access token
 	Switch        string // link to sign in as somebody else
 }
@@ -182,6 +191,10 @@ func (v *visit) askConsent(a *asking, at attempt, token string) {
 		Client: displayName(a), Warnings: v.st.warnings(a), Person: v.session.Subject.ID,
 		Server: resourceName(a.resource), ServerID: a.resource.ID, Host: hostOf(a.redirect), Document: documentHost(a.client.ID),
 		Switch: v.st.path + "/login?attempt=" + v.seal(forLogin, again),
+	}
+	if a.device != nil {
+		code := a.device.userCode
+		view.Code = code[:userLength/2] + "-" + code[userLength/2:]
 	}
 	for _, scope := range a.scopes {
 		words := a.resource.Scopes[scope]
@@ -200,12 +213,15 @@ func (v *visit) askConsent(a *asking, at attempt, token string) {
 func (st *settings) warnings(a *asking) []string {
 	var out []string
 	switch {
-	case a.client.Source == ledger.FromDocument && (a.client.Known == "" || oauth.IsLoopbackRedirect(a.redirect)):
+	case a.client.Source == ledger.FromDocument && (a.client.Known == "" || a.device != nil || oauth.IsLoopbackRedirect(a.redirect)):
 		out = append(out, "Not verified: the application describes itself, at "+documentHost(a.client.ID)+". "+st.name+" does not know who made it.")
 	case a.client.Source != ledger.FromDynamic:
-	case a.client.Known != "" && !oauth.IsLoopbackRedirect(a.redirect):
+	case a.client.Known != "" && a.device == nil && !oauth.IsLoopbackRedirect(a.redirect):
 	default:
 		out = append(out, "Not verified: the application chose this name itself. "+st.name+" does not know who made it.")
+	}
+	if a.device != nil {
+		return append(out, "The access goes to the device or program that shows this code. Allow it only if you have it in front of you and began this yourself.")
 	}
 	if len(a.client.RedirectURIs) > 0 && !slices.ContainsFunc(a.client.RedirectURIs, func(u string) bool { return !oauth.IsLoopbackRedirect(u) }) {
 		out = append(out, "The access goes to a program on this computer, and any program on it can pretend to be this one. Allow it only if you have just started it yourself.")
@@ -216,11 +232,14 @@ func (st *settings) warnings(a *asking) []string {
 // displayName is what people are told the client is called: a known client,
 // if its callback proves that it is one, by its name in the catalogue.
 func displayName(a *asking) string {
-	if k, ok := knownClient(a.client.Known); ok && !oauth.IsLoopbackRedirect(a.redirect) {
+	if k, ok := knownClient(a.client.Known); ok && a.device == nil && !oauth.IsLoopbackRedirect(a.redirect) {
 		return k.Title
 	}
 	if name := cleanName(a.client.Name); name != "" {
 		return name
+	}
+	if a.device != nil {
+		return a.client.ID
 	}
 	return hostOf(a.redirect)
 }

@@ -46,11 +46,11 @@ type keyring struct {
 
 // derivedKeys are the uses of the master key that token requests make.
 type derivedKeys struct {
-	refreshMAC, refreshNext, standing, assertion []byte
+	refreshMAC, refreshNext, standing, assertion, userCode []byte
 }
 
 func deriveKeys(v *vault.Vault) derivedKeys {
-	return derivedKeys{v.Derive("refresh"), v.Derive("refresh-next"), v.Derive("standing"), v.Derive("assertion")}
+	return derivedKeys{v.Derive("refresh"), v.Derive("refresh-next"), v.Derive("standing"), v.Derive("assertion"), v.Derive("user-code")}
 }
 
 // openVault finds or makes the store's owner and the master key.

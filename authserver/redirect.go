@@ -58,7 +58,7 @@ func (v *visit) turnDown(a *asking, err error) {
 		v.s.logRefusal(v.r, e, page.Reference)
 		v.see(v.errorURL(a, e))
 		return
-	case v.session != nil:
+	case v.session != nil && a.device == nil:
 		page.Link, page.LinkHost = v.errorURL(a, e), hostOf(a.redirect)
 	}
 	v.fail(page.status, page, err)
@@ -121,6 +121,11 @@ func (v *visit) explain(a *asking, err error) (*oauth.Error, failure) {
 		return e, failure{status: http.StatusForbidden, Title: "You may not use " + resourceName(a.resource),
 			Happened: "You are signed in as " + v.session.Subject.ID + ", and " + out.describe() + ".",
 			Do:       "If you need it, ask an administrator and tell them the rule.", Who: "an administrator of " + v.st.name}
+	case errors.Is(err, errDeviceOver):
+		return &oauth.Error{Code: oauth.InvalidRequest, Reason: "device_over", Description: errDeviceOver.Error(), Err: err}, failure{
+			status: http.StatusBadRequest, Title: "This code is over",
+			Happened: "The code of the device was answered already, or it is too old.",
+			Do:       "If your device still waits, begin again there: it shows a new code.", Who: "you"}
 	case errors.Is(err, ledger.ErrLeft):
 		return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}, closedAccount(v.st)
 	case a == nil && isUnknownClient(err):
@@ -156,8 +161,8 @@ func closedAccount(st *settings) failure {
 // having been asked: it belongs to a client that an administrator named, to a
 // known one, or to this computer.
 func trusted(a *asking) bool {
-	return a.client.Source == ledger.FromFile || a.client.Source == ledger.FromAdmin || a.client.Known != "" ||
-		oauth.IsLoopbackRedirect(a.redirect)
+	return a.device == nil && (a.client.Source == ledger.FromFile || a.client.Source == ledger.FromAdmin || a.client.Known != "" ||
+		oauth.IsLoopbackRedirect(a.redirect))
 }
 
 func (v *visit) errorURL(a *asking, e *oauth.Error) string {

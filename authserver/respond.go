@@ -135,6 +135,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if !errors.As(err, &e) {
 		e = &oauth.Error{Code: oauth.ServerError, Description: "the server could not do this; its log says why", Err: err}
 	}
+	if e.Code == oauth.AuthorizationPending || e.Code == oauth.SlowDown { // no refusal: a device waits
+		w.Header().Set("Cache-Control", "no-store")
+		s.writeJSON(w, r, e.HTTPStatus(), errorBody{Error: e.Code, Description: e.Description})
+		return
+	}
 	ref := s.keepRefusal(r, err, e)
 	s.logRefusal(r, e, ref)
 	description := audit.Describe(oauth.Printable(e.Description), ref)

@@ -34,9 +34,10 @@ func TestScripts(t *testing.T) {
 				"JWT_BEARER="+oauth.JWTBearer, "EXCHANGE="+oauth.TokenExchange, "ID_JAG="+oauth.TokenTypeIDJAG,
 				"ID_TOKEN="+oauth.TokenTypeIDToken, "REFRESH_TOKEN="+oauth.TokenTypeRefreshToken, "ACCESS_TOKEN="+oauth.TokenTypeAccessToken,
 				"JWT_ASSERTION="+oauth.ClientAssertionJWT)
+			env.Vars = append(env.Vars, furtherNames...)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+		Cmds: with(furtherCommands, map[string]func(*testscript.TestScript, bool, []string){
 			"at":      scripted((*script).cmdAt),      // at as|idp: whom later commands ask
 			"basic":   scripted((*script).cmdBasic),   // basic ID SECRET: from now on; basic: nobody
 			"post":    scripted((*script).cmdPost),    // post PATH NAME=VALUE…
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"key":     scripted((*script).cmdKey),     // key NAME: later requests prove possession of it; key: of none
 			"proof":   scripted((*script).cmdProof),   // proof CLAIM=JSON… -CLAIM…: what is special about the next proof
 			"nonce":   scripted((*script).cmdNonce),   // nonce: later proofs have that of the last answer; nonce off
-		},
+		}),
 	})
 }
 

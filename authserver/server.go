@@ -49,6 +49,8 @@ type Server struct {
 	nonces   *dpop.Nonces
 	standing standingGrants
 	places   places
+	polls    polls
+	typed    typedCodes
 
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -84,6 +86,7 @@ func New(cfg Config) (*Server, error) {
 		stop()
 		return nil, err
 	}
+	s.typed = newTypedCodes()
 	s.sessions = login.NewSessions(s.ledger, s.vault, cfg.URL, !st.plain, s.clock)
 	s.audit = audit.New(func(err error) { s.log.Error("audit events were not written", "error", err) }, s.ledger.AuditSink())
 	s.attempts = audit.NewAttempts(s.audit)
@@ -180,19 +183,21 @@ func (s *Server) routeTable(st *settings) map[string]route {
 	oidcMetadata := document(func(st *settings) []byte { return st.oidcDocument })
 	p := st.path
 	t := map[string]route{
-		oauth.WellKnownAS + p:   asMetadata,
-		oauth.WellKnownOIDC + p: oidcMetadata,
-		p + oauth.WellKnownOIDC: oidcMetadata,
-		p + "/jwks":             document(func(*settings) []byte { return s.ring.Load().document }),
-		p + "/token":            {post, true, s.limited(s.answerForm(s.token))},
-		p + "/revoke":           {post, true, s.limited(s.answerForm(s.revoke))},
-		p + "/introspect":       {post, false, s.limitedStrangers(s.answerForm(s.introspect))},
-		p + "/register":         {post, true, s.limitedTo(registering, s.answerJSON(http.StatusCreated, s.register))},
-		p + "/authorize":        {both, false, s.authorizePage},
-		p + "/login":            {both, false, s.loginPage},
-		p + "/consent":          {both, false, s.consentPage},
-		p + "/logout":           {both, false, s.logoutPage},
-		p + "/account":          {both, false, s.accountPage},
+		oauth.WellKnownAS + p:       asMetadata,
+		oauth.WellKnownOIDC + p:     oidcMetadata,
+		p + oauth.WellKnownOIDC:     oidcMetadata,
+		p + "/jwks":                 document(func(*settings) []byte { return s.ring.Load().document }),
+		p + "/token":                {post, true, s.limited(s.answerForm(s.token))},
+		p + "/revoke":               {post, true, s.limited(s.answerForm(s.revoke))},
+		p + "/introspect":           {post, false, s.limitedStrangers(s.answerForm(s.introspect))},
+		p + "/register":             {post, true, s.limitedTo(registering, s.answerJSON(http.StatusCreated, s.register))},
+		p + "/device_authorization": {post, false, s.limited(s.answerForm(s.deviceAuthorization))},
+		p + "/device":               {both, false, s.devicePage},
+		p + "/authorize":            {both, false, s.authorizePage},
+		p + "/login":                {both, false, s.loginPage},
+		p + "/consent":              {both, false, s.consentPage},
+		p + "/logout":               {both, false, s.logoutPage},
+		p + "/account":              {both, false, s.accountPage},
 	}
 	if st.idp {
 		t[p+"/userinfo"] = route{both, true, s.answerPlain(s.userinfo)}

@@ -83,7 +83,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 	redirect := ""
 	var a *asking
 	if at.Request != nil {
-		if a, err = s.examine(v.asRequester(), v.st, *at.Request); err != nil {
+		if a, err = v.examine(at); err != nil {
 			v.turnDown(a, err)
 			return
 		}

@@ -29,6 +29,7 @@ func (s *Server) grantTable(idp bool) map[string]grantFunc {
 			oauth.AuthorizationCode: s.grantCode,
 			oauth.RefreshToken:      s.grantRefresh,
 			oauth.TokenExchange:     s.grantExchange,
+			oauth.DeviceCode:        s.grantDevice,
 		}
 	}
 	return map[string]grantFunc{
@@ -36,6 +37,7 @@ func (s *Server) grantTable(idp bool) map[string]grantFunc {
 		oauth.RefreshToken:      s.grantRefresh,
 		oauth.ClientCredentials: s.grantCredentials,
 		oauth.JWTBearer:         s.grantJWTBearer,
+		oauth.DeviceCode:        s.grantDevice,
 	}
 }
 
@@ -222,6 +224,7 @@ func (a *asked) invalid(reason string, cause error) *oauth.Error {
 	text := map[string]string{
 		oauth.AuthorizationCode: "the code is not valid for this request",
 		oauth.RefreshToken:      "the refresh token is not valid: sign in again",
+		oauth.DeviceCode:        "the device code is not valid for this request: begin again",
 		oauth.JWTBearer:         "assertion is not acceptable",
 		oauth.TokenExchange:     "subject_token is not acceptable: sign in again",
 	}[a.GrantType]
@@ -237,7 +240,7 @@ func (a *asked) refusedBy(rules access.Rules, answer access.Answer, scope bool) 
 	if answer.Rule == "" {
 		e.Description = "no rule of " + rules.Name + " allows this"
 	}
-	again := a.GrantType == oauth.AuthorizationCode || a.GrantType == oauth.RefreshToken
+	again := a.GrantType == oauth.AuthorizationCode || a.GrantType == oauth.RefreshToken || a.GrantType == oauth.DeviceCode
 	switch {
 	case again:
 		e.Code = oauth.InvalidGrant

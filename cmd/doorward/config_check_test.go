@@ -87,7 +87,6 @@ func TestNotInThisVersion(t *testing.T) {
 		{"tls", "tls:\n  cert: x\n", "c.yaml:2:9: tls.cert: goes with tls.key, the private key of that certificate"},
 		{"consent", "clients: {consent: {others: admin}}\n", "c.yaml:1:21: clients.consent.others: not in this version (admin)"},
 		{"registration", "clients: {registration: {dynamic: token}}\n", "c.yaml:1:26: clients.registration.dynamic: not in this version (token)"},
-		{"a grant", "clients: {registered: {x: {grant_types: [device_code], redirect_uris: [\"https://a.example/cb\"]}}}\n", "c.yaml:1:42: clients.registered.x.grant_types[0]: not in this version (device_code)"},
 		{"keys of clients", "clients: {registered: {z: {tls_subject: CN=x}}}\n", "c.yaml:1:28: clients.registered.z.tls_subject: not in this version"},
 		{"credentials", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault}}\n", "c.yaml:1:59: servers.s.credential: not in this version (vault)"},
 		{"dpop", "tokens: {dpop: optional, alg: EdDSA, format: opaque}\n", "c.yaml:1:10: tokens.dpop: not in this version\nc.yaml:1:26: tokens.alg: not in this version\nc.yaml:1:38: tokens.format: not in this version"},

@@ -32,7 +32,6 @@ var gaps = []gap{
 	{Key: "clients.consent.others", Only: []string{"admin"}},
 	{Key: "clients.registration.dynamic", Only: []string{"token"}},
 	{Key: "clients.registered.*.tls_subject"},
-	{Key: "clients.registered.*.grant_types", Only: []string{"device_code"}},
 	{Key: "servers.*.credential", Only: []string{"caller-jwt", "vault", "exchange"}},
 	{Key: "mode", Only: []string{"proxy", "passthrough"}},
 	{Key: "separate"},

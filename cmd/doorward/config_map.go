@@ -66,6 +66,7 @@ var grantTypes = map[string]string{
 	"client_credentials": oauth.ClientCredentials,
 	"jwt-bearer":         oauth.JWTBearer,
 	"token-exchange":     oauth.TokenExchange,
+	"device_code":        oauth.DeviceCode,
 }
 
 func (c *Config) clientsOf() map[string]authserver.Client {

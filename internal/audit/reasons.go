@@ -9,6 +9,8 @@ var ladders = []ladder{
 		"resource", "key", "single_use", "alive", "scopes", "person", "rules", "minted"}},
 	{"refresh_token", "a token request with a refresh token", []string{"request", "client", "proof", "grant", "refresh", "code_client", "alive", "idle",
 		"key", "single_use", "resource", "scopes", "person", "rules", "minted"}},
+	{"urn:ietf:params:oauth:grant-type:device_code", "a token request of a device", []string{"request", "client", "proof", "grant", "device", "code_client", "single_use",
+		"consent", "times", "alive", "resource", "scopes", "person", "rules", "minted"}},
 	{"client_credentials", "a token request of a client for itself", []string{"request", "client", "proof", "grant", "resource", "scopes", "alive", "rules", "minted"}},
 	{"urn:ietf:params:oauth:grant-type:jwt-bearer", "the redemption of an ID-JAG", []string{"request", "client", "proof", "grant", "assertion", "issuer", "client_kind",
 		"signature", "claims", "audience", "client_id", "times", "features", "key", "tenant", "account", "resource", "scopes", "single_use", "alive", "person", "rules", "minted"}},
@@ -26,6 +28,7 @@ var titles = map[string]string{
 	"resource": "the resource exists and is meant", "scopes": "scopes are left", "approved": "the client is approved", "browser": "the browser is the one that began",
 	"signed_in": "a person signed in", "person": "the person is still here", "rules": "a rule allows it", "consent": "the person consented", "minted": "the answer was made",
 	"code": "the code is one of ours", "code_client": "it belongs to this client", "single_use": "it was not used before", "alive": "the grant behind it is alive",
+	"device":  "the device code is one of ours",
 	"refresh": "the refresh token is one of ours", "idle": "it was used lately enough",
 	"assertion": "the assertion is a signed JWT", "issuer": "its issuer is trusted", "client_kind": "this kind of client may bring it",
 	"signature": "key found, type and signature right", "claims": "the claims are there and of the right type", "audience": "it is addressed to here",
@@ -119,6 +122,15 @@ var causes = map[string]cause{
 	"refresh_reused":            {"single_use", "An older refresh token was used again; its grant ended, since one of the two holders may be a thief.", Maker, "Store each new refresh token before using it; then sign in again."},
 	"resource_gone":             {"resource", "The server that this was for is no longer here.", Operator, "Put the server back, or tell people that it is gone."},
 	"ended_too_often":           {"alive", "The tokens of this client were revoked too often today.", Operator, "Wait for tomorrow (UTC)."},
+
+	// Devices.
+	"device_code_unknown":           {"device", "No such device code: it was never made here, or is over for long.", Maker, "Begin again at the device authorization endpoint."},
+	"device_code_of_another_client": {"code_client", "The device code belongs to another client.", Maker, "Poll with the client that asked for the code."},
+	"device_code_used":              {"single_use", "The device code was redeemed before; it is good once.", Maker, "Keep the answer to the first redemption; else begin again."},
+	"expired_token":                 {"times", "Nobody answered while the code lived (10 minutes).", Person, "Begin again on the device, and type the new code."},
+	signIn + "device_over":          {"request", "The code of the device was answered already, or is too old.", Person, "Begin again on the device."},
+	signIn + "user_code":            {"request", "No device shows the code that was typed, or its code is over.", Person, "Compare the code with the device; begin again there if it waited for long."},
+	signIn + "too_many_codes":       {"request", "Too many codes were typed; the next is taken after a pause.", Person, "Wait, then try again."},
 
 	// ID-JAGs redeemed.
 	jwtBearer + "malformed":             {"assertion", "The assertion is not a signed JWT that can be read.", Maker, "Send the ID-JAG as it came from the identity provider."},

@@ -27,6 +27,8 @@ const (
 	KindUpstream store.Kind = "upstream"
 	KindConsent  store.Kind = "consent"
 	KindCode     store.Kind = "code"
+	KindDevice   store.Kind = "device"
+	KindUserCode store.Kind = "usercode"
 	KindEnded    store.Kind = "ended"
 	KindKey      store.Kind = "key"
 	KindAudit    store.Kind = "audit"

@@ -15,6 +15,7 @@ type ServerMetadata struct {
 	IntrospectionEndpointAuthMethods      []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
 	IntrospectionEndpointAuthSigningAlgs  []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IntrospectionSigningAlgsSupported     []string `json:"introspection_signing_alg_values_supported,omitempty"` // RFC 9701 section 7
+	DeviceAuthorizationEndpoint           string   `json:"device_authorization_endpoint,omitempty"`              // RFC 8628 section 4
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
 	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
 	ScopesSupported                       []string `json:"scopes_supported,omitempty"`

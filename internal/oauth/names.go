@@ -60,6 +60,9 @@ const (
 	UnsupportedTokenType    = "unsupported_token_type"
 	InvalidDPoPProof        = "invalid_dpop_proof"        // RFC 9449 section 5
 	UseDPoPNonce            = "use_dpop_nonce"            // RFC 9449 section 8
+	AuthorizationPending    = "authorization_pending"     // RFC 8628 section 3.5
+	SlowDown                = "slow_down"                 // RFC 8628 section 3.5
+	ExpiredToken            = "expired_token"             // RFC 8628 section 3.5
 	LoginRequired           = "login_required"            // OpenID Connect Core section 3.1.2.6
 	ConsentRequired         = "consent_required"          // OpenID Connect Core section 3.1.2.6
 	RequestNotSupported     = "request_not_supported"     // OpenID Connect Core section 3.1.2.6

@@ -17,6 +17,7 @@ type TokenRequest struct {
 	ClientAssertionType             string
 	Code, RedirectURI, CodeVerifier string
 	RefreshToken                    string
+	DeviceCode                      string
 	Assertion                       string
 	Scope                           Scopes
 	Resources, Audiences            []string
@@ -70,6 +71,7 @@ func ParseTokenRequest(form url.Values) (TokenRequest, error) {
 		RedirectURI:          f.one("redirect_uri", maxValue),
 		CodeVerifier:         f.one("code_verifier", maxValue),
 		RefreshToken:         f.one("refresh_token", maxValue),
+		DeviceCode:           f.one("device_code", maxValue),
 		Assertion:            f.one("assertion", maxAssertion),
 		Resources:            f.many("resource"),
 		Audiences:            f.many("audience"),
