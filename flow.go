@@ -125,6 +125,7 @@ func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.Ser
 	}
 	var a answer
 	readable := json.Unmarshal(body, &a) == nil
+	a.Error, a.ErrorDescription = withoutSecrets(form, as, a.Error), withoutSecrets(form, as, a.ErrorDescription)
 	switch {
 	case readable && a.Error != "": // also where the status is 200 by mistake
 		return a, refusal(step, md.Issuer, status, a.Error, stepUpText(a))
@@ -136,6 +137,21 @@ func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.Ser
 		return a, unusable(step, md.Issuer, "the answer of its token endpoint has no usable access_token")
 	}
 	return a, nil
+}
+
+// withoutSecrets is what a server says of a request, without what is secret in
+// the request, which some servers repeat.
+func withoutSecrets(form url.Values, as Credentials, text string) string {
+	secrets := []string{as.Secret}
+	for _, name := range []string{"client_assertion", "assertion", "subject_token", "actor_token", "refresh_token", "code", "code_verifier", "device_code"} {
+		secrets = append(secrets, form[name]...)
+	}
+	for _, secret := range secrets {
+		if len(secret) >= 4 {
+			text = strings.ReplaceAll(text, secret, "...")
+		}
+	}
+	return text
 }
 
 // bearer wants an access token of type Bearer (C-TOK-03).
