@@ -3,13 +3,18 @@ package authserver
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"doorward/internal/dpop"
 	"doorward/internal/oauth"
 )
 
 // signedIn is everything that one person holds.
-type signedIn struct{ code, access, refresh, idCode, idAccess, idRefresh, idToken, jag string }
+type signedIn struct {
+	code, access, refresh, idCode, idAccess, idRefresh, idToken, jag string
+	assertion, proof                                                 string // of a client
+}
 
 // everything signs alice in at both servers and gives one of each.
 func (w *world) everything(t *testing.T) signedIn {
@@ -29,6 +34,12 @@ func (w *world) everything(t *testing.T) signedIn {
 		idAccess: there.text("access_token"), idRefresh: there.text("refresh_token"), idToken: there.text("id_token"),
 		code: w.code(t, w.as, filesGrant("desktop"), back), idCode: w.code(t, w.idp, idGrant, back)}
 	x.jag = post(w.idp, "/token", desktopIdP, exchangeForm(x.idToken, oauth.TokenTypeIDToken)).text("access_token")
+	x.assertion = w.assertion(t, "signer", "es")
+	proof, err := dpop.Make(testKeys()["es"], dpop.Target{Method: http.MethodPost, URL: asURL + "/token"}, "", w.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.proof = proof
 	return x
 }
 
@@ -76,11 +87,18 @@ func TestConfusionMatrix(t *testing.T) {
 		}},
 		{"refresh here", x.refresh, token(w.as, desktop, oauth.RefreshToken, "refresh_token")},
 		{"refresh at the identity provider", x.idRefresh, token(w.idp, desktopIdP, oauth.RefreshToken, "refresh_token")},
+		{"client assertion", x.assertion, func(s string) bool { return w.by("signer", s).status == http.StatusOK }},
+		{"DPoP proof", x.proof, func(s string) bool {
+			r := httptest.NewRequest(http.MethodPost, asURL+"/token", strings.NewReader(form("grant_type=client_credentials", "client_id=agent", "client_secret="+agentSecret).Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("DPoP", s)
+			return send(w.as, r).status == http.StatusOK
+		}},
 		{"code here", x.code, token(w.as, desktop, oauth.AuthorizationCode, "code", "code_verifier="+codeVerifier)},
 		{"code at the identity provider", x.idCode, token(w.idp, desktopIdP, oauth.AuthorizationCode, "code", "code_verifier="+codeVerifier)},
 	}
 	all := map[string]string{"code": x.code, "access token": x.access, "refresh token": x.refresh, "IdP's code": x.idCode,
-		"IdP's access token": x.idAccess, "IdP's refresh token": x.idRefresh, "ID token": x.idToken, "ID-JAG": x.jag}
+		"IdP's access token": x.idAccess, "IdP's refresh token": x.idRefresh, "ID token": x.idToken, "ID-JAG": x.jag, "client assertion": x.assertion, "DPoP proof": x.proof}
 	for _, p := range places {
 		for name, credential := range all {
 			if credential != p.good && p.try(credential) {
@@ -95,8 +113,8 @@ func TestConfusionMatrix(t *testing.T) {
 	}
 }
 
-// No client assertion is taken yet, whatever stands in it.
-func TestClientAssertionsAreRefused(t *testing.T) {
+// A client that has no keys here cannot come by a JWT of any kind.
+func TestNoKeysNoAssertions(t *testing.T) {
 	w := newWorld(t)
 	x := w.everything(t)
 	for _, assertion := range []string{x.access, x.idToken, x.jag, "x"} {
