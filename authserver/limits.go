@@ -194,7 +194,7 @@ func retryAfter(h http.Header, seconds int) {
 	h.Set("Retry-After", strconv.Itoa(seconds))
 	h.Set("RateLimit-Reset", strconv.Itoa(seconds))
 	if h.Get("Access-Control-Allow-Origin") != "" {
-		h.Set("Access-Control-Expose-Headers", "Retry-After, RateLimit-Limit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Reset")
+		h.Add("Access-Control-Expose-Headers", "Retry-After, RateLimit-Limit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Reset")
 	}
 }
 

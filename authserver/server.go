@@ -48,6 +48,7 @@ type Server struct {
 	derived  derivedKeys
 	nonces   *dpop.Nonces
 	standing standingGrants
+	issued   map[string]*atomic.Uint64 // by grant type
 	places   places
 	polls    polls
 	typed    typedCodes
@@ -77,6 +78,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.grants = s.grantTable(st.idp)
+	s.issued = make(map[string]*atomic.Uint64, len(s.grants))
+	for grantType := range s.grants {
+		s.issued[grantType] = new(atomic.Uint64)
+	}
 	st.publish(s.grantTypes())
 	st.limits = newLimits(cfg, st.loopback, nil)
 	s.ledger = &ledger.Ledger{Store: cfg.Store, Now: s.clock, AuditKeep: cfg.AuditKeep}

@@ -74,6 +74,7 @@ func (s *Server) token(ctx context.Context, st *settings, r *http.Request, form 
 	if err != nil {
 		return nil, a.refused(err)
 	}
+	s.issued[a.GrantType].Add(1)
 	return s.offerNonce(a, res), nil
 }
 

@@ -46,6 +46,7 @@ type instance struct {
 	since  atomic.Pointer[time.Time] // when it began to serve; nil: it does not
 	proxy  atomic.Pointer[peer.Trusted]
 	cert   certificate
+	meters *meters
 
 	mu  sync.Mutex
 	cfg *Config
@@ -53,7 +54,7 @@ type instance struct {
 
 // openInstance puts an issuer together without listening yet.
 func openInstance(ctx context.Context, e env, cfg *Config, file string) (_ *instance, err error) {
-	i := &instance{env: e, role: cfg.role, file: file, cfg: cfg, sample: sample.New(), level: new(slog.LevelVar)}
+	i := &instance{env: e, role: cfg.role, file: file, cfg: cfg, meters: newMeters(), sample: sample.New(), level: new(slog.LevelVar)}
 	i.level.Set(cfg.logLevel())
 	i.proxy.Store(cfg.trustedProxies())
 	i.log = slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: i.level}))
@@ -72,6 +73,7 @@ func openInstance(ctx context.Context, e env, cfg *Config, file string) (_ *inst
 	if i.store, err = sqlite.Open(path); err != nil {
 		return nil, err
 	}
+	i.store = countedStore{i.store, i.meters}
 	ctx, i.stop = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -95,6 +97,7 @@ func (i *instance) build(ctx context.Context) error {
 	if i.engine, err = authserver.New(i.engineConfig(i.cfg, master)); err != nil {
 		return err
 	}
+	i.measure()
 	if i.role == roleIdP {
 		return nil
 	}
@@ -266,7 +269,7 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 			}
 		}()
 	}
-	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() }, strictTransport(i.cfg.URL, i))), i.cfg.TLS.isSet())
+	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() }, i.counted(strictTransport(i.cfg.URL, i)))), i.cfg.TLS.isSet())
 	start(socket, s.wrap("admin", i.adminHandler()), false)
 	if s.ops != nil {
 		start(s.ops, s.wrap("ops", i.opsHandler()), false)
@@ -286,9 +289,10 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 	return err
 }
 
-// opsHandler is /healthz and /readyz: nothing secret, no authentication.
+// opsHandler is /metrics, /healthz and /readyz: nothing secret, no authentication.
 func (i *instance) opsHandler() http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", &i.meters.Registry)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)

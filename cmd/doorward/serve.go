@@ -84,7 +84,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration file")
 	cmd.Flags().StringVar(&f.url, "url", "", "public base URL, which is the issuer")
 	cmd.Flags().StringVar(&f.listen, "listen", "", "HOST:PORT to listen on")
-	cmd.Flags().StringVar(&f.ops, "ops", "", `HOST:PORT of /healthz and /readyz; "off" switches it off`)
+	cmd.Flags().StringVar(&f.ops, "ops", "", `HOST:PORT of /metrics, /healthz and /readyz; "off" switches it off`)
 	cmd.Flags().StringVar(&f.state, "state", "", "directory for database, keys and socket")
 }
 

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"strings"
 	"sync"
 )
@@ -32,12 +33,13 @@ type Attempts struct {
 	next    int // the oldest, once the ring is full
 	byRef   map[string]int
 	dropped int
+	refused map[string]uint64 // by reason
 }
 
 // NewAttempts keeps the refusals of authenticated callers in log; nil: in
 // memory too.
 func NewAttempts(log *Log) *Attempts {
-	return &Attempts{log: log, byRef: map[string]int{}}
+	return &Attempts{log: log, byRef: map[string]int{}, refused: map[string]uint64{}}
 }
 
 // Keep gives a refusal its reference and keeps it. known says that the caller
@@ -47,6 +49,7 @@ func (a *Attempts) Keep(e Event, known bool) (ref string) {
 	if e.Outcome == "" {
 		e.Outcome = "refused"
 	}
+	a.count(e.Reason)
 	if known && a.log != nil {
 		a.log.Add(e)
 		return e.Ref
@@ -64,6 +67,40 @@ func (a *Attempts) Keep(e Event, known bool) (ref string) {
 	a.ring[a.next], a.byRef[e.Ref] = e, a.next
 	a.next = (a.next + 1) % MaxAttempts
 	return e.Ref
+}
+
+// count counts a refusal under its reason, if that is one of the table.
+func (a *Attempts) count(reason string) {
+	if !reasons()[reason] {
+		reason = "other"
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused[reason]++
+}
+
+// reasons are those of the table, without the ladders.
+var reasons = sync.OnceValue(func() map[string]bool {
+	all := make(map[string]bool, len(causes))
+	for key := range causes {
+		all[key[strings.LastIndexByte(key, ' ')+1:]] = true
+	}
+	return all
+})
+
+// Refused is how many refusals there were, by reason.
+func (a *Attempts) Refused() map[string]uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.refused)
+}
+
+// Waiting is how many events are queued in the log.
+func (a *Attempts) Waiting() int {
+	if a.log == nil {
+		return 0
+	}
+	return a.log.Waiting()
 }
 
 // Recent returns a refusal that is kept in memory.

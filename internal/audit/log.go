@@ -86,6 +86,17 @@ func (l *Log) Close() error {
 	return l.err
 }
 
+// Waiting is how many events are queued.
+func (l *Log) Waiting() int {
+	n := 0
+	for _, ln := range l.lanes {
+		ln.mu.Lock()
+		n += len(ln.queue)
+		ln.mu.Unlock()
+	}
+	return n
+}
+
 // lane is the queue in front of one sink and the goroutine that empties it.
 type lane struct {
 	sink    Sink

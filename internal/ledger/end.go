@@ -329,6 +329,13 @@ func (e *Ended) Has(grant string) bool {
 	return ok
 }
 
+// Len is how many there are.
+func (e *Ended) Len() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.till)
+}
+
 // OnEnd calls fn once when the grant ends, at once if it has; cancel forgets
 // it.
 func (e *Ended) OnEnd(grant string, fn func()) (cancel func()) {
