@@ -54,6 +54,8 @@ type attempt struct {
 	Fresh    bool   `json:"fresh,omitempty"`
 	Switch   bool   `json:"switch,omitempty"`  // the person wants another account
 	Account  bool   `json:"account,omitempty"` // with no Request: they came for their account page
+	// Pushed is the key of the pushed request that Request is.
+	Pushed string `json:"pushed,omitempty"`
 	// Entering, with no Request: they came to type the code of a device. Device
 	// is the key of its record once they have, UserCode what they typed, and Done
 	// how it ended.
@@ -146,7 +148,11 @@ func (v *visit) examine(at attempt) (*asking, error) {
 	if at.Device != "" {
 		return v.s.examineDevice(v.asRequester(), v.st, at.Device, at.UserCode)
 	}
-	return v.s.examine(v.asRequester(), v.st, *at.Request)
+	a, err := v.s.examine(v.asRequester(), v.st, *at.Request)
+	if a != nil {
+		a.pushed = at.Pushed
+	}
+	return a, err
 }
 
 // cookieCame reports whether the browser brought the cookie that tells it apart.
@@ -169,6 +175,8 @@ func (v *visit) answerLost(at attempt, err error) {
 	switch {
 	case errors.Is(err, errLate) && (at.Entering || at.Device != "" || at.Done != ""):
 		v.see(v.st.path + "/device?user_code=" + at.UserCode)
+	case errors.Is(err, errLate) && at.Pushed != "":
+		v.turnDown(nil, errPushedOver)
 	case errors.Is(err, errLate) && at.Request != nil:
 		v.see(v.st.path + "/authorize?" + queryOf(*at.Request).Encode())
 	case errors.Is(err, errLate):

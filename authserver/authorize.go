@@ -27,6 +27,7 @@ type asking struct {
 	scopes   oauth.Scopes  // what would be granted
 	maxAge   time.Duration // with max_age; negative: none was asked
 	device   *fromDevice   // nil: a browser brought it
+	pushed   string        // key of the pushed request that it is; "": none
 }
 
 // authorizePage is the authorization endpoint (OAuth 2.1 section 4.1.1). It
@@ -50,6 +51,10 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 		v.turnDown(nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the authorization request is not a form", Err: err})
 		return
 	}
+	if uri, ok := pushedURI(query); ok {
+		v.authorizePushed(query["client_id"], uri)
+		return
+	}
 	req, parseErr := oauth.ParseAuthorizationRequest(query)
 	if req.RedirectURI == "" && strings.Join(query["redirect_uri"], "") != "" {
 		// One that cannot be read must not fall back to the registered one.
@@ -57,8 +62,11 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := s.examine(v.asRequester(), v.st, req)
-	if a != nil && parseErr != nil {
+	switch {
+	case a != nil && parseErr != nil:
 		err = parseErr
+	case err == nil && a.client.PushedOnly: // RFC 9126 section 6
+		err = &oauth.Error{Code: oauth.InvalidRequest, Description: "this client sends its requests to the pushed authorization request endpoint only"}
 	}
 	if err != nil {
 		v.turnDown(a, err)
@@ -273,6 +281,7 @@ func (v *visit) mustSignIn(a *asking, at attempt) bool {
 func (v *visit) approve(a *asking, more ...store.Op) {
 	subject := v.session.Subject
 	g := oauth.Grant{Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes}
+	more = append(more, v.pushedOnce(a)...)
 	more = append(more, v.s.ledger.AuditOp(v.s.event("authorize.approve", audit.Event{Person: subject.ID,
 		Client: a.client.ID, Resource: a.resource.ID, Scope: a.scopes.String(), Address: address(v.r)})))
 	code, err := v.s.newCode(v.r.Context(), g, a.AuthorizationRequest, a.redirect, more...)

@@ -82,6 +82,7 @@ func parseDocument(id string, body []byte) (ledger.Client, error) {
 	}{
 		{"client_id", &ownID}, {"client_name", &c.Name}, {"redirect_uris", &redirects}, {"grant_types", &grants},
 		{"client_uri", &uri}, {"dpop_bound_access_tokens", &c.DPoPBound},
+		{"require_pushed_authorization_requests", &c.PushedOnly},
 	} {
 		if err := doc.read(m.name, m.into); err != nil {
 			return bad("%v", err)

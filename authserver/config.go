@@ -110,6 +110,7 @@ type Client struct {
 	// introspect access tokens for them (RFC 7662). nil: its own
 	// tokens only. With it and without GrantTypes the client has no grants.
 	Introspects []string
+	PushedOnly  bool // its authorization requests must be pushed (require_pushed_authorization_requests, RFC 9126)
 	DPoPBound   bool // its tokens must be bound to a key (dpop_bound_access_tokens)
 }
 

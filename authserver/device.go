@@ -98,9 +98,9 @@ func (s *Server) newDevice(ctx context.Context, d deviceRecord) (device, user st
 	}
 	for range attempts {
 		user = newUserCode()
-		err = s.ledger.Store.Commit(ctx,
-			store.Create(store.Record{Kind: ledger.KindUserCode, Key: s.userCodeKey(user), Value: []byte(codeKey(device)), Expires: d.Until}),
-			store.Create(store.Record{Kind: ledger.KindDevice, Key: codeKey(device), Value: value, Expires: d.Until.Add(deviceLife)}))
+		err = s.commit(ctx,
+			store.Create(store.Record{Kind: ledger.KindDevice, Key: codeKey(device), Value: value, Expires: d.Until.Add(deviceLife)}),
+			store.Create(store.Record{Kind: ledger.KindUserCode, Key: s.userCodeKey(user), Value: []byte(codeKey(device)), Expires: d.Until}))
 		if !errors.Is(err, store.ErrConflict) { // else somebody has this user code
 			return device, user[:userLength/2] + "-" + user[userLength/2:], err
 		}
@@ -229,10 +229,9 @@ func (v *visit) answerDevice(a *asking, d deviceRecord, more ...store.Op) error 
 	if err != nil {
 		return fmt.Errorf("authserver: device: %w", err)
 	}
-	return v.s.ledger.Store.Commit(v.r.Context(), append([]store.Op{
+	return v.s.commit(v.r.Context(),
 		store.Put(store.Record{Kind: ledger.KindDevice, Key: a.device.key, Value: value, Version: a.device.version, Expires: d.Until.Add(deviceLife)}),
-		store.Delete(ledger.KindUserCode, v.s.userCodeKey(a.device.userCode)),
-	}, more...)...)
+		append(more, store.Delete(ledger.KindUserCode, v.s.userCodeKey(a.device.userCode)))...)
 }
 
 func (v *visit) afterDevice(a *asking, done string, err error) {

@@ -59,6 +59,7 @@ type wish struct {
 	JWKS          json.RawMessage `json:"jwks"`
 	JWKSURI       string          `json:"jwks_uri"`
 	DPoPBound     bool            `json:"dpop_bound_access_tokens"`
+	PushedOnly    bool            `json:"require_pushed_authorization_requests"`
 }
 
 // registered is the answer (RFC 7591 section 3.2.1): what holds, which may be
@@ -141,7 +142,7 @@ func badMetadata(description string) error {
 // wish comes to.
 func (w wish) check() (ledger.Client, error) {
 	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application,
-		DPoPBound: w.DPoPBound}
+		DPoPBound: w.DPoPBound, PushedOnly: w.PushedOnly}
 	if c.AuthMethod == "" {
 		c.AuthMethod = authBasic
 	}
@@ -283,6 +284,9 @@ func sameID(c ledger.Client) string {
 	if c.DPoPBound {
 		parts = append(parts, "DPoP")
 	}
+	if c.PushedOnly {
+		parts = append(parts, "PAR")
+	}
 	b, err := json.Marshal(parts)
 	if err != nil {
 		panic("authserver: client id: " + err.Error()) // strings only
@@ -306,7 +310,7 @@ func answerFor(c ledger.Client, redirectURIs []string, secret string) registered
 	out := registered{ClientMetadata: oauth.ClientMetadata{
 		ClientID: c.ID, ClientName: c.Name, ClientURI: c.URI, RedirectURIs: redirectURIs, GrantTypes: c.GrantTypes,
 		ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: c.AuthMethod, ApplicationType: c.Application,
-		JWKS: c.JWKS, JWKSURI: c.JWKSURI, TokenEndpointAuthSigningAlg: c.AuthAlg, DPoPBound: c.DPoPBound,
+		JWKS: c.JWKS, JWKSURI: c.JWKSURI, TokenEndpointAuthSigningAlg: c.AuthAlg, DPoPBound: c.DPoPBound, PushedOnly: c.PushedOnly,
 	}, IssuedAt: c.Created.Unix(), Secret: secret}
 	if secret != "" {
 		out.SecretExpiresAt = new(int64)

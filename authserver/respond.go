@@ -26,6 +26,10 @@ import (
 // answerForm answers a POST with a form in its body (RFC 6749 section 3.2).
 // Parameters in the query are not looked at.
 func (s *Server) answerForm(h func(context.Context, *settings, *http.Request, url.Values) (any, error)) http.HandlerFunc {
+	return s.answerFormWith(http.StatusOK, h)
+}
+
+func (s *Server) answerFormWith(status int, h func(context.Context, *settings, *http.Request, url.Values) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		st := s.current()
 		body, err := readBody(w, r, st, "application/x-www-form-urlencoded")
@@ -39,7 +43,7 @@ func (s *Server) answerForm(h func(context.Context, *settings, *http.Request, ur
 			return
 		}
 		v, err := h(r.Context(), st, r, form)
-		s.answer(w, r, http.StatusOK, v, err)
+		s.answer(w, r, status, v, err)
 	}
 }
 

@@ -196,6 +196,7 @@ func (s *Server) routeTable(st *settings) map[string]route {
 		p + "/revoke":               {post, true, s.limited(s.answerForm(s.revoke))},
 		p + "/introspect":           {post, false, s.limitedStrangers(s.answerForm(s.introspect))},
 		p + "/register":             {post, true, s.limitedTo(registering, s.answerJSON(http.StatusCreated, s.register))},
+		p + "/par":                  {post, false, s.limited(s.answerFormWith(http.StatusCreated, s.par))},
 		p + "/device_authorization": {post, false, s.limited(s.answerForm(s.deviceAuthorization))},
 		p + "/device":               {both, false, s.devicePage},
 		p + "/authorize":            {both, false, s.authorizePage},

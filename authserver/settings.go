@@ -183,7 +183,7 @@ func (st *settings) addClients() error {
 
 func (st *settings) fileClient(id string, c Client) ledger.Client {
 	out := ledger.Client{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
-		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound}
+		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound, PushedOnly: c.PushedOnly}
 	if out.Name == "" {
 		out.Name = id
 	}

@@ -117,6 +117,7 @@ func (w *world) asConfig(db store.Store) Config {
 			"mobile":       {RedirectURIs: []string{"https://mobile.example/callback"}},
 			"reader":       {Secret: "reader-secret-0123456789", GrantTypes: []string{oauth.JWTBearer}, Scopes: []string{"files:read"}},
 			"agent":        {Secret: agentSecret, GrantTypes: []string{oauth.ClientCredentials}},
+			"pusher":       {RedirectURIs: []string{"https://pusher.example/cb"}, PushedOnly: true},
 			"tv":           {Name: "TV", GrantTypes: []string{oauth.DeviceCode, oauth.RefreshToken}},
 			"tv2":          {Secret: "tv2-secret-0123456789", GrantTypes: []string{oauth.DeviceCode}},
 			"files-server": {Secret: "files-server-secret-0123456789", Introspects: []string{filesURL}},

@@ -218,6 +218,9 @@ type ClientConfig struct {
 	GrantTypes []string `yaml:"grant_types" enum:"authorization_code refresh_token client_credentials jwt-bearer token-exchange device_code"`
 	// Scopes are a bound of its own. Default: none.
 	Scopes []string `yaml:"scopes"`
+	// PushedOnly: its authorization requests must come by /par (RFC 9126).
+	// Default: false.
+	PushedOnly bool `yaml:"require_pushed_authorization_requests"`
 	// Introspects are names of servers whose access tokens this client may
 	// introspect (RFC 7662): it is their resource server elsewhere. It must be
 	// able to authenticate, and has no grants but those of grant_types. Default:

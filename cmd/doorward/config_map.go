@@ -81,7 +81,7 @@ func (c *Config) clientsOf() map[string]authserver.Client {
 			introspects = append(introspects, c.resourceID(c.Servers[name]))
 		}
 		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), JWKS: cl.JWKS, JWKSURI: cl.JWKSURI, RedirectURIs: cl.RedirectURIs,
-			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects}
+			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects, PushedOnly: cl.PushedOnly}
 	}
 	return out
 }

@@ -175,7 +175,9 @@ var causes = map[string]cause{
 	exchange + "person_left":                   {"person", "The person was marked as left.", IdPAdmin, "If they are back: doorward leave --undo PERSON."},
 
 	// Sign-ins in the browser.
-	signIn + "redirect_uri":        {"redirect_uri", "The redirect URI is not one that the client registered.", Maker, "Register exactly the URI that is sent; on loopback only the port is free."},
+	signIn + "redirect_uri": {"redirect_uri", "The redirect URI is not one that the client registered.", Maker, "Register exactly the URI that is sent; on loopback only the port is free."},
+	signIn + "request_uri": {"request", "The pushed request does not exist (any more), was used by another browser, or belongs to another client.", Maker,
+		"Push a new request for each sign-in, and send the browser at once."},
 	signIn + "invalid_request":     {"form", "The request is not as the specification wants it; what was seen names the mistake.", Maker, "Change the program that sends it."},
 	signIn + "unauthorized_client": {"form", "The client may not send people here.", Operator, "Add authorization_code to the client's grant_types."},
 	"unsupported_response_type":    {"form", "Only response_type=code exists.", Maker, "Send response_type=code."},

@@ -28,6 +28,7 @@ const (
 	KindConsent  store.Kind = "consent"
 	KindCode     store.Kind = "code"
 	KindDevice   store.Kind = "device"
+	KindPushed   store.Kind = "pushed"
 	KindUserCode store.Kind = "usercode"
 	KindEnded    store.Kind = "ended"
 	KindKey      store.Kind = "key"
@@ -142,7 +143,8 @@ type Client struct {
 	Approved     bool         `json:"approved,omitempty"` // an administrator let it in, or policy did
 	URI          string       `json:"uri,omitempty"`      // client_uri
 	Application  string       `json:"application_type,omitempty"`
-	Introspects  []string     `json:"introspects,omitempty"`              // resources whose access tokens it may introspect
+	Introspects  []string     `json:"introspects,omitempty"` // resources whose access tokens it may introspect
+	PushedOnly   bool         `json:"require_pushed_authorization_requests,omitempty"`
 	DPoPBound    bool         `json:"dpop_bound_access_tokens,omitempty"` // its tokens must be bound to a key
 	Created      time.Time    `json:"created,omitzero"`
 	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never

@@ -15,6 +15,7 @@ type ServerMetadata struct {
 	IntrospectionEndpointAuthMethods      []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
 	IntrospectionEndpointAuthSigningAlgs  []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IntrospectionSigningAlgsSupported     []string `json:"introspection_signing_alg_values_supported,omitempty"` // RFC 9701 section 7
+	PushedAuthorizationRequestEndpoint    string   `json:"pushed_authorization_request_endpoint,omitempty"`      // RFC 9126 section 5
 	DeviceAuthorizationEndpoint           string   `json:"device_authorization_endpoint,omitempty"`              // RFC 8628 section 4
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
 	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
@@ -65,7 +66,8 @@ type ClientMetadata struct {
 	SoftwareID              string   `json:"software_id,omitempty"`
 	SoftwareVersion         string   `json:"software_version,omitempty"`
 	JWKSURI                 string   `json:"jwks_uri,omitempty"`
-	DPoPBound               bool     `json:"dpop_bound_access_tokens,omitempty"` // RFC 9449 section 5.2
+	PushedOnly              bool     `json:"require_pushed_authorization_requests,omitempty"` // RFC 9126 section 6
+	DPoPBound               bool     `json:"dpop_bound_access_tokens,omitempty"`              // RFC 9449 section 5.2
 
 	JWKS                        json.RawMessage `json:"jwks,omitempty"`
 	TokenEndpointAuthSigningAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"`
