@@ -25,6 +25,10 @@ func call(s *Server, target, token string) reply {
 	return send(s, r)
 }
 
+// A client that looks for the authorization server at the MCP server's origin
+// only finds it there.
+//
+// covers: K04, RS-PRM-03
 func TestProtect(t *testing.T) {
 	w := newWorld(t)
 	if err := w.as.Protect("/files/mcp", http.HandlerFunc(hello)); err != nil {
@@ -37,6 +41,11 @@ func TestProtect(t *testing.T) {
 	r = ask(w.as, "GET", asURL+"/.well-known/oauth-protected-resource/files/mcp")
 	if r.text("resource") != filesURL || !strings.Contains(r.body, asURL) || !strings.Contains(r.body, "files:read") {
 		t.Errorf("metadata %s", r.body)
+	}
+	for _, path := range []string{"oauth-authorization-server", "openid-configuration"} {
+		if r := ask(w.as, "GET", asURL+"/.well-known/"+path); r.text("issuer") != asURL || !strings.HasPrefix(filesURL, asURL+"/") {
+			t.Errorf("%s: %s", path, r.body)
+		}
 	}
 	token := post(w.as, "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+w.jag(t, nil))).text("access_token")
 	if r := call(w.as, filesURL, token); r.body != "hello corp/alice" {

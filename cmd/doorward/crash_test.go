@@ -30,7 +30,7 @@ import (
 // what was under way may have been done or not, but not half. (The disk itself
 // stays up: that a commit outlives the power is for the store to see to.)
 
-// covers: AS-CODE-02, AS-CODE-03, AS-RT-03, AS-JAG-09, SEC-11
+// covers: AS-CODE-02, AS-CODE-03, AS-RT-03, AS-JAG-09, SEC-11, A08
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	rounds := 6
