@@ -81,6 +81,25 @@ func (p *Person) Open(ctx context.Context, start string) error {
 
 // fill fills the first form of a page and presses its first button.
 func (p *Person) fill(ctx context.Context, page *url.URL, body string) (*http.Request, error) {
+	form, err := ReadForm(page, body)
+	if err != nil {
+		return nil, err
+	}
+	form.Fill(p.name, p.password)
+	return form.Request(ctx)
+}
+
+// Form is the first form of a page, as it will be sent with its first button.
+type Form struct {
+	Action *url.URL
+	Values url.Values
+
+	page             *url.URL
+	names, passwords []string // fields that somebody types into
+}
+
+// ReadForm finds the first form of a page.
+func ReadForm(page *url.URL, body string) (*Form, error) {
 	doc, err := html.Parse(strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -89,33 +108,49 @@ func (p *Person) fill(ctx context.Context, page *url.URL, body string) (*http.Re
 	if form == nil {
 		return nil, fmt.Errorf("%s has no form", page.Path)
 	}
-	values := url.Values{}
+	f := &Form{Values: url.Values{}, page: page}
 	for n := range form.Descendants() {
 		if n.Type != html.ElementNode || n.Data != "input" {
 			continue
 		}
+		name := attr(n, "name")
 		switch attr(n, "type") {
 		case "password":
-			values.Set(attr(n, "name"), p.password)
+			f.passwords = append(f.passwords, name)
 		case "", "text", "email":
-			values.Set(attr(n, "name"), p.name)
+			f.names = append(f.names, name)
 		default:
-			values.Set(attr(n, "name"), attr(n, "value"))
+			f.Values.Set(name, attr(n, "value"))
 		}
 	}
 	if b := first(form, "button"); b != nil && attr(b, "name") != "" {
-		values.Set(attr(b, "name"), attr(b, "value"))
+		f.Values.Set(attr(b, "name"), attr(b, "value"))
 	}
-	action, err := page.Parse(attr(form, "action"))
-	if err != nil {
-		return nil, err
+	f.Action, err = page.Parse(attr(form, "action"))
+	return f, err
+}
+
+// SignsIn reports whether the form asks for a name or a password.
+func (f *Form) SignsIn() bool { return len(f.names)+len(f.passwords) > 0 }
+
+// Fill types a name and a password where the form asks for them.
+func (f *Form) Fill(name, password string) {
+	for _, field := range f.names {
+		f.Values.Set(field, name)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, action.String(), strings.NewReader(values.Encode()))
+	for _, field := range f.passwords {
+		f.Values.Set(field, password)
+	}
+}
+
+// Request is the form on its way, as a page of the same site sends it.
+func (f *Form) Request(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.Action.String(), strings.NewReader(f.Values.Encode()))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Origin", page.Scheme+"://"+page.Host)
+	req.Header.Set("Origin", f.page.Scheme+"://"+f.page.Host)
 	return req, nil
 }
 
