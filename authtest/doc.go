@@ -4,4 +4,7 @@
 //
 // [New] starts them and the test's end stops them. Nothing in it is a double:
 // it is the engine, the gateway and the store that `doorward` runs.
+//
+// [NewWeak] is something else: a small authorization server with the holes that
+// its caller names, to try out what should find them.
 package authtest
