@@ -1,0 +1,97 @@
+package probe_test
+
+import (
+	"net"
+	"net/http/httptest"
+	"testing"
+
+	"doorward/authserver"
+	"doorward/authtest"
+	"doorward/internal/probe"
+	"doorward/store/sqlite"
+)
+
+const (
+	user     = "alice"
+	password = "alice-password-12"
+)
+
+// strong is the real authorization server, with two scopes.
+type strong struct {
+	*httptest.Server
+	engine *authserver.Server
+	config authserver.Config
+}
+
+func newStrong(t *testing.T) *strong {
+	t.Helper()
+	db, err := sqlite.OpenConfig(sqlite.Config{Path: ":memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(nil)
+	issuer := "http://" + srv.Listener.Addr().String()
+	s := &strong{Server: srv, config: authserver.Config{
+		URL: issuer, Store: db, SignIn: authserver.LocalPeople(map[string]authserver.LocalPerson{user: {Password: password}}),
+		Clients:      map[string]authserver.Client{authtest.ClientID: {Name: "Desktop", Secret: authtest.ClientSecret, RedirectURIs: []string{"http://127.0.0.1/callback"}}},
+		Registration: authserver.Registration{Mode: "open"},
+		Resources: []authserver.Resource{{ID: issuer + "/mcp", Name: "mcp", Scopes: map[string]string{"mcp:read": "Read", "mcp:write": "Write"},
+			DefaultScopes: []string{"mcp:read"}, RuleName: "servers.mcp", Allow: []authserver.Rule{{Who: []string{"everyone"}}}}},
+	}}
+	if s.engine, err = authserver.New(s.config); err != nil {
+		t.Fatal(err)
+	}
+	srv.Config.Handler = s.engine
+	srv.Start()
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+		if err := s.engine.Close(); err != nil {
+			t.Error(err)
+		}
+		db.Close()
+	})
+	return s
+}
+
+// trust makes the engine trust an issuer from now on.
+func (s *strong) trust(t *testing.T) func(string) {
+	return func(issuer string) {
+		s.config.Issuers = map[string]authserver.TrustedIssuer{"probe": {Issuer: issuer}}
+		if err := s.engine.Reload(s.config); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// freeAddress is one on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Against the real server nothing is broken, and whatever can be tried holds.
+func TestNoFalseAlarmAtTheStrongServer(t *testing.T) {
+	s := newStrong(t)
+	r, err := probe.Run(t.Context(), probe.Config{
+		Issuer: s.URL, ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret, User: user, Password: password,
+		Pace: -1, IdPAddress: freeAddress(t), Trust: s.trust(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, res := range r.Rules {
+		if res.Result != probe.Held {
+			t.Logf("%s: %s: %s", res.ID, res.Result, res.Saw)
+		}
+		if res.Result == probe.Broken {
+			t.Errorf("%s is broken: %s\n%+v", res.ID, res.Saw, res.Exchange)
+		}
+	}
+	t.Logf("held %d, broken %d, not testable %d", r.Held, r.Broken, r.NotTestable)
+}
