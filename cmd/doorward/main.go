@@ -72,6 +72,7 @@ func newRoot(e env) *cobra.Command {
   doorward serve                    authorization server and gateway in front of MCP servers
   doorward idp                      an identity provider that issues ID-JAGs
   doorward doctor URL|FILE          what is wrong with a server, or with a configuration file
+  doorward probe ISSUER             what an authorization server lets through that it must refuse
   doorward why REF                  what happened to a refused attempt, and who must act`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -82,7 +83,7 @@ func newRoot(e env) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, cmd := range []*cobra.Command{
-		newDemo(e), newServe(e), newIdP(e), newConnect(e), newLogin(e), newLogout(e), newWhoami(e), newSetup(e), newToken(e), newDoctor(e),
+		newDemo(e), newServe(e), newIdP(e), newConnect(e), newLogin(e), newLogout(e), newWhoami(e), newSetup(e), newToken(e), newDoctor(e), newProbe(e),
 		newLeave(e), newRevoke(e), newCan(e), newWhy(e), newClient(e), newUser(e), newKey(e), newVersion(e),
 	} {
 		root.AddCommand(cmd)

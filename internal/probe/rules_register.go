@@ -111,11 +111,11 @@ func (s *session) registerHuge() error {
 	if err := s.canRegister(); err != nil {
 		return err
 	}
-	a, err := s.tryRegister(s.wish(func(m map[string]any) { m["software_id"] = strings.Repeat("x", 2<<20) }))
+	a, err := s.tryRegister(s.wish(func(m map[string]any) { m["software_id"] = strings.Repeat("x", 1<<20) }))
 	if errors.Is(err, errHungUp) {
 		return nil // while we were sending: that is a refusal, too
 	}
-	return s.notRegistered(a, err, "a document of 2 MiB")
+	return s.notRegistered(a, err, "a document of 1 MiB")
 }
 
 func (s *session) registerKeys() error {

@@ -81,13 +81,13 @@ func (s *session) twiceToken() error {
 
 func (s *session) hugeToken() error {
 	return s.viaOthers(func(endpoint string, form url.Values, headers []string) (*answer, error) {
-		form.Set("padding", strings.Repeat("x", 5<<20))
+		form.Set("padding", strings.Repeat("x", 2<<20))
 		a, err := s.wire.post(s.ctx, endpoint, formType, form.Encode(), headers...)
 		if errors.Is(err, errHungUp) { // while we were sending: that is a refusal, too
 			return &answer{status: http.StatusRequestEntityTooLarge}, nil
 		}
 		return a, err
-	}, "a request of 5 MiB")
+	}, "a request of 2 MiB")
 }
 
 func (s *session) unknownGrant() error {
