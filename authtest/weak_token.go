@@ -132,7 +132,7 @@ func (w *Weak) codeGrant(c *weakClient, form url.Values) (map[string]any, *weakE
 	}
 	w.mu.Unlock()
 	if w.has("AS-CODE-02.parallel") { // looks, thinks, and writes later
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 		w.mu.Lock()
 		code.used = true
 		w.mu.Unlock()

@@ -30,7 +30,7 @@ func Prove(issuer string) (Proof, error) {
 var errNoProof = errors.New("the file did not come, so nothing was probed")
 
 // Wait waits until the file is there, and says how it looks meanwhile.
-func (p Proof) Wait(ctx context.Context, transport *http.Transport, every time.Duration) error {
+func (p Proof) Wait(ctx context.Context, transport http.RoundTripper, every time.Duration) error {
 	u, err := url.Parse(p.URL)
 	if err != nil {
 		return err

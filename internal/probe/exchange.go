@@ -18,6 +18,9 @@ type Exchange struct {
 	Answer  string `json:"answer,omitempty"` // headers that matter, and the body
 }
 
+// maxShown is the size over which of a body only the size is shown.
+const maxShown = 64 << 10
+
 // maxNotes bounds the exchanges that a result shows; what stands first led
 // there, what stands last shows it.
 const maxNotes = 12
@@ -50,7 +53,7 @@ func (w *wire) secret(values ...string) {
 	defer w.mu.Unlock()
 	for _, v := range values {
 		if len(v) >= 6 {
-			w.hidden[v] = true
+			w.hidden[v] = url.QueryEscape(v)
 		}
 	}
 }
@@ -61,9 +64,11 @@ const left = "…"
 func (w *wire) redact(text string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for v := range w.hidden {
-		text = strings.ReplaceAll(text, v, left)
-		text = strings.ReplaceAll(text, url.QueryEscape(v), left)
+	for plain, escaped := range w.hidden {
+		text = strings.ReplaceAll(text, plain, left)
+		if escaped != plain {
+			text = strings.ReplaceAll(text, escaped, left)
+		}
 	}
 	return text
 }
@@ -159,7 +164,7 @@ func showBody(h http.Header, body string) string {
 	switch {
 	case body == "":
 		return ""
-	case isType(h, formType):
+	case isType(h, formType) && len(body) < maxShown:
 		return showForm(body)
 	case isType(h, "text/html") || isType(h, "application/xhtml+xml"):
 		title := "without a title"
@@ -169,7 +174,7 @@ func showBody(h http.Header, body string) string {
 		return fmt.Sprintf("(a page: %s)", cut(title, 120))
 	}
 	var v map[string]any
-	if json.Unmarshal([]byte(body), &v) == nil {
+	if len(body) < maxShown && json.Unmarshal([]byte(body), &v) == nil {
 		if len(v) > 0 && v["issuer"] == nil && v["keys"] == nil {
 			for name := range v {
 				if !slices.Contains(shown, name) {

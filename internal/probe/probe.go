@@ -78,8 +78,8 @@ type Config struct {
 	Resource string   // resource indicator to ask tokens for; "": the first of the metadata's protected_resources
 	Only     []string // ids, or their beginnings up to a dot or a dash; nil: all
 
-	Transport *http.Transport // for its TLS roots; nil: the default
-	Pace      time.Duration   // least time between two requests; negative: none; 0: 20 ms
+	Transport http.RoundTripper // nil: the default
+	Pace      time.Duration     // least time between two requests; negative: none; 0: 20 ms
 	// IdPAddress is where the identity provider of the ID-JAG rules listens on
 	// loopback; "": 127.0.0.1:8099, or any port if that is taken.
 	IdPAddress string

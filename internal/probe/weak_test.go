@@ -104,7 +104,15 @@ func TestEachFaultAloneIsFound(t *testing.T) {
 			t.Parallel()
 			want := append([]string{id}, besides[id]...)
 			slices.Sort(want)
-			r := atWeak(t, nil, id)
+			var only []string
+			if raceDetector {
+				part, _, _ := strings.Cut(id, ".")
+				only = []string{part[:strings.LastIndex(part, "-")]} // AS-REDIR, X-JWT
+				for _, other := range besides[id] {
+					only = append(only, other[:strings.LastIndex(other, "-")])
+				}
+			}
+			r := atWeak(t, only, id)
 			if got := broken(r); !slices.Equal(got, want) {
 				t.Errorf("broken %q, want %q", got, want)
 			}

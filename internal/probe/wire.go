@@ -40,15 +40,19 @@ type wire struct {
 	waited time.Duration
 	sent   int
 	notes  []Exchange
-	hidden map[string]bool // secrets of this run
+	hidden map[string]string // secrets of this run, and how they stand in a form
 }
 
 func newWire(c Config, issuer *url.URL) *wire {
-	var transport http.RoundTripper = http.DefaultTransport
-	if c.Transport != nil {
-		transport = c.Transport
+	transport := c.Transport
+	if transport == nil {
+		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	}
-	w := &wire{issuer: issuer, pace: c.Pace, hidden: map[string]bool{}, http: &http.Client{
+	if t, ok := transport.(*http.Transport); ok {
+		t = t.Clone()
+		t.MaxIdleConnsPerHost, transport = atOnce, t
+	}
+	w := &wire{issuer: issuer, pace: c.Pace, hidden: map[string]string{}, http: &http.Client{
 		Transport: transport, Timeout: requestTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -229,10 +233,28 @@ func isType(h http.Header, want string) bool {
 	return err == nil && got == want
 }
 
-// at redeems a code without waiting for the pace: what is tried is what several
-// requests at a time do.
+// atOnce is how many requests are sent at a time where that is what is tried.
+const atOnce = 10
+
+// warm opens as many connections, so that the requests that follow arrive
+// together.
+func (s *session) warm() {
+	var all sync.WaitGroup
+	for range atOnce {
+		all.Go(func() {
+			_, _ = s.wire.fast().get(s.ctx, s.meta.from)
+		})
+	}
+	all.Wait()
+}
+
+func (w *wire) fast() *wire {
+	return &wire{http: w.http, issuer: w.issuer, pace: -1, hidden: map[string]string{}}
+}
+
+// at redeems a code without waiting for the pace.
 func (w *wire) at(s *session, k *code) (*answer, error) {
-	fast := &wire{http: w.http, issuer: w.issuer, pace: -1, hidden: map[string]bool{}}
+	fast := w.fast()
 	endpoint, err := s.endpoint("token_endpoint")
 	if err != nil {
 		return nil, err
