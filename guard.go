@@ -60,6 +60,14 @@ type GuardConfig struct {
 	// that is named here, and with several named to none. nil: signatures are
 	// checked with keys.
 	Introspect map[string]Credentials
+	// DPoP says whether tokens are bound to keys of their clients (RFC 9449):
+	// "optional" (also ""), bearer tokens are taken, and bound ones with a proof of
+	// possession; "required", bound ones only; "off", bearer tokens only.
+	DPoP string
+	// DPoPNonceKey makes the nonces that clients are given whose clock is off: at
+	// least 16 random bytes, the same in every process that serves the resource.
+	// nil: random ones.
+	DPoPNonceKey []byte
 	// Ended reports whether the grant that a token names (claim gid) has ended.
 	// It is asked at every request. nil: it is not asked.
 	Ended func(grant string) bool
@@ -94,6 +102,7 @@ type Guard struct {
 	asked       map[string]*introspector // in the place of keys
 	opaque      string                   // the issuer that tokens without a name on them go to; "": none
 	seen        guardCache
+	proofs      guardProofs
 }
 
 // NewGuard makes a guard. Everything in the configuration is checked here.
@@ -131,12 +140,17 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	if err := g.trust(c); err != nil {
 		return nil, err
 	}
+	if err := g.demandProofs(); err != nil {
+		return nil, err
+	}
 	// RFC 9728 section 2; built once, from the configuration and never from a
 	// request's Host.
-	g.document, err = json.Marshal(oauth.ResourceMetadata{
+	document := oauth.ResourceMetadata{
 		Resource: c.Resource, AuthorizationServers: c.Issuers, ScopesSupported: withoutOffline(c.Scopes),
 		BearerMethodsSupported: []string{"header"}, ResourceName: c.Name,
-	})
+	}
+	g.proofs.describe(&document)
+	g.document, err = json.Marshal(document)
 	return g, err
 }
 
@@ -239,6 +253,9 @@ func (g *Guard) Handler(h http.Handler, needed ...string) http.Handler {
 			return
 		}
 		caller, refusal := g.check(r)
+		if refusal == nil {
+			refusal = g.prove(w, r, caller)
+		}
 		if refusal != nil {
 			g.refuse(w, r, refusal)
 			return
@@ -267,6 +284,7 @@ type Caller struct {
 	AMR      []string  // claim amr
 
 	implies map[string]oauth.Scopes
+	key     string // thumbprint of the key that the token is bound to; "" of a bearer token
 }
 
 // HasScope reports whether the token has all of these scopes, or broader ones

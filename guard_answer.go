@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"doorward/internal/oauth"
 )
@@ -49,7 +48,11 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	} else {
-		w.Header().Set("WWW-Authenticate", g.challenge(e.Code, e.Description, withoutOffline(g.c.Scopes)))
+		var said []string
+		if e.Code != "" {
+			said = []string{"error", e.Code, "error_description", e.Description}
+		}
+		g.Challenge(w, r, withoutOffline(g.c.Scopes), said...)
 	}
 	writeRefusal(w, status, e.Code, e.Description)
 	if e.Code != "" {
@@ -63,16 +66,6 @@ func referred(description, reference string) string {
 		return description
 	}
 	return description + " (ref " + reference + ")"
-}
-
-// challenge is a Bearer challenge (OAuth 2.1 section 5.3.1, RFC 9728 section
-// 5.1). Without a code, a request had no token and there is no error to name.
-func (g *Guard) challenge(code, description string, scopes []string) string {
-	if code == "" {
-		description = ""
-	}
-	return oauth.FormatChallenge("Bearer", "error", code, "error_description", description,
-		"resource_metadata", g.metadataURL, "scope", strings.Join(scopes, " "))
 }
 
 func writeRefusal(w http.ResponseWriter, status int, code, description string) {
@@ -95,7 +88,7 @@ func writeRefusal(w http.ResponseWriter, status int, code, description string) {
 // loopback, names that were made to lead here (MCP, streamable HTTP: DNS
 // rebinding); and lets the pages that may call read the answer.
 func (g *Guard) admitOrigin(w http.ResponseWriter, r *http.Request) bool {
-	w.Header().Set("Access-Control-Expose-Headers", "WWW-Authenticate, Mcp-Session-Id")
+	w.Header().Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id")
 	origins := r.Header["Origin"]
 	switch {
 	case len(origins) > 1, len(origins) == 1 && !g.origins[origins[0]]:

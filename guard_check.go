@@ -34,7 +34,7 @@ func guardAlgs() []string { return []string{jose.ES256, jose.EdDSA, jose.RS256, 
 // check finds the request's token, checks it and says who it is. The error's
 // description goes to the caller, its cause to the log only.
 func (g *Guard) check(r *http.Request) (*Caller, *oauth.Error) {
-	token, refusal := bearerToken(r)
+	token, refusal := g.presentedToken(r)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -72,9 +72,9 @@ func (g *Guard) ended(grant string) bool {
 	return grant != "" && g.c.Ended != nil && g.c.Ended(grant)
 }
 
-// bearerToken takes the token from the Authorization header and from nowhere
+// presentedToken takes the token from the Authorization header and from nowhere
 // else (OAuth 2.1 section 5.1; MCP forbids the query).
-func bearerToken(r *http.Request) (string, *oauth.Error) {
+func (g *Guard) presentedToken(r *http.Request) (string, *oauth.Error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return "", noToken()
@@ -85,7 +85,7 @@ func bearerToken(r *http.Request) (string, *oauth.Error) {
 	case len(values) > 1, strings.Contains(token, ","):
 		// Proxies join repeated headers with commas.
 		return "", twoTokens()
-	case !strings.EqualFold(scheme, "Bearer"), token == "":
+	case !strings.EqualFold(scheme, "Bearer") && !g.withDPoP(r), token == "":
 		return "", noToken()
 	case len(token) > jose.MaxToken:
 		return "", badToken(fault(faultUnreadable, "it is too long"))
@@ -239,12 +239,10 @@ func (g *Guard) callerOf(claims jose.Claims, issuer string) (*Caller, error) {
 		return nil, fault("token_audience", "it is for another audience")
 	case c.Expires.IsZero():
 		return nil, fault(faultClaims, "it has no exp")
-	case claims.Has("cnf"):
-		// A token that is bound to a key proves nothing without that key (RFC 9449
-		// section 7.2, RFC 8705 section 3).
-		return nil, fault(faultClaims, "it is bound to a key, and came without proof of it")
 	}
-	return c, nil
+	var err error
+	c.key, err = g.boundTo(claims)
+	return c, err
 }
 
 // claimReader reads claims and keeps the first error.

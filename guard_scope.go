@@ -62,6 +62,6 @@ func (g *Guard) InsufficientScope(w http.ResponseWriter, r *http.Request, scopes
 	if g.c.Refused != nil {
 		description = referred(description, g.c.Refused(r, oauth.InsufficientScope, "needed are "+needed))
 	}
-	w.Header().Set("WWW-Authenticate", g.challenge(oauth.InsufficientScope, description, scopes))
+	g.Challenge(w, r, scopes, "error", oauth.InsufficientScope, "error_description", description)
 	writeRefusal(w, http.StatusForbidden, oauth.InsufficientScope, description)
 }

@@ -28,7 +28,7 @@ func TestGuardMetadata(t *testing.T) {
 		return w
 	}
 	const path = "/.well-known/oauth-protected-resource/mcp"
-	want := `{"resource":"https://files.example/mcp","authorization_servers":["https://auth.example"],"scopes_supported":["files:read"],"bearer_methods_supported":["header"],"resource_name":"Files"}`
+	want := `{"resource":"https://files.example/mcp","authorization_servers":["https://auth.example"],"scopes_supported":["files:read"],"bearer_methods_supported":["header"],"resource_name":"Files","dpop_signing_alg_values_supported":["ES256","EdDSA","PS256","RS256"]}`
 	for _, p := range []string{path, path + "/"} {
 		w := get(http.MethodGet, p)
 		if w.Code != 200 || w.Body.String() != want || w.Header().Get("Content-Type") != "application/json" ||

@@ -58,7 +58,8 @@ type Config struct {
 	Tokens         Tokens
 	// DPoP says whether tokens are bound to keys (RFC 9449): "optional" (also
 	// ""), those of requests with a proof are; "required", a token request
-	// without one is refused; "off", proofs are not read.
+	// without one is refused; "off", proofs are not read. Guards of Protect keep
+	// the value that they began with.
 	DPoP string
 	// KeyRotation is the age at which the signing key is replaced. 0: 90 days.
 	KeyRotation time.Duration

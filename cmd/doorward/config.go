@@ -221,6 +221,9 @@ type ClientConfig struct {
 	// PushedOnly: its authorization requests must come by /par (RFC 9126).
 	// Default: false.
 	PushedOnly bool `yaml:"require_pushed_authorization_requests"`
+	// DPoPBound refuses this client tokens that are not bound to a key (RFC 9449,
+	// section 5.2). Default: false.
+	DPoPBound bool `yaml:"dpop_bound_access_tokens"`
 	// Introspects are names of servers whose access tokens this client may
 	// introspect (RFC 7662): it is their resource server elsewhere. It must be
 	// able to authenticate, and has no grants but those of grant_types. Default:
@@ -348,6 +351,11 @@ type TokensConfig struct {
 	Format string `yaml:"format"`
 	// Alg signs them: ES256.
 	Alg string `yaml:"alg"`
+	// DPoP says whether tokens are bound to keys of their clients (RFC 9449):
+	// optional, those of requests with a proof are; required, no token without
+	// one, and the servers take no other; off, proofs are not read. Default:
+	// optional.
+	DPoP string `yaml:"dpop" enum:"optional required off"`
 	// IDToken is the life of ID tokens. Default: 1h (idp).
 	IDToken time.Duration `yaml:"id_token" role:"idp"`
 	// IDJAG is the life of ID-JAGs that are issued. Default: 5m (idp).

@@ -81,7 +81,7 @@ func TestMistakesOfForm(t *testing.T) {
 func TestNotInThisVersion(t *testing.T) {
 	for _, m := range []mistake{
 		{"empty ones pass", "redis: \"\"\ntls: {}\ntrusted_proxies: []\nseparate:\nfetch: {proxy: \"\", roots: \"\", private: []}\naudit: {file: \"\"}\ntelemetry: {otlp: \"\"}\nadmins: []\nworkloads: {}\n", ""},
-		{"what is so anyway passes", "mode: direct\ntokens: {format: jwt, alg: ES256, dpop: off}\nlimits: {token: off, authorize: \"off\", register: off, body: 1MiB}\nclients: {consent: {known: person, others: person}}\nservers: {s: {path: /mcp, run: sample, env: {}, issuers: [], credential: none}}\n", ""},
+		{"what is so anyway passes", "mode: direct\ntokens: {format: jwt, alg: ES256}\nlimits: {token: off, authorize: \"off\", register: off, body: 1MiB}\nclients: {consent: {known: person, others: person}}\nservers: {s: {path: /mcp, run: sample, env: {}, issuers: [], credential: none}}\n", ""},
 		{"postgres", "database: postgres://u:p@db/x\n", "c.yaml:1:1: database: not in this version"},
 		{"another database", "database: mysql://x\n", `c.yaml:1:11: database must be sqlite:PATH or "sqlite::memory:"`},
 		{"tls", "tls:\n  cert: x\n", "c.yaml:2:9: tls.cert: goes with tls.key, the private key of that certificate"},
@@ -89,8 +89,8 @@ func TestNotInThisVersion(t *testing.T) {
 		{"registration", "clients: {registration: {dynamic: token}}\n", "c.yaml:1:26: clients.registration.dynamic: not in this version (token)"},
 		{"keys of clients", "clients: {registered: {z: {tls_subject: CN=x}}}\n", "c.yaml:1:28: clients.registered.z.tls_subject: not in this version"},
 		{"credentials", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault}}\n", "c.yaml:1:59: servers.s.credential: not in this version (vault)"},
-		{"dpop", "tokens: {dpop: optional, alg: EdDSA, format: opaque}\n", "c.yaml:1:10: tokens.dpop: not in this version\nc.yaml:1:26: tokens.alg: not in this version\nc.yaml:1:38: tokens.format: not in this version"},
-		{"from the environment", "mode: direct\nredis: ${SET}\ntokens: {dpop: \"${EMPTY}\"}\n", "c.yaml:2:1: redis: not in this version"},
+		{"forms of tokens", "tokens: {alg: EdDSA, format: opaque}\n", "c.yaml:1:10: tokens.alg: not in this version\nc.yaml:1:22: tokens.format: not in this version"},
+		{"from the environment", "mode: direct\nredis: ${SET}\ntokens: {alg: \"${EMPTY}\"}\n", "c.yaml:2:1: redis: not in this version"},
 		{"strangers' URLs", "fetch: {proxy: \"http://p\", private: [10.0.0.0/8]}\n", "c.yaml:1:9: fetch.proxy: not in this version"},
 	} {
 		m.check(t, roleServe)

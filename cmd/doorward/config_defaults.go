@@ -34,7 +34,7 @@ func emptyConfig(r role) *Config {
 		Tokens: TokensConfig{
 			Access:  AccessConfig{Default: 15 * time.Minute, IDJAG: time.Hour},
 			Refresh: RefreshConfig{Idle: 168 * time.Hour, Max: 720 * time.Hour, Grace: time.Minute},
-			Format:  "jwt", Alg: "ES256", IDToken: time.Hour, IDJAG: 5 * time.Minute,
+			Format:  "jwt", Alg: "ES256", DPoP: "optional", IDToken: time.Hour, IDJAG: 5 * time.Minute,
 		},
 		Clients: ClientsConfig{
 			Known:        []string{"claude", "claude-code", "chatgpt", "vscode", "cursor"},

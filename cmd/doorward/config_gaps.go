@@ -38,7 +38,6 @@ var gaps = []gap{
 	{Key: "admins"},
 	{Key: "tokens.format", Except: []string{"jwt"}},
 	{Key: "tokens.alg", Except: []string{"ES256"}},
-	{Key: "tokens.dpop", Except: []string{"off"}},
 	{Key: "fetch.proxy"},
 	{Key: "audit.file"},
 	{Key: "telemetry.otlp"},

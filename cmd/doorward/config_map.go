@@ -29,7 +29,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		Issuers:        c.issuers(),
 		Audiences:      c.audiencesOf(),
 		Tokens:         c.tokens(),
-		DPoP:           "off",
+		DPoP:           c.Tokens.DPoP,
 		KeyRotation:    c.Keys.Rotate,
 		Limits:         authserver.Limits{Token: c.Limits.Token.bound(), Authorize: c.Limits.Authorize.bound(), Register: c.Limits.Register.bound()},
 		BodyLimit:      int64(c.Limits.Body),
@@ -81,7 +81,7 @@ func (c *Config) clientsOf() map[string]authserver.Client {
 			introspects = append(introspects, c.resourceID(c.Servers[name]))
 		}
 		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), JWKS: cl.JWKS, JWKSURI: cl.JWKSURI, RedirectURIs: cl.RedirectURIs,
-			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects, PushedOnly: cl.PushedOnly}
+			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects, PushedOnly: cl.PushedOnly, DPoPBound: cl.DPoPBound}
 	}
 	return out
 }
@@ -214,6 +214,7 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 		g := gateway.Server{
 			Path: s.Path, Name: name, Upstream: s.Upstream, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes,
 			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins, Extensions: c.extensions(),
+			DPoP: c.Tokens.DPoP,
 		}
 		for _, further := range s.Issuers {
 			g.Issuers = append(g.Issuers, further.Issuer)

@@ -91,7 +91,7 @@ clients:
   known: [claude]
   registered:
     d: {name: Desktop, secret: "a secret of some length", redirect_uris: ["http://127.0.0.1/cb"], grant_types: [authorization_code, jwt-bearer], scopes: [r]}
-    rs: {secret: "a secret of some length", introspects: [s]}
+    rs: {secret: "a secret of some length", introspects: [s], dpop_bound_access_tokens: true}
 servers:
   s:
     path: /s/mcp
@@ -102,7 +102,7 @@ servers:
     tools: {put: [w]}
     allow: [{who: "group:okta/eng", tools: ["get_*"], require: {amr: [mfa], signed_in_within: 8h}}]
     deny: [{who: [everyone, "client:d"], scopes: [w]}]
-tokens: {refresh: {grace: 0s}}
+tokens: {refresh: {grace: 0s}, dpop: required}
 limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 `)
 	got := c.authserverConfig()
@@ -112,7 +112,7 @@ limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 		URL: "http://127.0.0.1:8080/auth",
 		Clients: map[string]authserver.Client{"d": {Name: "Desktop", Secret: "a secret of some length", RedirectURIs: []string{"http://127.0.0.1/cb"},
 			GrantTypes: []string{oauth.AuthorizationCode, oauth.JWTBearer}, Scopes: []string{"r"}},
-			"rs": {Secret: "a secret of some length", Introspects: []string{"http://127.0.0.1:8080/s/mcp"}}},
+			"rs": {Secret: "a secret of some length", Introspects: []string{"http://127.0.0.1:8080/s/mcp"}, DPoPBound: true}},
 		Registration: authserver.Registration{Mode: "open", Total: 10000, Unused: 720 * time.Hour},
 		KnownClients: []string{"claude"},
 		OtherClients: "allow",
@@ -121,7 +121,7 @@ limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 		Issuers: map[string]authserver.TrustedIssuer{"okta": {Issuer: "https://acme.okta.com", Algs: []string{"ES256"}, MaxLifetime: 5 * time.Minute,
 			Replay: "never", Scopes: []string{"r"}, Account: []string{"tid", "oid"}, ExistingOnly: true, Tenants: []string{"t"},
 			EmailDomains: []string{"a.example"}, GroupsClaim: "roles"}},
-		DPoP: "off", Tokens: authserver.Tokens{Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
+		DPoP: "required", Tokens: authserver.Tokens{Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: -1, IDToken: time.Hour, IDJAG: 5 * time.Minute},
 		KeyRotation: 2160 * time.Hour, BodyLimit: 512 << 10, AuditKeep: 2160 * time.Hour,
 		Limits: authserver.Limits{Token: authserver.Rate{Requests: 7, Per: time.Minute}, Authorize: authserver.Rate{Requests: 9, Per: time.Hour},

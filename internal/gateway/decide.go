@@ -81,10 +81,7 @@ func (x *exchange) needsLogin(a access.Answer, step string) *refusal {
 	}
 	return &refusal{
 		status: http.StatusUnauthorized, code: codeRefused, message: description, reason: a.Reason, rule: a.Rule, step: step,
-		challenge: func(description string) string {
-			return oauth.FormatChallenge("Bearer", "error", oauth.InsufficientUserAuth, "error_description", description,
-				"max_age", maxAge, "resource_metadata", x.e.metadataURL, "scope", x.e.needed.String())
-		},
+		challenge: []string{oauth.InsufficientUserAuth, "max_age", maxAge},
 	}
 }
 
@@ -94,10 +91,7 @@ func (x *exchange) invalidToken(reason string) *refusal {
 	const description = "The access token is not valid here"
 	return &refusal{
 		status: http.StatusUnauthorized, code: codeRefused, message: description, reason: oauth.InvalidToken, detail: reason,
-		challenge: func(description string) string {
-			return oauth.FormatChallenge("Bearer", "error", oauth.InvalidToken, "error_description", description,
-				"resource_metadata", x.e.metadataURL, "scope", x.e.needed.String())
-		},
+		challenge: []string{oauth.InvalidToken},
 	}
 }
 

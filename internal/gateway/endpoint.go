@@ -14,18 +14,17 @@ import (
 
 // endpoint is one server, ready to be served.
 type endpoint struct {
-	g           *Gateway
-	key         string // in the configuration
-	s           Server
-	resource    string
-	metadataURL string
-	upstream    *url.URL // nil: s.Handler
-	streams     http.RoundTripper
-	needed      oauth.Scopes
-	implies     map[string]oauth.Scopes
-	guarding    doorward.GuardConfig
-	guard       *doorward.Guard
-	handler     http.Handler // the endpoint behind its guard
+	g        *Gateway
+	key      string // in the configuration
+	s        Server
+	resource string
+	upstream *url.URL // nil: s.Handler
+	streams  http.RoundTripper
+	needed   oauth.Scopes
+	implies  map[string]oauth.Scopes
+	guarding doorward.GuardConfig
+	guard    *doorward.Guard
+	handler  http.Handler // the endpoint behind its guard
 }
 
 func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
@@ -51,9 +50,6 @@ func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
 	for name, values := range s.Header {
 		e.s.Header[http.CanonicalHeaderKey(name)] = values
 	}
-	if e.metadataURL, err = oauth.ResourceMetadataURL(e.resource); err != nil {
-		return fail(err)
-	}
 	if err := e.protect(); err != nil {
 		return fail(err)
 	}
@@ -66,6 +62,7 @@ func (e *endpoint) protect() error {
 	e.guarding = doorward.GuardConfig{
 		Resource: e.resource, Name: e.s.Name, Issuers: append([]string{e.g.c.Issuer}, e.s.Issuers...), Introspect: e.s.Introspect,
 		Scopes: e.s.DefaultScopes, AllowedOrigins: e.s.AllowedOrigins, InsecureHTTP: e.g.c.InsecureHTTP,
+		DPoP: e.s.DPoP, DPoPNonceKey: e.g.c.DPoPNonceKey,
 	}
 	if last := e.g.table.Load(); last != nil {
 		if old := last.endpoints[e.s.Path]; old != nil && reflect.DeepEqual(old.guarding, e.guarding) {

@@ -48,6 +48,8 @@ type Config struct {
 	SessionKey []byte
 	// BodyLimit caps request bodies, in bytes. 0: 1 MiB.
 	BodyLimit int64
+	// DPoPNonceKey is doorward.GuardConfig.DPoPNonceKey of all servers.
+	DPoPNonceKey []byte
 	// Audit gets an event per decision. nil: none.
 	Audit *audit.Log
 	// Attempts keeps the refusals under their references. nil: those of callers
@@ -95,6 +97,8 @@ type Server struct {
 	// Introspect are those of them that are asked about each token, and our client
 	// there. nil: keys, found through their metadata, check the tokens.
 	Introspect map[string]doorward.Credentials
+	// DPoP is doorward.GuardConfig.DPoP.
+	DPoP string
 	// Header goes to the upstream with every request: its own credential.
 	Header http.Header
 }

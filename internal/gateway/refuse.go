@@ -23,15 +23,15 @@ const (
 type refusal struct {
 	status    int
 	code      int
-	message   string                          // for the person; names no secret
-	reason    string                          // a code for programs
-	rule      string                          // the access rule that decided
-	step      string                          // where it broke, if the reason does not say
-	detail    string                          // for the operator; "": the message
-	ref       string                          // what the caller is told to ask about
-	challenge func(description string) string // WWW-Authenticate; nil: none
-	allow     string                          // Allow
-	id        []byte                          // of the message, if the exchange does not know it yet
+	message   string   // for the person; names no secret
+	reason    string   // a code for programs
+	rule      string   // the access rule that decided
+	step      string   // where it broke, if the reason does not say
+	detail    string   // for the operator; "": the message
+	ref       string   // what the caller is told to ask about
+	challenge []string // of WWW-Authenticate: the error, then name, value, …; nil: none
+	allow     string   // Allow
+	id        []byte   // of the message, if the exchange does not know it yet
 	needed    oauth.Scopes
 }
 
@@ -112,7 +112,7 @@ func (x *exchange) refuse(f *refusal) {
 	x.keep(f)
 	h := x.w.Header()
 	if f.challenge != nil {
-		h.Set("WWW-Authenticate", f.challenge(f.described()))
+		x.e.guard.Challenge(x.w, x.r, x.e.needed, append([]string{"error", f.challenge[0], "error_description", f.described()}, f.challenge[1:]...)...)
 	}
 	if f.allow != "" {
 		h.Set("Allow", f.allow)
@@ -132,8 +132,7 @@ func (x *exchange) refuse(f *refusal) {
 // doorward.Guard.InsufficientScope does (MCP 2026-07-28, runtime insufficient
 // scope), and returns the body that goes with it.
 func (x *exchange) stepUp(f *refusal) []byte {
-	x.w.Header().Set("WWW-Authenticate", oauth.FormatChallenge("Bearer", "error", oauth.InsufficientScope, "error_description", f.described(),
-		"resource_metadata", x.e.metadataURL, "scope", f.needed.String()))
+	x.e.guard.Challenge(x.w, x.r, f.needed, "error", oauth.InsufficientScope, "error_description", f.described())
 	body, err := json.Marshal(struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`

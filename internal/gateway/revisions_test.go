@@ -21,7 +21,7 @@ func TestEveryRevisionIsToldTheSame(t *testing.T) {
 	r := newRig(t, map[string]gateway.Server{"files": files(u.URL)})
 	const prm = "/.well-known/oauth-protected-resource/files/mcp"
 	wantPRM := `{"resource":"` + r.url + `/files/mcp","authorization_servers":["` + corpIssuer + `"],"scopes_supported":["files:read"],` +
-		`"bearer_methods_supported":["header"],"resource_name":"Files"}`
+		`"bearer_methods_supported":["header"],"resource_name":"Files","dpop_signing_alg_values_supported":["ES256","EdDSA","PS256","RS256"]}`
 	wantAsk := `Bearer resource_metadata="` + r.url + prm + `", scope="files:read"`
 	for _, version := range []string{"", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28", "2099-01-01", "x"} {
 		var header []string

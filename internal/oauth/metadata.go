@@ -46,6 +46,9 @@ type ResourceMetadata struct {
 	ScopesSupported        []string `json:"scopes_supported,omitempty"`
 	BearerMethodsSupported []string `json:"bearer_methods_supported,omitempty"`
 	ResourceName           string   `json:"resource_name,omitempty"`
+
+	DPoPSigningAlgsSupported []string `json:"dpop_signing_alg_values_supported,omitempty"`
+	DPoPRequired             bool     `json:"dpop_bound_access_tokens_required,omitempty"`
 }
 
 // ClientMetadata is what a client says of itself (RFC 7591 section 2).

@@ -1,0 +1,179 @@
+package doorward
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"doorward/internal/dpop"
+	"doorward/internal/jose"
+	"doorward/internal/oauth"
+)
+
+// GuardConfig.DPoP.
+const (
+	dpopOptional = "optional"
+	dpopRequired = "required"
+	dpopOff      = "off"
+)
+
+// maxDigested is how much of a body is read to compare it with what a proof
+// says of it, in bytes.
+const maxDigested = 8 << 20
+
+// guardProofs is how a guard demands proofs of possession (RFC 9449 section 7).
+type guardProofs struct {
+	mode    string
+	checker dpop.Checker
+	seen    dpop.Seen
+}
+
+func (g *Guard) demandProofs() error {
+	g.proofs.mode = g.c.DPoP
+	switch g.c.DPoP {
+	case "":
+		g.proofs.mode = dpopOptional
+	case dpopOptional, dpopRequired, dpopOff:
+	default:
+		return fmt.Errorf("doorward: GuardConfig.DPoP %q: optional, required or off", g.c.DPoP)
+	}
+	key := g.c.DPoPNonceKey
+	switch {
+	case key == nil:
+		key = make([]byte, 32)
+		rand.Read(key) // never fails
+	case len(key) < 16:
+		return errors.New("doorward: GuardConfig.DPoPNonceKey must have at least 16 bytes")
+	}
+	g.proofs.checker = dpop.Checker{Nonces: dpop.NewNonces(key), Now: g.c.Now}
+	return nil
+}
+
+// describe adds to the metadata document (RFC 9728 section 2).
+func (p *guardProofs) describe(m *oauth.ResourceMetadata) {
+	if p.mode != dpopOff {
+		m.DPoPSigningAlgsSupported = dpop.Algs()
+		m.DPoPRequired = p.mode == dpopRequired
+	}
+}
+
+// withDPoP reports whether a request's token has the scheme DPoP.
+func (g *Guard) withDPoP(r *http.Request) bool {
+	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return g.proofs.mode != dpopOff && strings.EqualFold(scheme, "DPoP")
+}
+
+// boundTo is the thumbprint of the key that a token is bound to; "" if it is
+// not bound. One that is bound to anything else proves nothing here without
+// that (RFC 8705 section 3).
+func (g *Guard) boundTo(claims jose.Claims) (string, error) {
+	if !claims.Has("cnf") {
+		return "", nil
+	}
+	var cnf jose.Claims
+	if err := claims.Decode("cnf", &cnf); err != nil {
+		return "", &tokenFault{faultClaims, err}
+	}
+	key, err := cnf.Text("jkt")
+	if err != nil || key == "" || len(cnf) != 1 || g.proofs.mode == dpopOff {
+		return "", fault(faultClaims, "it is bound to something that is not asked for here")
+	}
+	return key, nil
+}
+
+// prove checks that a request with a good token has the key that the token is
+// bound to. A bound token does not come as a bearer token, nor the other way
+// round (RFC 9449 sections 7.1, 7.2).
+func (g *Guard) prove(w http.ResponseWriter, r *http.Request, c *Caller) *oauth.Error {
+	with := g.withDPoP(r)
+	switch {
+	case with && c.key == "":
+		return badToken(fault("token_unbound", "it is bound to no key, and came with a proof of one"))
+	case !with && c.key != "":
+		return badToken(fault("token_bound", "it is bound to a key, and came without a proof of it"))
+	case !with && g.proofs.mode == dpopRequired:
+		return badToken(fault("dpop_required", "it is bound to no key, which is required here"))
+	case !with:
+		return nil
+	}
+	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	p, refusal := g.proofs.checker.Check(r.Header, dpop.Target{Method: r.Method, URL: g.target(r), Token: strings.Trim(token, " ")})
+	switch {
+	case refusal != nil:
+	case p.Key() != c.key:
+		return badToken(fault(dpop.ReasonKey, "it is bound to another key than that of the proof"))
+	default:
+		if refusal = checkDigest(p, r); refusal == nil && !g.proofs.seen.First(p, g.c.Now()) {
+			refusal = dpop.Replayed()
+		}
+	}
+	if refusal != nil {
+		refusal.Status = http.StatusUnauthorized
+	}
+	if refusal == nil && p.Renew() || refusal != nil && refusal.Code == oauth.UseDPoPNonce { // section 8
+		w.Header().Set(dpop.NonceHeader, g.proofs.checker.Nonces.Current(g.c.Now()))
+	}
+	return refusal
+}
+
+// target is the URL of a request as its client sees it: under the resource's
+// own, whatever address a proxy in front reaches us by (RS-DPOP-05).
+func (g *Guard) target(r *http.Request) string {
+	at, path := strings.TrimSuffix(g.path, "/"), r.URL.EscapedPath()
+	if path == at || strings.HasPrefix(path, at+"/") {
+		return strings.TrimSuffix(g.c.Resource, g.path) + path
+	}
+	return g.c.Resource
+}
+
+// checkDigest compares the body with what the proof says of it, and puts it back.
+func checkDigest(p dpop.Proof, r *http.Request) *oauth.Error {
+	if !p.HasDigest() {
+		return nil
+	}
+	var body []byte
+	if r.Body != nil {
+		var err error
+		body, err = io.ReadAll(io.LimitReader(r.Body, maxDigested+1))
+		if err != nil || len(body) > maxDigested {
+			return dpop.Refuse(dpop.ReasonBody, "the body cannot be read, or is too large to be compared with content_digest", err)
+		}
+		rest := r.Body
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{bytes.NewReader(body), rest}
+	}
+	return p.CheckBody(body)
+}
+
+// Challenge sets WWW-Authenticate for a refusal of a request: a Bearer and a
+// DPoP challenge, as far as both are taken here, each with resource_metadata
+// and the scopes to ask for. params (name, value, …: error, error_description,
+// max_age, …) stand in the challenge of the scheme that the request used, and
+// in that one only; none if the request had no token, so that there is no error
+// to name (OAuth 2.1 section 5.3.1, RFC 9728 section 5.1, RFC 9449 section 7.2).
+// The status is the caller's to write.
+func (g *Guard) Challenge(w http.ResponseWriter, r *http.Request, scopes []string, params ...string) {
+	var challenges []string
+	add := func(scheme, algs string, used bool) {
+		var all []string
+		if used {
+			all = append(all, params...)
+		}
+		challenges = append(challenges, oauth.FormatChallenge(scheme,
+			append(all, "algs", algs, "resource_metadata", g.metadataURL, "scope", strings.Join(scopes, " "))...))
+	}
+	with, required := g.withDPoP(r), g.proofs.mode == dpopRequired
+	if !required {
+		add("Bearer", "", !with)
+	}
+	if g.proofs.mode != dpopOff {
+		add("DPoP", strings.Join(dpop.Algs(), " "), with || required)
+	}
+	w.Header()["Www-Authenticate"] = challenges
+}
