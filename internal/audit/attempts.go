@@ -12,8 +12,13 @@ import (
 const MaxAttempts = 10_000
 
 // maxText bounds each text of a refusal that is kept in memory, in bytes: what
-// stands there is partly what strangers sent.
-const maxText = 300
+// stands there is partly what strangers sent. maxWritten bounds those of events
+// that are written: whoever may call could send a text that no store takes, and
+// what is behind it in the queue would never be written.
+const (
+	maxText    = 300
+	maxWritten = 4 << 10
+)
 
 // RefLength is the length of a reference.
 const RefLength = 8
@@ -54,7 +59,7 @@ func (a *Attempts) Keep(e Event, known bool) (ref string) {
 		a.log.Add(e)
 		return e.Ref
 	}
-	e.bound()
+	e.bound(maxText)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.ring) < MaxAttempts {
@@ -131,11 +136,11 @@ func (a *Attempts) Flush(ctx context.Context) error {
 
 // bound cuts every text of the event; the copy lets go of a larger text that it
 // may be a piece of.
-func (e *Event) bound() {
+func (e *Event) bound(size int) {
 	for _, s := range []*string{&e.Action, &e.Outcome, &e.Reason, &e.Rule, &e.Person, &e.Client, &e.Resource, &e.Tool,
 		&e.Scope, &e.Grant, &e.Issuer, &e.JTI, &e.GrantType, &e.Address, &e.Detail, &e.Step} {
-		if len(*s) > maxText {
-			*s = strings.Clone(strings.ToValidUTF8((*s)[:maxText], ""))
+		if len(*s) > size {
+			*s = strings.Clone(strings.ToValidUTF8((*s)[:size], ""))
 		}
 	}
 }

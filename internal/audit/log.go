@@ -47,9 +47,10 @@ func New(onError func(error), sinks ...Sink) *Log {
 	return l
 }
 
-// Add queues an event. After Close there is nobody to write it: it is told to
-// onError.
+// Add queues an event, its texts cut to what every sink takes. After Close there
+// is nobody to write it: it is told to onError.
 func (l *Log) Add(e Event) {
+	e.bound(maxWritten)
 	for _, ln := range l.lanes {
 		ln.add(e)
 	}

@@ -150,10 +150,11 @@ func (a *answer) emit(event []byte) error {
 // change is a message as the caller gets it: lists of tools without those that
 // are not for them, and what the server can do with what we do for it.
 func (a *answer) change(message []byte) ([]byte, error) {
-	if a.x.call.method == discover {
+	message, err := filterTools(message, a.shown)
+	if err == nil && a.x.call.method == discover {
 		return advertise(message, a.x.e.s.Extensions)
 	}
-	return filterTools(message, a.shown)
+	return message, err
 }
 
 // shown reports whether the caller gets to see a tool: if a call of it would be

@@ -28,6 +28,10 @@ const (
 	listen    = "subscriptions/listen" // a POST whose answer is a stream (MCP 2026-07-28)
 )
 
+// maxToolName is four times what MCP calls for (server tools, tool names), in
+// bytes.
+const maxToolName = 512
+
 // watched are the methods that are treated in a way of their own.
 var watched = []string{toolsCall, toolsList, discover, listen}
 
@@ -179,6 +183,8 @@ func (c *call) readParams(params []byte) error {
 	case c.method != toolsCall:
 	case c.name == "":
 		return errors.New("tools/call names no tool: params.name is missing or not a string")
+	case len(c.name) > maxToolName:
+		return errors.New("the name of the tool is too long")
 	case strings.TrimSpace(c.name) != c.name || strings.ContainsFunc(c.name, unicode.IsControl):
 		return errors.New("the name of a tool has white space around it or control characters in it")
 	}

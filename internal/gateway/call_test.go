@@ -64,6 +64,7 @@ func TestParseCall(t *testing.T) {
 		"params.name no string":       call(`"method":"tools/call","params":{"name":["a"]}`),
 		"params.name empty":           call(`"method":"tools/call","params":{"name":""}`),
 		"params.name half a pair":     call(`"method":"tools/call","params":{"name":"a\ud800"}`),
+		"params.name too long":        call(`"method":"tools/call","params":{"name":"` + strings.Repeat("a", 513) + `"}`),
 		"params an array":             call(`"method":"tools/call","params":["a"]`),
 		"params a string":             call(`"method":"tools/call","params":"a"`),
 		"no params":                   call(`"method":"tools/call"`),

@@ -3,7 +3,10 @@ package gateway
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"doorward"
 	"doorward/internal/access"
@@ -40,6 +43,9 @@ func (x *exchange) identify() *refusal {
 	now := g.c.Now()
 	if x.caller.Issuer != g.c.Issuer {
 		x.caller.Grant = "" // if it names one, it is none of ours
+		if !plainName(x.caller.Subject) || !plainName(x.caller.ClientID) {
+			return x.invalidToken("it names somebody in more than 255 bytes, or with control characters")
+		}
 		x.subject = subjectElsewhere(x.caller)
 		return nil
 	}
@@ -74,6 +80,11 @@ func subjectOf(g ledger.Grant) access.Subject {
 		s.Groups, s.AMR, s.AuthTime = g.Subject.Groups, g.Subject.AMR, g.Subject.AuthTime
 	}
 	return s
+}
+
+// plainName keeps out what would mislead whoever reads the audit.
+func plainName(s string) bool {
+	return len(s) <= 255 && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) })
 }
 
 // subjectElsewhere is whom another issuer vouches for. No name of theirs is one

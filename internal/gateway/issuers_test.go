@@ -104,6 +104,9 @@ func TestPeopleOfOtherIssuers(t *testing.T) {
 		{"a client called like a person", there, "alice", "alice", nil, 403, "no_allow_rule"},
 		{"named, at an issuer that is not taken", stranger, "alice", "desktop", nil, 401, ""},
 		{"under the name of ours", there, "corp/alice", "desktop", map[string]any{"iss": corpIssuer, "gid": ours}, 401, ""},
+		{"a name that shows as another", there, "alice\u202ebob", "desktop", nil, 401, ""},
+		{"a name of two lines", there, "alice\nbob", "desktop", nil, 401, ""},
+		{"a name too long to read", there, strings.Repeat("a", 256), "desktop", nil, 401, ""},
 		{"for another of our servers", there, "alice", "desktop", map[string]any{"aud": r.url + "/other/mcp"}, 401, ""},
 	} {
 		token := c.e.token(t, resource, c.sub, c.client, c.changes)
