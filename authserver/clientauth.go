@@ -68,6 +68,9 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 		}
 	case !equal:
 		return authenticated{}, e
+	case !c.SecretExpires.IsZero() && !s.now().Before(c.SecretExpires):
+		e.Reason = "client_secret_expired"
+		return authenticated{}, e
 	}
 	if !c.Approved {
 		return authenticated{}, &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "client_not_approved",

@@ -202,14 +202,15 @@ func (d document) readMethods(c *ledger.Client) error {
 	return nil
 }
 
-// described is a digest of what a document says that a person consents to,
-// with the keys that prove who says it; "" for a client without one.
+// described is a digest of what a client says of itself that a person consents
+// to, with the keys that prove who says it; "" for a client that an
+// administrator describes.
 func described(c ledger.Client) string {
-	if c.Source != ledger.FromDocument {
+	if c.Source != ledger.FromDocument && c.Source != ledger.FromDynamic {
 		return ""
 	}
 	parts := append([]string{c.Name, c.URI}, c.RedirectURIs...)
-	if c.AuthMethod != authNone {
+	if c.AuthMethod == authPrivateKey {
 		parts = append(parts, strings.Join(c.AuthMethods, " "), c.AuthAlg, c.JWKSURI, string(c.JWKS))
 	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))

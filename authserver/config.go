@@ -117,9 +117,13 @@ type Client struct {
 
 // Registration is dynamic client registration.
 type Registration struct {
-	Mode   string        // "off" (also ""), "limited" or "open"
+	Mode   string        // "off" (also ""), "limited", "open", or "token": with the initial access token
+	Token  string        // initial access token (RFC 7591 section 3), at least 16 characters; with Mode "token" only
 	Total  int           // registrations that may exist; 0: 10,000
 	Unused time.Duration // a registration without use ends; 0: 30 days
+	// SecretLife is how long a secret that registration makes is good; 0: as long
+	// as the registration. A client renews it by RFC 7592.
+	SecretLife time.Duration
 }
 
 // Fetch bounds how URLs that strangers name are fetched: by https, no

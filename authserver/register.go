@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 )
@@ -60,6 +61,7 @@ type wish struct {
 	JWKSURI       string          `json:"jwks_uri"`
 	DPoPBound     bool            `json:"dpop_bound_access_tokens"`
 	PushedOnly    bool            `json:"require_pushed_authorization_requests"`
+	Statement     json.RawMessage `json:"software_statement"`
 }
 
 // registered is the answer (RFC 7591 section 3.2.1): what holds, which may be
@@ -67,52 +69,97 @@ type wish struct {
 type registered struct {
 	oauth.ClientMetadata
 	IssuedAt        int64  `json:"client_id_issued_at"`
-	Secret          string `json:"client_secret,omitempty"`
+	Secret          string `json:"client_secret,omitempty"`            // only one that was just made
 	SecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"` // 0: never; only with a secret
+	// Where the registration is managed, and by whom (RFC 7592 section 3).
+	ManagedAt string `json:"registration_client_uri,omitempty"`
+	Token     string `json:"registration_access_token,omitempty"`
 }
 
 // register is the registration endpoint (RFC 7591 section 3.1).
-func (s *Server) register(ctx context.Context, st *settings, body []byte) (any, error) {
-	if mode := st.cfg.Registration.Mode; mode == "" || mode == "off" {
-		return nil, &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusNotFound, Reason: "registration_off",
-			Description: "clients cannot register themselves here: ask an administrator to add yours"}
+func (s *Server) register(ctx context.Context, st *settings, r *http.Request, body []byte) (any, error) {
+	if err := st.mayRegister(r.Header); err != nil {
+		return nil, err
 	}
 	w, err := parseWish(body)
 	if err != nil {
 		return nil, err
 	}
-	c, err := w.check()
+	c, err := st.wished(w)
 	if err != nil {
 		return nil, err
 	}
+	c.Created, c.Expires = s.now(), s.now().Add(st.unused())
+	if c.AuthMethod == authNone && (c.Known != "" || onlyLoopback(c.RedirectURIs)) {
+		// Whoever registers the same has the same client: nobody owns it.
+		c.ID = sameID(c)
+		if c, err = s.keepClient(ctx, st, c); err != nil {
+			return nil, err
+		}
+		return answerFor(c, w.redirectURIs()), nil
+	}
+	c.ID = "dyn-" + newID()
+	secret := s.newSecret(st, &c)
+	token := randomText(32)
+	c.RegistrationHash = hashText(token)
+	if c, err = s.keepClient(ctx, st, c); err != nil {
+		return nil, err
+	}
+	out := answerFor(c, w.redirectURIs())
+	out.Secret = secret
+	return out.managed(st, token), nil
+}
+
+// mayRegister refuses whoever may not register a client: everybody, or those
+// without the initial access token (RFC 7591 section 3).
+func (st *settings) mayRegister(h http.Header) error {
+	switch st.cfg.Registration.Mode {
+	case "", "off":
+		return &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusNotFound, Reason: "registration_off",
+			Description: "clients cannot register themselves here: ask an administrator to add yours"}
+	case registrationToken:
+		token, err := bearerToken(h)
+		if err != nil {
+			return err
+		}
+		if !sameSecret(hashText(st.cfg.Registration.Token), token) {
+			return &oauth.Error{Code: oauth.InvalidToken, Reason: "registration_token", Description: "the initial access token is not valid"}
+		}
+	}
+	return nil
+}
+
+// wished is the client that a registration comes to, with what policy says of
+// it. Whoever has the initial access token had it from an administrator.
+func (st *settings) wished(w wish) (ledger.Client, error) {
+	c, err := w.check()
+	if err != nil {
+		return c, err
+	}
 	if c.DPoPBound && st.dpopMode() == dpopOff {
-		return nil, badMetadata("dpop_bound_access_tokens: DPoP is off here")
+		return c, badMetadata("dpop_bound_access_tokens: DPoP is off here")
 	}
 	c.Known = matchKnown(st.cfg.KnownClients, c.RedirectURIs, c.Name)
 	policy := st.othersPolicy()
 	if c.Known == "" && policy == othersRefuse {
-		return nil, &oauth.Error{Code: oauth.InvalidClientMetadata, Reason: "client_not_known",
+		return c, &oauth.Error{Code: oauth.InvalidClientMetadata, Reason: "client_not_known",
 			Description: "access_denied by policy: only known clients may register here; ask an administrator to add yours"}
 	}
-	c.Approved = c.Known != "" || policy == othersAllow
-	c.Created, c.Expires = s.now(), s.now().Add(st.unused())
-	secret := ""
-	switch {
-	case c.AuthMethod == authPrivateKey:
-		c.ID = "dyn-" + newID()
-	case c.AuthMethod != authNone:
-		c.ID, secret = "dyn-"+newID(), randomText(32)
-		sum := sha256.Sum256([]byte(secret))
-		c.SecretHash = sum[:]
-	case c.Known != "" || onlyLoopback(c.RedirectURIs):
-		c.ID = sameID(c)
-	default:
-		c.ID = "dyn-" + newID()
+	c.Approved = c.Known != "" || policy == othersAllow || st.cfg.Registration.Mode == registrationToken
+	return c, nil
+}
+
+// newSecret makes a secret for a client that has its use, and returns it.
+func (s *Server) newSecret(st *settings, c *ledger.Client) string {
+	if c.AuthMethod != authBasic && c.AuthMethod != authPost {
+		return ""
 	}
-	if c, err = s.keepClient(ctx, st, c); err != nil {
-		return nil, err
+	secret := randomText(32)
+	c.SecretHash, c.SecretExpires = hashText(secret), time.Time{}
+	if life := st.cfg.Registration.SecretLife; life > 0 {
+		c.SecretExpires = s.now().Add(life)
 	}
-	return answerFor(c, w.redirectURIs(), secret), nil
+	return secret
 }
 
 // parseWish reads the document: one JSON object.
@@ -143,6 +190,9 @@ func badMetadata(description string) error {
 func (w wish) check() (ledger.Client, error) {
 	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application,
 		DPoPBound: w.DPoPBound, PushedOnly: w.PushedOnly}
+	if err := w.checkStatement(); err != nil {
+		return c, err
+	}
 	if c.AuthMethod == "" {
 		c.AuthMethod = authBasic
 	}
@@ -159,6 +209,22 @@ func (w wish) check() (ledger.Client, error) {
 		c.URI = w.URI
 	}
 	return c, w.checkRedirects(&c)
+}
+
+// checkStatement refuses software statements (RFC 7591 section 2.3): nobody's
+// are approved here, and one that is passed over in silence would look as if
+// what it says had been checked.
+func (w wish) checkStatement() error {
+	var text string
+	if len(w.Statement) == 0 || string(w.Statement) == "null" {
+		return nil
+	}
+	if json.Unmarshal(w.Statement, &text) == nil {
+		if _, _, err := jose.Peek(text); err == nil {
+			return &oauth.Error{Code: oauth.UnapprovedSoftwareStatement, Description: "no issuer's software statements are approved here: leave it out"}
+		}
+	}
+	return &oauth.Error{Code: oauth.InvalidSoftwareStatement, Description: "software_statement is no signed JWT; none is approved here either: leave it out"}
 }
 
 // readKeys keeps the keys of a client that signs; those of another one are of
@@ -306,14 +372,17 @@ func withoutLoopbackPort(uri string) string {
 
 // answerFor says what was registered, with the redirect URIs as they were sent
 // (a loopback port may be another than that of the first time).
-func answerFor(c ledger.Client, redirectURIs []string, secret string) registered {
+func answerFor(c ledger.Client, redirectURIs []string) registered {
 	out := registered{ClientMetadata: oauth.ClientMetadata{
 		ClientID: c.ID, ClientName: c.Name, ClientURI: c.URI, RedirectURIs: redirectURIs, GrantTypes: c.GrantTypes,
 		ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: c.AuthMethod, ApplicationType: c.Application,
 		JWKS: c.JWKS, JWKSURI: c.JWKSURI, TokenEndpointAuthSigningAlg: c.AuthAlg, DPoPBound: c.DPoPBound, PushedOnly: c.PushedOnly,
-	}, IssuedAt: c.Created.Unix(), Secret: secret}
-	if secret != "" {
+	}, IssuedAt: c.Created.Unix()}
+	if len(c.SecretHash) > 0 {
 		out.SecretExpiresAt = new(int64)
+		if !c.SecretExpires.IsZero() {
+			*out.SecretExpiresAt = c.SecretExpires.Unix()
+		}
 	}
 	return out
 }

@@ -40,12 +40,15 @@ func (s *site) mustRegister(body string) map[string]any {
 	return doc
 }
 
-// covers: AS-DCR-01, AS-DCR-02, AS-DCR-03, AS-DCR-04, X-RND-01
+// covers: AS-DCR-01, AS-DCR-02, AS-DCR-03, AS-DCR-04, X-RND-01, E10, F01, F07, F09, F10, F11
 func TestRegisterDefaults(t *testing.T) {
 	s := newSite(t, nil)
 	status, header, doc := s.postRegistration(`{"client_name":"App","redirect_uris":["https://app.example.com/cb"],"unknown":{"x":1},"logo_uri":"http://169.254.169.254/"}`)
-	if status != http.StatusCreated || header.Get("Cache-Control") != "no-store" {
+	if status != http.StatusCreated || header.Get("Cache-Control") != "no-store" || header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Fatalf("%d %v %v", status, header, doc)
+	}
+	if got := get(s.Server, "/register"); got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != "POST" {
+		t.Errorf("GET: %d %v", got.status, got.header)
 	}
 	if doc["token_endpoint_auth_method"] != "client_secret_basic" || fmt.Sprint(doc["grant_types"]) != "[authorization_code]" ||
 		fmt.Sprint(doc["response_types"]) != "[code]" || fmt.Sprint(doc["redirect_uris"]) != "[https://app.example.com/cb]" || doc["client_name"] != "App" {
@@ -75,7 +78,7 @@ func TestRegisterDefaults(t *testing.T) {
 	}
 }
 
-// covers: AS-DCR-04, AS-DCR-05, AS-DCR-06, AS-DCR-09, AS-REDIR-04
+// covers: AS-DCR-04, AS-DCR-05, AS-DCR-06, AS-DCR-09, AS-REDIR-04, F03, F04, F05, F06, F12, F13, F14
 func TestRegisterRefuses(t *testing.T) {
 	s := newSite(t, nil)
 	uri := func(u string) string { b, _ := json.Marshal([]string{u}); return `{"redirect_uris":` + string(b) + `}` }
@@ -139,7 +142,7 @@ func manyURIs(n int) string {
 	return b.String()
 }
 
-// covers: AS-DCR-07, AS-DCR-08, SEC-24
+// covers: AS-DCR-07, AS-DCR-08, SEC-24, F17
 func TestRegisterGrantsNoPrivileges(t *testing.T) {
 	s := newSite(t, nil)
 	for asked, want := range map[string]string{
@@ -231,7 +234,7 @@ func TestRegistrationPolicy(t *testing.T) {
 	}
 }
 
-// covers: AS-DCR-09, SEC-24
+// covers: AS-DCR-09, SEC-24, F18
 func TestRegistrationsAreBounded(t *testing.T) {
 	s := newSite(t, func(c *Config) {
 		c.OtherClients, c.Registration = "ask-admin", Registration{Mode: "limited", Total: 10, Unused: time.Hour}

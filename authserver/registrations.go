@@ -114,18 +114,20 @@ func (s *Server) reserve(ctx context.Context, total int) (int, error) {
 				return 0, fmt.Errorf("count of registrations cannot be read: %w", err)
 			}
 		}
+		counted := false
 		if now := s.now(); t.N >= total && now.Sub(t.Counted) >= recountInterval {
 			if t.N, err = s.countDynamic(ctx); err != nil {
 				return 0, err
 			}
-			t.Counted = now
+			t.Counted, counted = now, true
 		}
-		if t.N >= total {
-			return 0, &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "registrations_full",
-				Description: "too many clients have registered; unused ones end by themselves, or an administrator can add yours"}
-		}
-		n := 1
-		if total-t.N > placesFew {
+		n, full := 1, t.N >= total
+		switch {
+		case full && !counted:
+			return 0, registrationsFull()
+		case full: // that it was counted is written down, too
+			n = 0
+		case total-t.N > placesFew:
 			n = placesAtOnce
 		}
 		t.N += n
@@ -138,10 +140,20 @@ func (s *Server) reserve(ctx context.Context, total int) (int, error) {
 		if rec.Version == 0 {
 			op = store.Create(r)
 		}
-		if err = s.ledger.Store.Commit(ctx, op); !errors.Is(err, store.ErrConflict) {
-			return n, err
+		err = s.ledger.Store.Commit(ctx, op)
+		switch {
+		case errors.Is(err, store.ErrConflict):
+			continue
+		case err == nil && full:
+			return 0, registrationsFull()
 		}
+		return n, err
 	}
+}
+
+func registrationsFull() error {
+	return &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "registrations_full",
+		Description: "too many clients have registered; unused ones end by themselves, or an administrator can add yours"}
 }
 
 func (s *Server) countDynamic(ctx context.Context) (int, error) {

@@ -48,7 +48,7 @@ func (s *Server) answerFormWith(status int, h func(context.Context, *settings, *
 }
 
 // answerJSON answers a POST with JSON in its body.
-func (s *Server) answerJSON(status int, h func(context.Context, *settings, []byte) (any, error)) http.HandlerFunc {
+func (s *Server) answerJSON(status int, h func(context.Context, *settings, *http.Request, []byte) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		st := s.current()
 		body, err := readBody(w, r, st, "application/json")
@@ -56,7 +56,7 @@ func (s *Server) answerJSON(status int, h func(context.Context, *settings, []byt
 			s.refuse(w, r, err)
 			return
 		}
-		v, err := h(r.Context(), st, body)
+		v, err := h(r.Context(), st, r, body)
 		s.answer(w, r, status, v, err)
 	}
 }

@@ -215,7 +215,7 @@ func (s *Server) routeTable(st *settings) map[string]route {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt, ok := s.routes[r.URL.Path]
 	if !ok {
-		rt, ok = s.callbackRoute(r.URL.Path)
+		rt, ok = s.namedRoute(r.URL.Path)
 	}
 	if !ok {
 		s.serveGuarded(w, r)

@@ -136,10 +136,8 @@ func (st *settings) checkPolicy() error {
 	default:
 		return fmt.Errorf("DPoP %q: optional, required or off", st.cfg.DPoP)
 	}
-	switch st.cfg.Registration.Mode {
-	case "", "off", "limited", "open":
-	default:
-		return fmt.Errorf("Registration.Mode %q: off, limited or open", st.cfg.Registration.Mode)
+	if err := st.cfg.Registration.check(); err != nil {
+		return err
 	}
 	if err := st.cfg.Limits.check(); err != nil {
 		return err

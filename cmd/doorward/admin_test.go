@@ -269,6 +269,10 @@ func TestClientApprove(t *testing.T) {
 		if r := c.browser(person(t, "alice", alicesPassword), "token", c.mcp(), "--no-browser", "--client-id", reg.ID, "--timeout", "2s"); r.code != 1 {
 			t.Errorf("nobody approved it: exit %d", r.code)
 		}
+		if a := get(t, c.url+"/authorize?client_id="+reg.ID+"&redirect_uri=http://127.0.0.1:1/callback&response_type=code&code_challenge="+strings.Repeat("x", 43)+
+			"&code_challenge_method=S256"); a.status != http.StatusForbidden || !strings.Contains(a.body, "An administrator must approve") || !strings.Contains(a.body, "doorward client approve "+reg.ID) {
+			t.Errorf("the page does not say whom to ask: %d %s", a.status, a.body)
+		}
 		if out := c.does("client", "approve", reg.ID); !strings.Contains(out, "approved: "+reg.ID+" (Stranger)") {
 			t.Errorf("%s", out)
 		}

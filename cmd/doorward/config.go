@@ -188,13 +188,17 @@ type ConsentConfig struct {
 
 // RegistrationConfig is dynamic client registration.
 type RegistrationConfig struct {
-	// Dynamic: open, limited or off. Default: limited, for a loopback URL open;
-	// idp: off.
+	// Dynamic: open, limited, token (only with Token) or off. Default: limited,
+	// for a loopback URL open; idp: off.
 	Dynamic string `yaml:"dynamic" enum:"open limited token off"`
 	// Total is how many registrations may exist. Default: 10000.
 	Total int `yaml:"total"`
 	// Unused: a registration without use ends after. Default: 720h.
 	Unused time.Duration `yaml:"unused"`
+	// Token is the initial access token (RFC 7591 section 3) that registrations
+	// come with if Dynamic is token: 16 characters at least. Clients that had it
+	// need no other approval. Default: none.
+	Token secret `yaml:"token"`
 }
 
 // ClientConfig is one client of the file.

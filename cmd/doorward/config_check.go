@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"doorward/internal/oauth"
 )
@@ -231,6 +232,7 @@ func isScope(s string) bool {
 var catalogueSchemes = []string{"cursor://anysphere.cursor-mcp/oauth/callback"}
 
 func (k *checker) clients() {
+	k.registration()
 	for _, id := range sortedNames(k.Clients.Registered) {
 		cl, at := k.Clients.Registered[id], pathOf("clients", "registered", id)
 		k.must(clientID.MatchString(id) && !strings.HasPrefix(id, "https:"), at, "a client_id is 1 to 200 visible ASCII characters and no https URL (that would be a client metadata document)")
@@ -242,6 +244,19 @@ func (k *checker) clients() {
 		k.scopes(at.add("scopes"), cl.Scopes, nil)
 		k.clientKeys(at, cl)
 		k.grantTypes(at, cl)
+	}
+}
+
+// registration checks the initial access token.
+func (k *checker) registration() {
+	r, at := k.Clients.Registration, pathOf("clients", "registration", "token")
+	switch {
+	case r.Dynamic == "token" && r.Token == "" && !k.broken(at):
+		k.fail(pathOf("clients", "registration", "dynamic"), "token needs clients.registration.token: what registrations come with (openssl rand -hex 32 makes one)")
+	case r.Dynamic == "token" && r.Token != "" && utf8.RuneCountInString(string(r.Token)) < shortestSecret:
+		k.fail(at, "has fewer than %d characters: it could be guessed (openssl rand -hex 32 makes one)", shortestSecret)
+	case r.Dynamic != "token" && r.Token != "":
+		k.fail(at, "is for dynamic: token; with %s nobody is asked for it", r.Dynamic)
 	}
 }
 

@@ -30,7 +30,6 @@ var gaps = []gap{
 	{Key: "workloads"},
 	{Key: "clients.consent.known", Only: []string{"admin"}},
 	{Key: "clients.consent.others", Only: []string{"admin"}},
-	{Key: "clients.registration.dynamic", Only: []string{"token"}},
 	{Key: "clients.registered.*.tls_subject"},
 	{Key: "servers.*.credential", Only: []string{"caller-jwt", "vault", "exchange"}},
 	{Key: "mode", Only: []string{"proxy", "passthrough"}},

@@ -22,6 +22,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		Clients: c.clientsOf(),
 		Registration: authserver.Registration{
 			Mode: c.Clients.Registration.Dynamic, Total: c.Clients.Registration.Total, Unused: c.Clients.Registration.Unused,
+			Token: string(c.Clients.Registration.Token),
 		},
 		KnownClients:   c.Clients.Known,
 		OtherClients:   c.Clients.Others,

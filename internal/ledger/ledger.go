@@ -149,6 +149,11 @@ type Client struct {
 	Created      time.Time    `json:"created,omitzero"`
 	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never
 
+	// SecretExpires is when the secret ends; zero: never.
+	SecretExpires time.Time `json:"secret_expires,omitzero"`
+	// RegistrationHash is SHA-256 of the registration access token (RFC 7592);
+	// nil: the client does not manage its registration.
+	RegistrationHash []byte `json:"registration_hash,omitempty"`
 	// AuthMethods are those that it may choose from at each request, if there are several.
 	AuthMethods []string `json:"auth_methods,omitempty"`
 	// JWKS (RFC 7517) or JWKSURI are its keys for private_key_jwt, AuthAlg the

@@ -70,6 +70,12 @@ const (
 	TooManyRequests         = "too_many_requests"         // no RFC names one; that of the MCP SDKs, with status 429
 )
 
+// Error codes of software statements (RFC 7591 section 3.2.2).
+const (
+	InvalidSoftwareStatement    = "invalid_software_statement"
+	UnapprovedSoftwareStatement = "unapproved_software_statement"
+)
+
 // Well-known path components (RFC 8414, RFC 9728, OpenID Connect Discovery).
 const (
 	WellKnownAS   = "/.well-known/oauth-authorization-server"
