@@ -5,6 +5,12 @@
 // [New] starts them and the test's end stops them. Nothing in it is a double:
 // it is the engine, the gateway and the store that `doorward` runs.
 //
+// A test of a client takes [World.CrossApp] or [World.Browser] and calls
+// [World.MCP]. A test of a server puts its handler into [Config.MCP]; who called
+// it stands in the request's context (doorward.CallerFrom). [World.Ahead] moves
+// the clock of all parts, [World.Leave] is the off switch, and [Config.Wrap] sees
+// every request of the two issuers, to count them or to make them fail.
+//
 // [NewWeak] is something else: a small authorization server with the holes that
 // its caller names, to try out what should find them.
 package authtest

@@ -39,3 +39,20 @@ func TestTypesAreReachable(t *testing.T) {
 		t.Error("no ID token")
 	}
 }
+
+// Two processes in one: the issuer of authtest, and a guard of this module.
+func TestElsewhere(t *testing.T) {
+	const resource = "http://127.0.0.1:9999/mcp"
+	h, err := elsewhere(resource, "https://auth.example.com", "a secret of the files", http.NotFoundHandler())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, resource, nil))
+	if got := w.Header().Get("WWW-Authenticate"); w.Code != http.StatusUnauthorized || !strings.Contains(got, `scope="files:read"`) {
+		t.Errorf("%d %q", w.Code, got)
+	}
+	if signIns(map[string]authserver.LocalPerson{"alice": {Password: "a password of alice"}}) == nil {
+		t.Error("no sign-in")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
@@ -42,7 +43,10 @@ func build(url, database string) (http.Handler, error) {
 		Clients: map[string]authserver.Client{
 			"desktop": {
 				Name: "Desktop", Secret: os.Getenv("EMBED_CLIENT_SECRET"), RedirectURIs: []string{"http://127.0.0.1/callback"},
-				GrantTypes: []string{"authorization_code", "refresh_token"}, Scopes: []string{"notes:read"},
+				GrantTypes: []string{"authorization_code", "refresh_token"}, Scopes: []string{"notes:read"}, DPoPBound: false,
+			},
+			"nightly": { // with a key instead of a secret; it may ask whether tokens for the notes still hold
+				JWKS: nil, JWKSURI: "https://nightly.example.com/jwks", GrantTypes: []string{"client_credentials"}, Introspects: []string{url + "/notes/mcp"},
 			},
 		},
 		Registration: authserver.Registration{Mode: "open", Total: 100, Unused: 24 * time.Hour},
@@ -68,6 +72,11 @@ func build(url, database string) (http.Handler, error) {
 			Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: time.Minute, IDToken: time.Hour, IDJAG: 5 * time.Minute,
 		},
+		DPoP: "optional",
+		Limits: authserver.Limits{
+			Token: authserver.Rate{Requests: 100, Per: time.Second}, Authorize: authserver.Rate{Requests: 20, Per: time.Second}, Register: authserver.Rate{Requests: 20, Per: time.Hour},
+		},
+		Fetch:          authserver.Fetch{Roots: nil, Private: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}, MaxBytes: 5 << 10},
 		InsecurePublic: false,
 		KeyRotation:    90 * 24 * time.Hour,
 		BodyLimit:      1 << 20,

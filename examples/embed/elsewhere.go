@@ -1,0 +1,48 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"doorward"
+	"doorward/authserver"
+)
+
+// elsewhere is an MCP server in another process than the issuer's: it fetches the
+// issuer's keys, or asks the issuer about each token. Every field of the guard's
+// configuration stands here; all but Resource and Issuers may be left out.
+func elsewhere(resource, issuer, secret string, h http.Handler) (http.Handler, error) {
+	g, err := doorward.NewGuard(doorward.GuardConfig{
+		Resource:       resource,
+		Name:           "Files",
+		Issuers:        []string{issuer},
+		Scopes:         []string{"files:read"},
+		Implies:        map[string][]string{"files:write": {"files:read"}},
+		RepeatGranted:  false,
+		InsecureHTTP:   false,
+		AllowedOrigins: []string{"https://app.example.com"},
+		Keys:           nil, // the issuer's metadata names them
+		Introspect:     map[string]doorward.Credentials{issuer: {ID: "files", Secret: secret}},
+		Ended:          nil, // introspection says it
+		Base:           http.DefaultTransport,
+		Refused:        func(_ *http.Request, reason, _ string) string { slog.Info("refused", "reason", reason); return "" },
+		Logger:         slog.Default(),
+		Now:            time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	g.Mount(mux, h, "files:read")
+	return mux, nil
+}
+
+// signIns are the ways to sign in that the library has, besides one's own.
+func signIns(people map[string]authserver.LocalPerson) authserver.SignIn {
+	return authserver.AnyOf(authserver.LocalPeople(people), authserver.OIDC(authserver.OIDCProvider{
+		Name: "corp", Title: "Corp SSO", Issuer: "https://idp.example.com", ClientID: "doorward", ClientSecret: "from a secret store",
+		Scopes: []string{"openid", "email"}, Algs: []string{"ES256"}, Recheck: time.Hour, Account: []string{"sub"}, ExistingOnly: false,
+		Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
+	}))
+}
