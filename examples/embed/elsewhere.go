@@ -25,6 +25,8 @@ func elsewhere(resource, issuer, secret string, h http.Handler) (http.Handler, e
 		Keys:           nil, // the issuer's metadata names them
 		Introspect:     map[string]doorward.Credentials{issuer: {ID: "files", Secret: secret}},
 		Ended:          nil, // introspection says it
+		DPoP:           "optional",
+		DPoPNonceKey:   nil, // the same key in every process behind one address
 		Base:           http.DefaultTransport,
 		Refused:        func(_ *http.Request, reason, _ string) string { slog.Info("refused", "reason", reason); return "" },
 		Logger:         slog.Default(),
