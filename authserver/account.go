@@ -55,6 +55,7 @@ type given struct {
 	client, resource string
 	grants           []ledger.Grant // active
 	scopes           oauth.Scopes
+	details          oauth.Details
 	since, used      time.Time // used: zero if it is not known
 	until            time.Time // of the last grant; without one, of the consent
 }
@@ -85,6 +86,11 @@ func (s *Server) givenBy(ctx context.Context, person string) ([]*given, error) {
 		}
 		p := pair(g.Client, g.Resource, g.Scopes, g.Created)
 		p.grants = append(p.grants, g)
+		for _, d := range g.Details {
+			if !p.details.Has(d) {
+				p.details = append(p.details, d)
+			}
+		}
 		if g.Expires.After(p.until) {
 			p.until = g.Expires
 		}
@@ -290,5 +296,6 @@ func (v *visit) entry(g *given) givenView {
 		}
 		out.Scopes = append(out.Scopes, scope)
 	}
+	out.Scopes = append(out.Scopes, v.st.words(g.details)...)
 	return out
 }

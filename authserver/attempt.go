@@ -238,6 +238,7 @@ func queryOf(req oauth.AuthorizationRequest) url.Values {
 		{"code_challenge", req.CodeChallenge}, {"code_challenge_method", req.CodeChallengeMethod},
 		{"nonce", req.Nonce}, {"prompt", req.Prompt}, {"max_age", req.MaxAge},
 		{"login_hint", req.LoginHint}, {"acr_values", req.ACRValues},
+		{"authorization_details", req.Details},
 		{"dpop_jkt", req.DPoPKey},
 	} {
 		if p[1] != "" {

@@ -27,6 +27,7 @@ type asking struct {
 	scopes   oauth.Scopes  // what would be granted
 	maxAge   time.Duration // with max_age; negative: none was asked
 	device   *fromDevice   // nil: a browser brought it
+	details  oauth.Details // what would be granted besides
 	pushed   string        // key of the pushed request that it is; "": none
 }
 
@@ -151,7 +152,10 @@ func (a *asking) check(st *settings) error {
 	if a.resource, err = st.resource(a.Resources); err != nil {
 		return err
 	}
-	a.scopes, err = st.narrowed(a.client, a.resource, a.Scope)
+	if a.scopes, err = st.narrowed(a.client, a.resource, a.Scope); err != nil {
+		return err
+	}
+	a.details, err = st.details(a.Details, a.resource)
 	return err
 }
 
@@ -280,7 +284,7 @@ func (v *visit) mustSignIn(a *asking, at attempt) bool {
 // it.
 func (v *visit) approve(a *asking, more ...store.Op) {
 	subject := v.session.Subject
-	g := oauth.Grant{Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes}
+	g := oauth.Grant{Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details}
 	more = append(more, v.pushedOnce(a)...)
 	more = append(more, v.s.ledger.AuditOp(v.s.event("authorize.approve", audit.Event{Person: subject.ID,
 		Client: a.client.ID, Resource: a.resource.ID, Scope: a.scopes.String(), Address: address(v.r)})))

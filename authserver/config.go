@@ -43,6 +43,9 @@ type Config struct {
 
 	// Resources are the MCP servers that tokens are issued for. Protect adds more.
 	Resources []Resource
+	// AuthorizationDetails are the types of authorization_details (RFC 9396) that
+	// clients may ask people for, by name. nil: none.
+	AuthorizationDetails map[string]DetailType
 	// Issuers are the identity providers whose ID-JAGs are honoured, by the name
 	// that accounts get (NAME/ACCOUNT).
 	Issuers map[string]TrustedIssuer

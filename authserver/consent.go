@@ -93,7 +93,8 @@ func (v *visit) turnDownByPerson(a *asking) {
 // does not ask for its administrator's own clients that only want to know who
 // signs in.
 func (v *visit) mustConsent(a *asking) (bool, error) {
-	if hasPrompt(a.AuthorizationRequest, "consent") || a.device != nil { // RFC 8628 section 5.4
+	// RFC 8628 section 5.4; and details are not remembered.
+	if hasPrompt(a.AuthorizationRequest, "consent") || a.device != nil || len(a.details) > 0 {
 		return true, nil
 	}
 	signInOnly := oauth.Scopes{"openid", "profile", "email", "offline_access"}
@@ -203,6 +204,7 @@ func (v *visit) askConsent(a *asking, at attempt, token string) {
 		}
 		view.Scopes = append(view.Scopes, words)
 	}
+	view.Scopes = append(view.Scopes, v.st.words(a.details)...)
 	if slices.Contains(a.client.GrantTypes, oauth.RefreshToken) {
 		view.Lasts = fmt.Sprintf("at most %s, as long as it is in use, or until you or an administrator end it", inDays(v.st.tokens.RefreshMax))
 	}

@@ -38,12 +38,13 @@ const (
 // deviceRecord is what a device asked for and what became of it. Its key in the
 // store is the SHA-256 of the device code.
 type deviceRecord struct {
-	Client   string       `json:"client"`
-	Resource string       `json:"resource"`
-	Scopes   oauth.Scopes `json:"scopes,omitempty"`
-	Until    time.Time    `json:"until"`
-	Grant    string       `json:"grant,omitempty"` // a person said yes: what they gave
-	Refused  bool         `json:"refused,omitempty"`
+	Client   string        `json:"client"`
+	Resource string        `json:"resource"`
+	Scopes   oauth.Scopes  `json:"scopes,omitempty"`
+	Details  oauth.Details `json:"authorization_details,omitempty"`
+	Until    time.Time     `json:"until"`
+	Grant    string        `json:"grant,omitempty"` // a person said yes: what they gave
+	Refused  bool          `json:"refused,omitempty"`
 }
 
 // deviceAnswer is RFC 8628 section 3.2.
@@ -79,7 +80,11 @@ func (s *Server) deviceAuthorization(ctx context.Context, st *settings, r *http.
 	if err != nil {
 		return nil, err
 	}
-	device, user, err := s.newDevice(ctx, deviceRecord{Client: c.ID, Resource: res.ID, Scopes: scopes, Until: s.now().Add(deviceLife)})
+	details, err := st.details(req.AuthorizationDetails, res)
+	if err != nil {
+		return nil, err
+	}
+	device, user, err := s.newDevice(ctx, deviceRecord{Client: c.ID, Resource: res.ID, Scopes: scopes, Details: details, Until: s.now().Add(deviceLife)})
 	if err != nil {
 		return nil, err
 	}
@@ -185,9 +190,10 @@ func (s *Server) examineDevice(ctx context.Context, st *settings, key, userCode 
 		return nil, errDeviceOver
 	}
 	a.scopes = a.resource.bound(d.Scopes.Intersect(a.resource.scopes), c.Scopes)
-	if len(a.scopes) == 0 && len(d.Scopes) > 0 {
+	if len(a.scopes) == 0 && len(d.Scopes) > 0 || len(st.words(d.Details)) < len(d.Details) { // a type is gone
 		return nil, errDeviceOver
 	}
+	a.details = d.Details
 	return a, nil
 }
 
@@ -195,7 +201,7 @@ func (s *Server) examineDevice(ctx context.Context, st *settings, key, userCode 
 // page and once for the device.
 func (v *visit) approveDevice(a *asking, more ...store.Op) {
 	subject, now, d := v.session.Subject, v.s.now(), a.device.record
-	g := oauth.Grant{ID: newID(), Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes,
+	g := oauth.Grant{ID: newID(), Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details,
 		Type: oauth.DeviceCode, Created: now, Expires: d.Until}
 	if least := now.Add(codeLife); g.Expires.Before(least) {
 		g.Expires = least

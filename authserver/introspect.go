@@ -30,7 +30,8 @@ type introspection struct {
 	AuthTime  int64           `json:"auth_time,omitempty"` // RFC 9470 section 6.2
 	ACR       string          `json:"acr,omitempty"`
 	AMR       []string        `json:"amr,omitempty"`
-	Key       json.RawMessage `json:"cnf,omitempty"` // RFC 9449 section 6.2
+	Details   json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 section 9.2
+	Key       json.RawMessage `json:"cnf,omitempty"`                   // RFC 9449 section 6.2
 }
 
 // introspect is the introspection endpoint (RFC 7662) for clients that showed a
@@ -86,6 +87,7 @@ func (s *Server) lookInto(ctx context.Context, st *settings, caller authenticate
 	}
 	out := introspection{Active: true, Scope: a.Scope, Client: a.Client, TokenType: "Bearer", Expires: a.Expires, IssuedAt: a.IssuedAt,
 		Subject: a.Subject, Audience: a.Audience, Issuer: a.Issuer, ID: a.ID, AuthTime: a.AuthTime, ACR: a.ACR, AMR: a.AMR}
+	out.Details = c["authorization_details"]
 	if c.Has("cnf") {
 		out.Key = c["cnf"]
 		var cnf jose.Claims
@@ -120,8 +122,14 @@ func (s *Server) lookIntoRefresh(ctx context.Context, st *settings, caller authe
 	if g.Refresh.IdleUntil.Before(until) {
 		until = g.Refresh.IdleUntil
 	}
+	var details json.RawMessage
+	if len(g.Details) > 0 {
+		if details, err = json.Marshal(g.Details); err != nil {
+			return introspection{}, err
+		}
+	}
 	// N_A is the registered type of what is no access token (RFC 8693 section 2.2.1).
-	return introspection{Active: true, Scope: g.Scopes.String(), Client: g.Client, TokenType: "N_A", Expires: until.Unix(),
+	return introspection{Active: true, Scope: g.Scopes.String(), Client: g.Client, TokenType: "N_A", Expires: until.Unix(), Details: details,
 		Subject: g.Subject.ID, Audience: g.Resource, Issuer: st.cfg.URL}, nil
 }
 

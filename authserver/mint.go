@@ -12,18 +12,19 @@ import (
 // accessClaims are an access token's (RFC 9068 section 2.2). Personal data
 // stays out (AS-AT-04): who needs it asks userinfo.
 type accessClaims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`
-	Audience string   `json:"aud"`
-	Client   string   `json:"client_id"`
-	Expires  int64    `json:"exp"`
-	IssuedAt int64    `json:"iat"`
-	ID       string   `json:"jti"`
-	Scope    string   `json:"scope,omitempty"`
-	Grant    string   `json:"gid"` // the grant, for the off switch
-	AuthTime int64    `json:"auth_time,omitempty"`
-	ACR      string   `json:"acr,omitempty"`
-	AMR      []string `json:"amr,omitempty"`
+	Issuer   string        `json:"iss"`
+	Subject  string        `json:"sub"`
+	Audience string        `json:"aud"`
+	Client   string        `json:"client_id"`
+	Expires  int64         `json:"exp"`
+	IssuedAt int64         `json:"iat"`
+	ID       string        `json:"jti"`
+	Scope    string        `json:"scope,omitempty"`
+	Grant    string        `json:"gid"`                             // the grant, for the off switch
+	Details  oauth.Details `json:"authorization_details,omitempty"` // RFC 9396 section 9.1
+	AuthTime int64         `json:"auth_time,omitempty"`
+	ACR      string        `json:"acr,omitempty"`
+	AMR      []string      `json:"amr,omitempty"`
 
 	Confirm *confirmation `json:"cnf,omitempty"`
 }
@@ -81,7 +82,7 @@ func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenRes
 		return nil, err
 	}
 	res := &oauth.TokenResponse{AccessToken: token, TokenType: a.tokenType(), ExpiresIn: seconds(g.life),
-		RefreshToken: g.refresh, Scope: g.grant.Scopes.String()}
+		RefreshToken: g.refresh, Scope: g.grant.Scopes.String(), Details: g.grant.Details}
 	until := now.Add(g.life)
 	if a.st.idp && g.grant.Scopes.Has("openid") {
 		if res.IDToken, err = s.signID(a, g, now); err != nil {
@@ -123,7 +124,7 @@ func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) 
 	p := g.grant.Subject
 	return s.ring.Load().current.Sign(oauth.TypAccessToken, accessClaims{
 		Issuer: s.current().cfg.URL, Subject: p.ID, Audience: g.grant.Resource, Client: g.grant.Client,
-		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), ID: newID(), Scope: g.grant.Scopes.String(), Grant: g.grant.ID,
+		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), ID: newID(), Scope: g.grant.Scopes.String(), Grant: g.grant.ID, Details: g.grant.Details,
 		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Confirm: a.confirm()})
 }
 

@@ -316,7 +316,9 @@ func (w wish) checkRedirects(c *ledger.Client) error {
 // cleanName makes a client's name fit to be shown: no control and formatting
 // characters (they could reorder the text around it), one space at a time, at
 // most 100 characters.
-func cleanName(name string) string {
+func cleanName(name string) string { return cleanText(name, maxName) }
+
+func cleanText(name string, most int) string {
 	name = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -327,8 +329,8 @@ func cleanName(name string) string {
 		return r
 	}, name)
 	runes := []rune(strings.Join(strings.Fields(name), " "))
-	if len(runes) > maxName {
-		runes = append(runes[:maxName-1], '…')
+	if len(runes) > most {
+		runes = append(runes[:most-1], '…')
 	}
 	return string(runes)
 }

@@ -80,7 +80,7 @@ func newSettings(cfg Config, protected []Resource) (*settings, error) {
 		st.bodyLimit = defaultBodyLimit
 	}
 	steps := []func() error{
-		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addSignIn, st.addAudiences, st.checkPolicy,
+		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addSignIn, st.addAudiences, st.checkPolicy, st.checkDetailTypes,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

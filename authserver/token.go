@@ -162,6 +162,9 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 	if g.grant, err = g.grant.Narrow(a.Scope); err != nil {
 		return g, err
 	}
+	if g.grant.Details, err = a.narrowDetails(g.grant.Details); err != nil {
+		return g, err
+	}
 	q := access.Question{Subject: subjectOf(subject, a.client.client.ID), Resource: g.grant.Resource, Now: s.now()}
 	answer := g.rules.Decide(q)
 	if !answer.Allowed {

@@ -10,6 +10,7 @@ type Grant struct {
 	Client   string    `json:"client"`
 	Resource string    `json:"resource"`
 	Scopes   Scopes    `json:"scopes,omitempty"`
+	Details  Details   `json:"authorization_details,omitempty"`
 	Type     string    `json:"type"`             // the grant_type that made it
 	Issuer   string    `json:"issuer,omitempty"` // of the assertion that it was made from; empty: our own sign-in
 	Created  time.Time `json:"created"`

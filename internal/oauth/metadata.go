@@ -16,6 +16,7 @@ type ServerMetadata struct {
 	IntrospectionEndpointAuthSigningAlgs  []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IntrospectionSigningAlgsSupported     []string `json:"introspection_signing_alg_values_supported,omitempty"` // RFC 9701 section 7
 	PushedAuthorizationRequestEndpoint    string   `json:"pushed_authorization_request_endpoint,omitempty"`      // RFC 9126 section 5
+	AuthorizationDetailsTypes             []string `json:"authorization_details_types_supported,omitempty"`      // RFC 9396 section 10
 	DeviceAuthorizationEndpoint           string   `json:"device_authorization_endpoint,omitempty"`              // RFC 8628 section 4
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
 	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
@@ -79,12 +80,13 @@ type ClientMetadata struct {
 // TokenResponse is the answer of a token endpoint (RFC 6749 section 5.1,
 // RFC 8693 section 2.2.1).
 type TokenResponse struct {
-	AccessToken     string `json:"access_token"`
-	IssuedTokenType string `json:"issued_token_type,omitempty"`
-	TokenType       string `json:"token_type"`
-	ExpiresIn       int64  `json:"expires_in,omitempty"`
-	RefreshToken    string `json:"refresh_token,omitempty"`
-	Scope           string `json:"scope,omitempty"`
-	IDToken         string `json:"id_token,omitempty"`
-	Resource        string `json:"resource,omitempty"`
+	AccessToken     string  `json:"access_token"`
+	IssuedTokenType string  `json:"issued_token_type,omitempty"`
+	TokenType       string  `json:"token_type"`
+	ExpiresIn       int64   `json:"expires_in,omitempty"`
+	RefreshToken    string  `json:"refresh_token,omitempty"`
+	Scope           string  `json:"scope,omitempty"`
+	IDToken         string  `json:"id_token,omitempty"`
+	Details         Details `json:"authorization_details,omitempty"` // RFC 9396 section 7
+	Resource        string  `json:"resource,omitempty"`
 }

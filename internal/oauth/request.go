@@ -43,7 +43,8 @@ type AuthorizationRequest struct {
 	MaxAge              string   `json:"max_age,omitempty"`
 	LoginHint           string   `json:"login_hint,omitempty"`
 	ACRValues           string   `json:"acr_values,omitempty"`
-	DPoPKey             string   `json:"dpop_jkt,omitempty"` // RFC 9449 section 10
+	Details             string   `json:"authorization_details,omitempty"` // as sent
+	DPoPKey             string   `json:"dpop_jkt,omitempty"`              // RFC 9449 section 10
 }
 
 // Bounds of a request's values, in bytes and in number.
@@ -107,6 +108,7 @@ func ParseAuthorizationRequest(form url.Values) (AuthorizationRequest, error) {
 		MaxAge:              f.one("max_age", maxValue),
 		LoginHint:           f.one("login_hint", maxValue),
 		ACRValues:           f.one("acr_values", maxValue),
+		Details:             f.one("authorization_details", maxValue),
 		DPoPKey:             f.one("dpop_jkt", maxValue),
 		Scope:               f.scope(),
 	}
