@@ -15,6 +15,8 @@ import (
 type registered struct {
 	id, secret string
 	method     string // how it authenticates
+	registered string // how it is registered to
+	shown      bool   // that it authenticates
 	redirects  []string
 	redirect   string // the one that is asked with
 	answer     *answer
@@ -65,12 +67,12 @@ func (s *session) client(role string) (*registered, error) {
 	}
 	name := "Doorward probe, " + role
 	doc := map[string]any{"client_name": name, "redirect_uris": []string{s.redirect()}, "token_endpoint_auth_method": authNone,
-		"grant_types": []string{oauth.AuthorizationCode, oauth.RefreshToken}, "response_types": []string{"code"}}
+		"grant_types": []string{oauth.AuthorizationCode, oauth.RefreshToken}, "response_types": []string{"code"}, "application_type": "native"}
 	switch role {
 	case confidentialRole, ownRole:
 		doc["token_endpoint_auth_method"] = authBasic
 	case strangerRole:
-		doc["redirect_uris"] = []string{strangerURI}
+		doc["redirect_uris"], doc["application_type"] = []string{strangerURI}, "web"
 	case twoRole:
 		doc["redirect_uris"] = []string{s.redirect(), strings.Replace(s.redirect(), "/callback", "/second", 1)}
 	case travellerRole:
@@ -120,6 +122,8 @@ func (s *session) main() (*registered, error) {
 	return c, err
 }
 
+var errNotRegistered = errors.New("the registration was answered")
+
 var errNoRegistration = errors.New("the server does not offer dynamic registration (registration_endpoint): give --client-id")
 
 // register registers a client, which is removed again at the end if the server
@@ -130,7 +134,7 @@ func (s *session) register(doc any) (*registered, error) {
 		return nil, err
 	}
 	if a.status != http.StatusCreated && a.status != http.StatusOK || a.text("client_id") == "" {
-		return nil, fmt.Errorf("registration was answered with %d %s %s", a.status, a.text("error"), a.text("error_description"))
+		return nil, fmt.Errorf("%w with %d %s %s", errNotRegistered, a.status, a.text("error"), a.text("error_description"))
 	}
 	return s.made[len(s.made)-1], nil
 }
@@ -166,6 +170,7 @@ func (s *session) registerRaw(contentType, body string) (*answer, error) {
 		if c.method == "" {
 			c.method = doc.Method
 		}
+		c.registered = c.method
 		if m, err := url.Parse(c.manage); c.manage != "" && (err != nil || !s.wire.mayReach(m)) {
 			c.manage = ""
 		}

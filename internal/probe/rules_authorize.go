@@ -98,6 +98,8 @@ func sentNowhere(l *landing, err error, bad ...string) error {
 	switch {
 	case err != nil:
 		return err
+	case l.to != nil && l.query().Get("code") != "":
+		return brokenf("the browser was sent to %s, with a code", showURL(l.to))
 	case l.to != nil:
 		for _, uri := range bad {
 			if u, err := url.Parse(uri); strings.HasPrefix(l.to.String(), uri) || err == nil && u.Host == l.to.Host {
@@ -109,6 +111,12 @@ func sentNowhere(l *landing, err error, bad ...string) error {
 		return l.stuck
 	}
 	return nil
+}
+
+// toldTheClient is whether the browser brought an error to the redirect URI
+// that is registered: odd where the request named another one, and harmless.
+func toldTheClient(l *landing, err error, c *registered) bool {
+	return err == nil && ours(l.to, c.redirect) && l.query().Get("error") != ""
 }
 
 // turnedDown is whether a request brought an error, at the redirect URI or on
@@ -174,10 +182,10 @@ func (s *session) noClient() error {
 
 func (s *session) unknownRedirect() error {
 	l, c, err := s.asked("", s.browser, func(q url.Values) { q.Set("redirect_uri", evilURI) })
-	if err != nil {
-		return err
+	if toldTheClient(l, err, c) {
+		return nil
 	}
-	return sentNowhere(l, err, evilURI, c.redirect)
+	return sentNowhere(l, err, evilURI)
 }
 
 func (s *session) implicit() error {
@@ -272,10 +280,10 @@ func (s *session) twiceAuthorize() error {
 
 func (s *session) twiceRedirect() error {
 	l, c, err := s.asked("", s.browser, func(q url.Values) { q.Add("redirect_uri", evilURI) })
-	if err != nil {
-		return err
+	if toldTheClient(l, err, c) {
+		return nil
 	}
-	return sentNowhere(l, nil, evilURI, c.redirect)
+	return sentNowhere(l, err, evilURI)
 }
 
 // resourceRule tries a resource; one that begins with # is put behind the

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -22,21 +23,38 @@ var clientRules = []Rule{
 	{"AS-DCR-08.credentials", "a client that registered itself cannot use client_credentials", "SEC-24", "Give grants that need no person to clients of the configuration only.", (*session).credentialsRegistered},
 }
 
-// confidential is a confidential client, shown to authenticate: a request with
-// an unknown code is not invalid_client.
+// confidential is a confidential client that was shown to authenticate: a code
+// of its own was redeemed with its secret. A server that does not take the
+// method that it registered is asked with the other one.
 func (s *session) confidential(role string) (*registered, error) {
 	c, err := s.client(role)
-	if err != nil {
+	if err != nil || c.shown {
+		return c, err
+	}
+	if _, err := s.baseline(); err != nil {
 		return nil, err
 	}
-	a, err := s.token(c, noCode())
-	if err != nil {
-		return nil, err
+	s.wire.begin()
+	for _, method := range []string{c.method, other(c.method)} {
+		c.method = method
+		k, err := s.getCode(c, nil)
+		if err != nil {
+			return nil, err
+		}
+		if a, err := s.token(c, k.form()); err == nil && a.text("access_token") != "" {
+			c.shown = true
+			s.wire.begin()
+			return c, nil
+		}
 	}
-	if a.text("error") == oauth.InvalidClient {
-		return nil, notHere("the confidential client is refused, although its secret is right")
+	return nil, notHere("a confidential client is refused, although its secret is right")
+}
+
+func other(method string) string {
+	if method == authPost {
+		return authBasic
 	}
-	return c, nil
+	return authPost
 }
 
 // noCode is a token request that a client that authenticated is told
@@ -77,13 +95,17 @@ func (s *session) unauthenticated() error {
 }
 
 func (s *session) otherMethod() error {
-	return s.notAuthenticated(ownRole, "a client_secret_basic client with client_secret_post", func(c *registered, endpoint string, form url.Values) (*answer, error) {
-		other := *c
-		other.method = authPost
-		if c.method == authPost {
-			other.method = authBasic
-		}
-		return s.postAs(&other, endpoint, form)
+	c, err := s.confidential(ownRole)
+	if err != nil {
+		return err
+	}
+	if c.method != c.registered {
+		return brokenf("a client that is registered with %s has to authenticate with %s", c.registered, c.method)
+	}
+	return s.notAuthenticated(ownRole, "a client that is registered with "+c.method+" and authenticates with "+other(c.method), func(c *registered, endpoint string, form url.Values) (*answer, error) {
+		changed := *c
+		changed.method = other(c.method)
+		return s.postAs(&changed, endpoint, form)
 	})
 }
 
@@ -113,9 +135,9 @@ func (s *session) basicChallenge() error {
 
 func (s *session) wrongSecret() error {
 	return s.notAuthenticated(confidentialRole, "a wrong secret", func(c *registered, endpoint string, form url.Values) (*answer, error) {
-		other := *c
-		other.secret = "wrong-" + random()
-		return s.postAs(&other, endpoint, form)
+		changed := *c
+		changed.secret = "wrong-" + random()
+		return s.postAs(&changed, endpoint, form)
 	})
 }
 
@@ -174,6 +196,9 @@ func (s *session) credentialsPublic() error {
 
 func (s *session) credentialsRegistered() error {
 	c, err := s.client(privilegedRole)
+	if errors.Is(err, errNotRegistered) {
+		return s.canRegister() // it is refused for what it asks for
+	}
 	if err != nil {
 		return err
 	}

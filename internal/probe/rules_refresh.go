@@ -136,7 +136,7 @@ func (s *session) widen() error {
 }
 
 func (s *session) refreshUnauthenticated() error {
-	c, err := s.client(confidentialRole)
+	c, err := s.confidential(confidentialRole)
 	if err != nil {
 		return err
 	}

@@ -139,6 +139,9 @@ func (s *session) registerContradiction() error {
 
 func (s *session) registerPrivileged() error {
 	c, err := s.registration(privilegedRole)
+	if errors.Is(err, errNotRegistered) {
+		return s.canRegister() // it is refused for what it asks for
+	}
 	if err != nil {
 		return err
 	}

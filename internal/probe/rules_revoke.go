@@ -51,7 +51,7 @@ func (s *session) revokeOther() error {
 }
 
 func (s *session) revokeUnauthenticated() error {
-	c, err := s.client(confidentialRole)
+	c, err := s.confidential(confidentialRole)
 	if err != nil {
 		return err
 	}
