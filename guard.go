@@ -53,6 +53,10 @@ type GuardConfig struct {
 	// an unknown key id. nil, or nil and no error from it: the issuer's metadata
 	// (RFC 8414) names its jwks_uri.
 	Keys func(ctx context.Context, issuer string) ([]byte, error)
+	// KeysPause is the least time between two calls of Keys for an unknown key id:
+	// shorter for keys that lie in memory, so that a new one counts at once. What
+	// is fetched through metadata keeps to 30 seconds. 0: 30 seconds.
+	KeysPause time.Duration
 	// Introspect names issuers that are asked about each token instead (RFC 7662),
 	// and our client there: an ID, and a Secret or a Key. Their metadata names the
 	// introspection endpoint. What they say of a token counts for 30 seconds, or
@@ -193,7 +197,7 @@ func (g *Guard) trust(c GuardConfig) error {
 			return fmt.Errorf("doorward: GuardConfig.Issuers: %q: %w", issuer, err)
 		}
 		discover := guardKeys{issuer: issuer, base: g.c.Base, insecure: g.c.InsecureHTTP}.fetch
-		fetch := discover
+		fetch, pause := discover, time.Duration(0)
 		if keys := g.c.Keys; keys != nil {
 			fetch = func(ctx context.Context) ([]byte, error) {
 				if set, err := keys(ctx, issuer); set != nil || err != nil {
@@ -201,8 +205,11 @@ func (g *Guard) trust(c GuardConfig) error {
 				}
 				return discover(ctx)
 			}
+			if g.c.KeysPause > 0 {
+				pause, discover = g.c.KeysPause, seldom(discover, g.c.Now)
+			}
 		}
-		g.issuers[issuer] = keyset.New(keyset.Config{Fetch: fetch, Now: g.c.Now})
+		g.issuers[issuer] = keyset.New(keyset.Config{Fetch: fetch, Cooldown: pause, Now: g.c.Now})
 	}
 	return g.introspects(c)
 }

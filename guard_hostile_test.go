@@ -1,6 +1,7 @@
 package doorward_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hmac"
@@ -216,4 +217,68 @@ func FuzzGuard(f *testing.F) {
 			t.Fatalf("%q: %d", authorization, w.Code)
 		}
 	})
+}
+
+// Tokens with made-up key ids do not keep a new key of an issuer in this
+// process from counting, and cause one call in each pause.
+// covers: X-JWT-07, SEC-38
+func TestUnknownKeysDoNotHoldUpNewOnes(t *testing.T) {
+	now := time.Now()
+	old, next, junk := newPair(t, "old"), newPair(t, "next"), newPair(t, "junk")
+	keys, calls := []*jose.Key{old.key}, 0
+	_, h := newGuard(t, doorward.GuardConfig{KeysPause: time.Second, Now: func() time.Time { return now },
+		Keys: func(context.Context, string) ([]byte, error) { calls++; return json.Marshal(jose.NewSet(keys...)) }})
+	ask := func(p pair) int {
+		return guardAsk(h, withToken(guardSign(t, p.key, oauth.TypAccessToken, guardClaims(now, nil)))).Code
+	}
+	if got := ask(old); got != 200 || calls != 1 {
+		t.Fatal(got, calls)
+	}
+	now = now.Add(time.Second)
+	for range 5 {
+		if got := ask(junk); got != 401 {
+			t.Error(got)
+		}
+	}
+	if calls != 2 {
+		t.Errorf("%d calls", calls)
+	}
+	keys = append(keys, next.key)
+	if now = now.Add(time.Second); ask(next) != 200 || calls != 3 {
+		t.Errorf("the new key does not count after a second; %d calls", calls)
+	}
+}
+
+// Where keys are fetched, it stays at one fetch in 30 seconds, whatever the pause.
+// covers: X-JWT-07, SEC-38
+func TestFetchedKeysAreFetchedSeldom(t *testing.T) {
+	now, fetched := time.Now(), 0
+	real, junk := newPair(t, "real"), newPair(t, "junk")
+	mux := http.NewServeMux()
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	mux.HandleFunc(oauth.WellKnownAS, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(oauth.ServerMetadata{Issuer: srv.URL, JWKSURI: srv.URL + "/jwks"})
+	})
+	mux.HandleFunc("/jwks", func(w http.ResponseWriter, _ *http.Request) {
+		fetched++
+		_ = json.NewEncoder(w).Encode(jose.NewSet(real.key))
+	})
+	_, h := newGuard(t, doorward.GuardConfig{Issuers: []string{srv.URL}, KeysPause: time.Second, Now: func() time.Time { return now },
+		Keys: func(context.Context, string) ([]byte, error) { return nil, nil }})
+	ask := func(p pair) int {
+		return guardAsk(h, withToken(guardSign(t, p.key, oauth.TypAccessToken, guardClaims(now, map[string]any{"iss": srv.URL})))).Code
+	}
+	if got := ask(real); got != 200 {
+		t.Fatal(got)
+	}
+	for range 40 {
+		now = now.Add(2 * time.Second)
+		if got := ask(junk); got != 401 {
+			t.Error(got)
+		}
+	}
+	if fetched > 4 {
+		t.Errorf("fetched %d times in 80 seconds", fetched)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"doorward/internal/oauth"
@@ -15,9 +16,27 @@ import (
 
 const (
 	guardFetchTime = 10 * time.Second
+	guardSeldom    = 30 * time.Second
 	guardMetadata  = 256 << 10 // bytes of a metadata document
 	guardKeySet    = 1 << 20   // bytes of a key set
 )
+
+// seldom fetches every 30 seconds at most, and repeats what it got in between.
+func seldom(fetch func(context.Context) ([]byte, error), now func() time.Time) func(context.Context) ([]byte, error) {
+	var mu sync.Mutex
+	var last time.Time
+	var doc []byte
+	var failed error
+	return func(ctx context.Context) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if t := now(); last.IsZero() || t.Sub(last) >= guardSeldom {
+			last = t
+			doc, failed = fetch(ctx)
+		}
+		return doc, failed
+	}
+}
 
 // guardKeys finds an issuer's keys through its metadata.
 type guardKeys struct {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"doorward"
 )
@@ -38,7 +39,7 @@ func (s *Server) Protect(path string, h http.Handler) error {
 		res = known.Resource
 	}
 	g, err := doorward.NewGuard(doorward.GuardConfig{Resource: id, Name: res.Name, Issuers: []string{st.cfg.URL},
-		Scopes: res.DefaultScopes, Implies: res.Implies, DPoP: st.cfg.DPoP, DPoPNonceKey: s.vault.Derive("dpop nonce guard"), Keys: s.JWKS, Ended: s.ended.Has, Now: s.clock, Logger: s.log, Refused: s.keepGuarded(id)})
+		Scopes: res.DefaultScopes, Implies: res.Implies, DPoP: st.cfg.DPoP, DPoPNonceKey: s.vault.Derive("dpop nonce guard"), Keys: s.JWKS, KeysPause: time.Second, Ended: s.ended.Has, Now: s.clock, Logger: s.log, Refused: s.keepGuarded(id)})
 	if err != nil {
 		return fmt.Errorf("authserver: Protect: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"time"
 
 	"doorward"
 	"doorward/internal/oauth"
@@ -73,7 +74,7 @@ func (e *endpoint) protect() error {
 		c := e.guarding
 		c.Logger, c.Now = e.g.c.Logger, e.g.c.Now
 		if e.g.c.Keys != nil {
-			c.Keys = e.g.keys
+			c.Keys, c.KeysPause = e.g.keys, keysPause
 		}
 		if e.g.c.Ended != nil {
 			c.Ended = e.g.c.Ended.Has
@@ -87,6 +88,10 @@ func (e *endpoint) protect() error {
 	e.handler = e.guard.Handler(e)
 	return nil
 }
+
+// keysPause is short: Config.Keys has them in memory, and whoever sends tokens
+// with made-up key ids must not keep a new key from counting.
+const keysPause = time.Second
 
 // keys are those that Config.Keys has; others are found through metadata.
 func (g *Gateway) keys(ctx context.Context, issuer string) ([]byte, error) {

@@ -76,6 +76,22 @@ func holds(values []string, token string) bool {
 	return token != "" && slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, token) })
 }
 
+// private reports whether no cache that others share may keep an answer: what
+// one person gets is not what another would (RFC 9111 section 3.5).
+func private(cacheControl []string) bool {
+	own := false
+	for directive := range strings.SplitSeq(strings.Join(cacheControl, ","), ",") {
+		name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
+		switch strings.TrimSpace(name) {
+		case "public", "s-maxage", "must-revalidate":
+			return false
+		case "private", "no-store", "no-cache":
+			own = true
+		}
+	}
+	return own
+}
+
 // incoming puts an upstream's header into the answer.
 func incoming(out, in http.Header) {
 	for name, values := range in {
@@ -83,7 +99,7 @@ func incoming(out, in http.Header) {
 			out[name] = values
 		}
 	}
-	if len(in["Cache-Control"]) == 0 {
+	if !private(in["Cache-Control"]) {
 		out.Set("Cache-Control", "no-store")
 	}
 	out.Set("X-Content-Type-Options", "nosniff")

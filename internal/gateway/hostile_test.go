@@ -80,3 +80,27 @@ func TestTokenGoesUpInNoHeader(t *testing.T) {
 		t.Error("another header did not go up")
 	}
 }
+
+// No cache between may keep what one person got for another, whatever the
+// server behind says.
+func TestAnswersAreNotForSharedCaches(t *testing.T) {
+	u := newUpstream(t)
+	r := newRig(t, map[string]gateway.Server{"files": files(u.URL)})
+	_, token := r.grant("alice", "/files/mcp", "files:read")
+	for said, want := range map[string]string{
+		"": "no-store", "no-store": "no-store", "no-cache, no-transform": "no-cache, no-transform", "private, max-age=60": "private, max-age=60",
+		"public, max-age=60": "no-store", "max-age=60": "no-store", "no-cache, PUBLIC": "no-store", "private, s-maxage=9": "no-store", "must-revalidate": "no-store",
+	} {
+		u.respond(func(w http.ResponseWriter, _ *http.Request) {
+			if said != "" {
+				w.Header().Set("Cache-Control", said)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":1,"result":{}}`))
+		})
+		resp, _ := r.do(http.MethodPost, "/files/mcp", token, ping)
+		if got := strings.Join(resp.Header["Cache-Control"], "; "); resp.StatusCode != 200 || got != want {
+			t.Errorf("%q: %d %q", said, resp.StatusCode, got)
+		}
+	}
+}
