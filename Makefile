@@ -5,7 +5,7 @@ GO        ?= go
 VERSION   ?= dev
 LDFLAGS    = -s -w -X main.version=$(VERSION)
 FUZZTIME  ?= 5s
-BENCHTIME ?= 1s
+BENCHTIME ?= 300ms
 SOAK      ?= 10m
 
 .PHONY: demo build test lint bench fuzz soak shots rename conformance deps clean

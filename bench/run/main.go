@@ -26,9 +26,9 @@ type options struct {
 
 func main() {
 	var o options
-	length := flag.Duration("time", time.Second, "about how long each measurement lasts")
+	length := flag.Duration("time", 300*time.Millisecond, "about how long each measurement lasts")
 	flag.IntVar(&o.connections, "connections", 48, "connections at once")
-	flag.IntVar(&o.rounds, "rounds", 3, "interleaved rounds, of which the least counts")
+	flag.IntVar(&o.rounds, "rounds", 10, "interleaved rounds, of which the least counts")
 	flag.StringVar(&o.only, "only", "", "only rows whose name has this in it, and nothing else; they are profiled")
 	flag.StringVar(&o.out, "out", "bench/RESULTS.md", "file for the table")
 	flag.StringVar(&o.keep, "keep", "", "directory that profiles are kept in")
@@ -163,7 +163,7 @@ func (b *bench) rounds(r *results) error {
 				l.floor, l.ours = l.floor.better(floor), l.ours.better(ours)
 			}
 		}
-		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds/2); err != nil {
+		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds/2, r.lines); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -108,7 +109,7 @@ func firstOf(errs []error) error {
 }
 
 // primitives are what floors are checked against, in µs: the least of the
-// rounds so far.
+// rounds so far. A row's form has the row's name.
 type primitives map[string]float64
 
 func (ps primitives) keep(name string, us float64) {
@@ -117,24 +118,27 @@ func (ps primitives) keep(name string, us float64) {
 	}
 }
 
-// round measures every primitive once: what goes over the wire as a request of
-// its own, since commits are shared by those who arrive together.
-func (ps primitives) round(p *process, t target, connections int, seconds float64) error {
-	for _, bare := range []struct {
-		name string
-		side side
-	}{
-		{"hello", fetch("floor", "/hello")}, {"hello+commit", fetch("floor", "/commit")}, {"hello+commit2", fetch("floor", "/commit2")},
-		{"form", send("floor", "/form", "grant_type", "x", "client_id", "agent", "client_secret", secret)},
-		{"json", side{"floor", func(t target, _ int) (operation, error) {
-			return always(post(t.host, "/json", "application/json", "", `{"client_name":"Bench","redirect_uris":["https://client.example/callback"]}`), 200), nil
-		}}},
-	} {
-		f, err := measure(p, bare.side, t, connections, int(10000*seconds))
+// requests are the primitives that go over the wire, each as a request of its
+// own, since commits are shared by those who arrive together.
+func requests(lines []line) map[string]side {
+	all := map[string]side{"hello": fetch("floor", "/hello"), "hello+commit": fetch("floor", "/commit"), "hello+commit2": fetch("floor", "/commit2"),
+		"json": {"floor", func(t target, _ int) (operation, error) { return always(registration(t, "/json"), 200), nil }}}
+	for i := range lines {
+		if r := lines[i].row; r.bare != nil {
+			all[r.name] = same("floor", "/form", r.bare)
+		}
+	}
+	return all
+}
+
+// round measures every primitive once.
+func (ps primitives) round(p *process, t target, connections int, seconds float64, lines []line) error {
+	for name, s := range requests(lines) {
+		f, err := measure(p, s, t, connections, int(10000*seconds))
 		if err != nil {
 			return err
 		}
-		ps.keep(bare.name, f.cpu)
+		ps.keep(name, f.cpu)
 	}
 	ps["commit"], ps["commit2"] = ps["hello+commit"]-ps["hello"], ps["hello+commit2"]-ps["hello"]
 	for name, rate := range map[string]int{"sign": 15000, "verify": 8000} {
@@ -149,4 +153,16 @@ func (ps primitives) round(p *process, t target, connections int, seconds float6
 		ps.keep(name, ns/1000)
 	}
 	return nil
+}
+
+// of is what so many primitives of a row come to.
+func (ps primitives) of(r row) float64 {
+	sum := 0.0
+	for part := range strings.SplitSeq(r.parts, "+") {
+		if part == "form" {
+			part = r.name
+		}
+		sum += ps[part]
+	}
+	return sum
 }

@@ -149,7 +149,7 @@ func (b *bench) inside(s *served, p *product) error {
 		if row.ours.at != "serve" || strings.HasPrefix(row.name, "guard") {
 			continue
 		}
-		each := max(1, int(float64(row.rate)*b.o.seconds)/b.o.connections)
+		each := max(1, int(float64(row.rate)*max(1, b.o.seconds))/b.o.connections)
 		ops, conns, err := prepare(row.ours, s.t, b.o.connections, each)
 		if err != nil {
 			return err

@@ -16,27 +16,34 @@ func (b *bench) profiles(r *results) error {
 		if l.ratio() <= l.row.goal && b.o.only == "" {
 			continue
 		}
-		text, err := b.profile(l)
+		text, err := b.profile(l.row, l.row.ours, l.ours.rate)
 		if err != nil {
 			return fmt.Errorf("profile of %s: %w", l.row.name, err)
 		}
 		l.profile = text
+		if b.o.only == "" {
+			continue
+		}
+		if text, err = b.profile(l.row, l.row.floor, l.floor.rate); err != nil {
+			return fmt.Errorf("profile of the floor of %s: %w", l.row.name, err)
+		}
+		l.profile += "\nits floor:\n" + text
 	}
 	return nil
 }
 
 // profile is the ten functions that the most CPU went to.
-func (b *bench) profile(l *line) (string, error) {
-	p := b.processes[l.row.ours.at]
-	seconds := max(1, int(0.8*b.o.seconds*float64(l.row.rate)/l.ours.rate))
+func (b *bench) profile(row row, s side, rate float64) (string, error) {
+	p := b.processes[s.at]
+	const seconds = 2
 	type answer struct {
 		data []byte
 		err  error
 	}
 	got := make(chan answer, 1)
-	t := b.targets[l.row.ours.at]
-	each := max(1, (seconds+1)*int(l.ours.rate)/b.o.connections)
-	ops, conns, err := prepare(l.row.ours, t, b.o.connections, each)
+	t := b.targets[s.at]
+	each := max(1, (seconds+1)*int(rate)/b.o.connections)
+	ops, conns, err := prepare(s, t, b.o.connections, each)
 	if err != nil {
 		return "", err
 	}
@@ -54,8 +61,11 @@ func (b *bench) profile(l *line) (string, error) {
 	if b.o.keep != "" {
 		dir = b.o.keep
 	}
-	name, _, _ := strings.Cut(strings.ReplaceAll(strings.ReplaceAll(l.row.name, " ", "-"), ":", ""), ",")
-	file := filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+".pprof")
+	name, _, _ := strings.Cut(strings.ReplaceAll(strings.ReplaceAll(row.name, " ", "-"), ":", ""), ",")
+	file := filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+"."+s.at+".pprof")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
 	if err := os.WriteFile(file, a.data, 0o644); err != nil {
 		return "", err
 	}

@@ -12,10 +12,14 @@ type row struct {
 	name  string
 	goal  float64 // at most so many times the floor
 	rate  int     // operations that are sent for each second of -time
-	parts string  // what the floor may cost: primitives, joined by +
+	parts string  // what the floor may cost: primitives, joined by +; form is a bare POST of this row's own form
+	bare  request // this row's form, for the bare POST that the floor is checked with; nil: it posts none
 	floor side
 	ours  side
 }
+
+// request makes the bytes of one request to a path.
+type request func(t target, path string) ([]byte, error)
 
 // side is what one of the two programs is asked. prepare is called once for
 // each connection before the clock runs; what it returns is one operation.
@@ -36,19 +40,17 @@ type target struct {
 
 func rows() []row {
 	return []row{
-		{"AS metadata", 1.3, 16000, "hello", fetch("floor", "/metadata"), fetch("serve", "/.well-known/oauth-authorization-server")},
-		{"client_credentials → ES256 JWT", 1.3, 7000, "form+sign",
-			send("floor", "/credentials", "grant_type", "client_credentials", "client_id", "agent", "client_secret", secret),
-			send("serve", "/token", "grant_type", "client_credentials", "client_id", "agent", "client_secret", secret)},
-		{"refresh with rotation → ES256 JWT, durable", 1.3, 4000, "form+sign+commit2", side{"floor", refreshAtFloor}, side{"serve", refresh}},
-		{"code flow: authorize + token, durable", 1.35, 2500, "hello+commit+form+sign+commit2", side{"floor", codeAtFloor}, side{"serve", code}},
-		{"jwt-bearer with an ES256 ID-JAG, durable jti", 1.3, 3000, "form+verify+sign+commit",
+		{"AS metadata", 1.3, 16000, "hello", nil, fetch("floor", "/metadata"), fetch("serve", "/.well-known/oauth-authorization-server")},
+		{"client_credentials → ES256 JWT", 1.3, 7000, "form+sign", credentials, same("floor", "/credentials", credentials), same("serve", "/token", credentials)},
+		{"refresh with rotation → ES256 JWT, durable", 1.3, 4000, "form+sign+commit2", refreshed, same("floor", "/refresh", refreshed), side{"serve", refresh}},
+		{"code flow: authorize + token, durable", 1.35, 2500, "hello+commit+form+sign+commit2", redeemed, side{"floor", codeAtFloor}, side{"serve", code}},
+		{"jwt-bearer with an ES256 ID-JAG, durable jti", 1.3, 3000, "form+verify+sign+commit", asserted,
 			side{"floor", assertions("/assertion")}, side{"serve", assertions("/token")}},
-		{"token exchange → ID-JAG", 1.35, 5000, "form+verify+sign", side{"floor", exchangeAtFloor}, side{"idp", exchange}},
-		{"dynamic registration, durable", 1.4, 5000, "json+commit", register("floor"), register("serve")},
-		{"guard: bearer JWT, seen before", 1.4, 16000, "hello", side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
-		{"guard: bearer JWT, first sight", 1.3, 5000, "hello+verify", side{"floor", bearer("/guard-first", true)}, side{"serve", bearer("/guarded", true)}},
-		{"gateway: one tool call, over httputil.ReverseProxy", 1.15, 5000, "", side{"floor", callAtFloor}, side{"serve", call}},
+		{"token exchange → ID-JAG", 1.35, 5000, "form+verify+sign", exchanged, same("floor", "/exchange", exchanged), side{"idp", exchange}},
+		{"dynamic registration, durable", 1.4, 5000, "json+commit", nil, register("floor"), register("serve")},
+		{"guard: bearer JWT, seen before", 1.4, 16000, "hello", nil, side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
+		{"guard: bearer JWT, first sight", 1.3, 5000, "hello+verify", nil, side{"floor", bearer("/guard-first", true)}, side{"serve", bearer("/guarded", true)}},
+		{"gateway: one tool call, over httputil.ReverseProxy", 1.15, 5000, "", nil, side{"floor", callAtFloor}, side{"serve", call}},
 	}
 }
 
@@ -61,8 +63,16 @@ func fetch(at, path string) side {
 	return side{at, func(t target, _ int) (operation, error) { return always(get(t.host, path, ""), 200), nil }}
 }
 
-func send(at, path string, pairs ...string) side {
-	return side{at, func(t target, _ int) (operation, error) { return always(form(t.host, path, pairs...), 200), nil }}
+// same sends always the same request.
+func same(at, path string, r request) side {
+	return side{at, func(t target, _ int) (operation, error) {
+		b, err := r(t, path)
+		return always(b, 200), err
+	}}
+}
+
+func credentials(t target, path string) ([]byte, error) {
+	return form(t.host, path, "grant_type", "client_credentials", "client_id", "agent", "client_secret", secret), nil
 }
 
 // refreshForm is a refresh of the client desktop.
@@ -70,8 +80,8 @@ func refreshForm(host, path, token string) []byte {
 	return form(host, path, "grant_type", "refresh_token", "client_id", "desktop", "client_secret", secret, "refresh_token", token)
 }
 
-func refreshAtFloor(t target, _ int) (operation, error) {
-	return always(refreshForm(t.host, "/refresh", strings.Repeat("x", 92)), 200), nil
+func refreshed(t target, path string) ([]byte, error) {
+	return refreshForm(t.host, path, strings.Repeat("x", 92)), nil
 }
 
 // refresh follows the rotation: each connection has a grant of its own.
@@ -106,8 +116,16 @@ func (t target) codeFlow(c *conn, token, scope string) error {
 	if code == "" {
 		return fmt.Errorf("the browser was sent to %.60s", c.location)
 	}
-	return c.do(form(t.host, token, "grant_type", "authorization_code", "client_id", "desktop", "client_secret", secret,
-		"code", code, "code_verifier", verifier, "redirect_uri", callback), 200)
+	return c.do(codeForm(t.host, token, code), 200)
+}
+
+func codeForm(host, path, code string) []byte {
+	return form(host, path, "grant_type", "authorization_code", "client_id", "desktop", "client_secret", secret,
+		"code", code, "code_verifier", verifier, "redirect_uri", callback)
+}
+
+func redeemed(t target, path string) ([]byte, error) {
+	return codeForm(t.host, path, "DDDDDDDDDDDDDDDDDDDDDDDDDD"), nil
 }
 
 func codeAtFloor(t target, _ int) (operation, error) {
@@ -137,14 +155,19 @@ func assertions(path string) func(target, int) (operation, error) {
 	return func(t target, n int) (operation, error) {
 		requests := make([][]byte, n)
 		for i := range requests {
-			jag, err := t.world.jag(t.base)
-			if err != nil {
+			var err error
+			if requests[i], err = asserted(t, path); err != nil {
 				return nil, err
 			}
-			requests[i] = form(t.host, path, "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", "desktop", "client_secret", secret, "assertion", jag)
 		}
 		return each(requests), nil
 	}
+}
+
+// asserted is the redemption of a new ID-JAG.
+func asserted(t target, path string) ([]byte, error) {
+	jag, err := t.world.jag(t.base)
+	return form(t.host, path, "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", "desktop", "client_secret", secret, "assertion", jag), err
 }
 
 func exchangeForm(host, path, token string) []byte {
@@ -153,9 +176,10 @@ func exchangeForm(host, path, token string) []byte {
 		"scope", "use", "subject_token", token, "subject_token_type", "urn:ietf:params:oauth:token-type:id_token")
 }
 
-func exchangeAtFloor(t target, _ int) (operation, error) {
+// exchanged is the exchange of a token that the floor takes.
+func exchanged(t target, path string) ([]byte, error) {
 	token, err := t.world.jag("https://as.example")
-	return always(exchangeForm(t.host, "/exchange", token), 200), err
+	return exchangeForm(t.host, path, token), err
 }
 
 func exchange(t target, _ int) (operation, error) {
@@ -168,15 +192,15 @@ func exchange(t target, _ int) (operation, error) {
 	return always(exchangeForm(t.host, "/token", c.member("id_token")), 200), err
 }
 
+// registration is the metadata of a client (RFC 7591).
+func registration(t target, path string) []byte {
+	return post(t.host, path, "application/json", "", `{"client_name":"Bench","redirect_uris":["https://client.example/callback"],
+			"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"client_secret_basic"}`)
+}
+
 func register(at string) side {
-	status := map[string]int{"floor": 200}[at]
-	if status == 0 {
-		status = 201
-	}
-	return side{at, func(t target, _ int) (operation, error) {
-		return always(post(t.host, "/register", "application/json", "", `{"client_name":"Bench","redirect_uris":["https://client.example/callback"],
-			"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"client_secret_basic"}`), status), nil
-	}}
+	status := map[string]int{"floor": 200, "serve": 201}[at]
+	return side{at, func(t target, _ int) (operation, error) { return always(registration(t, "/register"), status), nil }}
 }
 
 // bearer sends a token: for each connection the same, or always another.

@@ -30,13 +30,7 @@ func (l *line) ratio() float64 { return l.ours.cpu / l.floor.cpu }
 const tolerance = 1.25
 
 // allowed is what the floor may cost; 0: anything.
-func (r *results) allowed(l *line) float64 {
-	sum := 0.0
-	for part := range strings.SplitSeq(l.row.parts, "+") {
-		sum += r.primitives[part]
-	}
-	return tolerance * sum
-}
+func (r *results) allowed(l *line) float64 { return tolerance * r.primitives.of(l.row) }
 
 func (r *results) isVoid(l *line) bool { return l.row.parts != "" && l.floor.cpu > r.allowed(l) }
 
@@ -71,8 +65,14 @@ func (r *results) markdown() string {
 			l.ours.rate, millis(l.ours.median), millis(l.ours.worst))
 	}
 	b.WriteString("\nPrimitives of the same run (µs):")
-	for _, name := range []string{"hello", "form", "json", "sign", "verify", "commit", "commit2"} {
+	for _, name := range []string{"hello", "json", "sign", "verify", "commit", "commit2"} {
 		fmt.Fprintf(&b, " %s %.1f ·", name, r.primitives[name])
+	}
+	for i := range r.lines {
+		if l := &r.lines[i]; l.row.bare != nil {
+			name, _, _ := strings.Cut(l.row.name, " ")
+			fmt.Fprintf(&b, " form of %s %.1f ·", name, r.primitives[l.row.name])
+		}
 	}
 	b.WriteString(" where commit is one row of 300 bytes and commit2 two, over a request without them. A floor that costs more than " +
 		"1.25 × its primitives makes its row void.\n")
