@@ -43,9 +43,9 @@ func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.Authoriza
 	if err != nil {
 		return "", fmt.Errorf("authserver: code: %w", err)
 	}
-	handle := store.Create(store.Record{Kind: ledger.KindCode, Key: codeKey(code), Value: value, Expires: g.Expires,
+	handle := store.Add(store.Record{Kind: ledger.KindCode, Key: codeKey(code), Value: value, Expires: g.Expires,
 		Index: []string{"person=" + g.Subject.ID}})
-	if err := s.commit(ctx, handle, append([]store.Op{ledger.Grant{Grant: g}.Put()}, more...)...); err != nil {
+	if err := s.commit(ctx, handle, append([]store.Op{ledger.Grant{Grant: g}.Add()}, more...)...); err != nil {
 		return "", err
 	}
 	if err := s.endIfLeft(ctx, g); err != nil {

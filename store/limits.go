@@ -20,7 +20,7 @@ const (
 func (o Op) Check() error {
 	r := o.Record
 	if o.Do < DoPut || o.Do > DoDelete {
-		return fmt.Errorf("store: unknown action %d: make the op with Put, Create, Take, Once or Delete", o.Do)
+		return fmt.Errorf("store: unknown action %d: make the op with Put, Create, Add, Take, Once or Delete", o.Do)
 	}
 	if err := checkKind(r.Kind); err != nil {
 		return err

@@ -67,12 +67,13 @@ type Action uint8
 const (
 	DoPut    Action = iota + 1 // write; with Record.Version != 0 only over that version
 	DoCreate                   // write; only if there is none (an expired one does not count)
+	DoAdd                      // write under a key that was drawn at random just now
 	DoTake                     // use up; fails if it is not there or was taken
 	DoOnce                     // remember a name until Record.Expires; fails if it is remembered
 	DoDelete                   // remove; it need not be there
 )
 
-// Op is one step of a commit. Make it with Put, Create, Take, Once or Delete.
+// Op is one step of a commit. Make it with Put, Create, Add, Take, Once or Delete.
 type Op struct {
 	Do     Action
 	Record Record
@@ -84,6 +85,11 @@ func Put(r Record) Op { return Op{DoPut, r} }
 
 // Create writes r if there is no record with its key; else ErrConflict.
 func Create(r Record) Op { return Op{DoCreate, r} }
+
+// Add writes r under a key that the caller drew at random just now (64 bits at
+// least), so that a store need not look whether there is one. If there is one
+// all the same the commit fails, and nothing of it is written.
+func Add(r Record) Op { return Op{DoAdd, r} }
 
 // Take uses the record up: ErrNotFound if it is not there or has expired,
 // ErrTaken if somebody took it before. Its value stays readable until it expires.

@@ -27,7 +27,7 @@ func (l *Ledger) AuditOp(e audit.Event) store.Op {
 	if e.Ref != "" {
 		r.Index = []string{"ref=" + e.Ref}
 	}
-	return store.Put(r)
+	return store.Add(r)
 }
 
 // Attempt is the kept refusal with the reference. store.ErrNotFound if there

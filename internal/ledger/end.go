@@ -111,7 +111,7 @@ func (l *Ledger) endPage(ctx context.Context, recs []store.Record, reason string
 	var ops []store.Op
 	var ended []EndedGrant
 	for _, r := range recs {
-		g, err := grantOf(r)
+		g, err := l.grantOf(r)
 		if err != nil {
 			return err
 		}

@@ -42,6 +42,8 @@ type Ledger struct {
 	Now   func() time.Time // nil: time.Now
 	// AuditKeep is how long events are kept; 0: DefaultAuditKeep.
 	AuditKeep time.Duration
+
+	parsed memo
 }
 
 func (l *Ledger) now() time.Time {
@@ -100,22 +102,35 @@ func (g Grant) Put() store.Op {
 	return store.Put(r)
 }
 
+// Add is the op that writes a grant that is new and whose id is random.
+func (g Grant) Add() store.Op {
+	op := g.Put()
+	op.Do = store.DoAdd
+	return op
+}
+
 // Grant reads a grant, ended or not. store.ErrNotFound if there is none.
 func (l *Ledger) Grant(ctx context.Context, id string) (Grant, error) {
 	r, err := l.Store.Get(ctx, KindGrant, id)
 	if err != nil {
 		return Grant{}, err
 	}
-	return grantOf(r)
+	return l.grantOf(r)
 }
 
-func grantOf(r store.Record) (Grant, error) {
-	var g Grant
-	if err := decode(r, &g); err != nil {
+func (l *Ledger) grantOf(r store.Record) (Grant, error) {
+	g, err := Parse[Grant](l, r)
+	if err != nil {
 		return Grant{}, err
 	}
 	g.version = r.Version
-	return g, nil
+	return g.own(), nil
+}
+
+// own is the grant with slices of its own, which whoever holds it may change.
+func (g Grant) own() Grant {
+	g.Scopes, g.Subject.Groups, g.Subject.AMR = slices.Clone(g.Scopes), slices.Clone(g.Subject.Groups), slices.Clone(g.Subject.AMR)
+	return g
 }
 
 // Client sources.
@@ -258,15 +273,15 @@ func (l *Ledger) Account(ctx context.Context, id string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	return accountOf(r)
+	return l.accountOf(r)
 }
 
-func accountOf(r store.Record) (Account, error) {
-	var a Account
-	if err := decode(r, &a); err != nil {
+func (l *Ledger) accountOf(r store.Record) (Account, error) {
+	a, err := Parse[Account](l, r)
+	if err != nil {
 		return Account{}, err
 	}
-	a.Version = r.Version
+	a.Version, a.Groups = r.Version, slices.Clone(a.Groups)
 	return a, nil
 }
 
@@ -278,7 +293,7 @@ func (l *Ledger) Accounts(ctx context.Context, after string) ([]Account, string,
 	}
 	out := make([]Account, 0, len(recs))
 	for _, r := range recs {
-		a, err := accountOf(r)
+		a, err := l.accountOf(r)
 		if err != nil {
 			return nil, "", err
 		}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"doorward/internal/ledger"
@@ -88,7 +89,7 @@ func (s *Sessions) Start(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if err != nil {
 		return Session{}, fmt.Errorf("session of %s: %w", subject.ID, err)
 	}
-	ops := []store.Op{store.Create(store.Record{
+	ops := []store.Op{store.Add(store.Record{
 		Kind: ledger.KindSession, Key: sess.ID, Value: value,
 		Index: []string{"person=" + subject.ID}, Expires: sess.Created.Add(Lifetime),
 	})}
@@ -122,10 +123,11 @@ func (s *Sessions) From(ctx context.Context, r *http.Request) (Session, bool, er
 	if err != nil {
 		return Session{}, false, err
 	}
-	var v record
-	if json.Unmarshal(rec.Value, &v) != nil {
+	v, err := ledger.Parse[record](s.ledger, rec)
+	if err != nil {
 		return Session{}, false, nil
 	}
+	v.Subject.Groups, v.Subject.AMR = slices.Clone(v.Subject.Groups), slices.Clone(v.Subject.AMR)
 	return Session{ID: id, Subject: v.Subject, Created: v.Created}, true, nil
 }
 

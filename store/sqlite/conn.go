@@ -54,7 +54,7 @@ const (
 	statements // how many there are
 )
 
-const columns = "record.key, record.version, record.expires, record.taken, record.names, record.value"
+const columns = "record.key, record.version, record.expires, record.taken, record.names, record.value, record.rowid"
 
 var statementText = [statements]string{
 	begin:    "BEGIN IMMEDIATE",
@@ -70,11 +70,11 @@ var statementText = [statements]string{
 		AND record.kind = named.kind AND record.key = named.key
 		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.key LIMIT ?`,
 
-	load:        "SELECT version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
+	load:        "SELECT rowid, version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
 	insert:      "INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
-	update:      "UPDATE record SET version = ?3, expires = ?4, taken = ?5, names = ?6, value = ?7 WHERE kind = ?1 AND key = ?2",
-	updateValue: "UPDATE record SET version = ?3, taken = ?4, names = ?5, value = ?6 WHERE kind = ?1 AND key = ?2",
-	updateTaken: "UPDATE record SET version = ?3, taken = ?4 WHERE kind = ?1 AND key = ?2",
+	update:      "UPDATE record SET version = ?2, expires = ?3, taken = ?4, names = ?5, value = ?6 WHERE rowid = ?1",
+	updateValue: "UPDATE record SET version = ?2, taken = ?3, names = ?4, value = ?5 WHERE rowid = ?1",
+	updateTaken: "UPDATE record SET version = ?2, taken = ?3 WHERE rowid = ?1",
 	remove:      "DELETE FROM record WHERE kind = ? AND key = ?",
 	insertName:  "INSERT INTO named (kind, name, key) VALUES (?, ?, ?)",
 	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND key = ?",
@@ -161,13 +161,19 @@ func (c *conn) bind(args []driver.Value) []driver.NamedValue {
 // exec runs a prepared statement that returns no rows. A context would cost a
 // goroutine per statement, and every statement here is short.
 func (c *conn) exec(s statement, args ...driver.Value) error {
+	_, err := c.execFor(s, args...)
+	return err
+}
+
+// execFor is exec for whoever wants to know what it did.
+func (c *conn) execFor(s statement, args ...driver.Value) (driver.Result, error) {
 	st, err := c.prepared(s)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = st.(driver.StmtExecContext).ExecContext(context.Background(), c.bind(args))
+	done, err := st.(driver.StmtExecContext).ExecContext(context.Background(), c.bind(args))
 	clear(c.args)
-	return err
+	return done, err
 }
 
 // query runs a prepared query and calls each for every row until it returns

@@ -62,10 +62,13 @@ func connect(path string) (driver.Connector, error) {
 func ensureFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		if f, err = os.OpenFile(path, os.O_RDWR, 0); err != nil { // a directory, or not ours to write
-			return err
+		// Not opened: closing it again would end the locks that another store of
+		// this process has on it (POSIX). Whether it can be written SQLite says.
+		info, err := os.Stat(path)
+		if err == nil && info.IsDir() {
+			err = fmt.Errorf("%s is a directory", path)
 		}
-		return f.Close()
+		return err
 	}
 	if err != nil {
 		return err

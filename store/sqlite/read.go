@@ -16,19 +16,43 @@ const pageBytes = 8 << 20
 
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, kind store.Kind, key string) (store.Record, error) {
-	c, err := s.reader(ctx)
-	if err != nil {
-		return store.Record{}, err
+	at := id{kind, key}
+	r, known, state, remember := s.cache.get(at)
+	if known {
+		if err := s.canRead(ctx); err != nil {
+			return store.Record{}, err
+		}
 	}
-	defer s.release(c)
-	r, found, err := readRecord(c, kind, key, millis(s.now()))
-	if err != nil {
-		return store.Record{}, explain(s.path, err)
+	if !known || !r.full {
+		c, err := s.reader(ctx)
+		if err != nil {
+			return store.Record{}, err
+		}
+		r, err = readRow(c, at)
+		s.release(c)
+		if err != nil {
+			return store.Record{}, explain(s.path, err)
+		}
+		if remember {
+			s.cache.put(r, state)
+		}
 	}
-	if !found {
+	if !r.exists || !isLive(r.expires, millis(s.now())) {
 		return store.Record{}, store.ErrNotFound
 	}
-	return r, nil
+	return r.record(), nil
+}
+
+// readRow reads a record, expired or not, or that there is none.
+func readRow(c *conn, at id) (remembered, error) {
+	r := remembered{id: at, full: true}
+	err := c.query(get, func(row []driver.Value) bool {
+		r.exists = true
+		r.version, r.expires, r.taken, r.row = row[1].(int64), row[2].(int64), row[3].(int64), row[6].(int64)
+		r.names, r.value = unpack(blob(row[4])), blob(row[5])
+		return false
+	}, string(at.kind), []byte(at.key))
+	return r, err
 }
 
 // List implements store.Store. The order is that of the keys' bytes.
@@ -55,13 +79,12 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]store.Record, string
 	return recs, base64.RawURLEncoding.EncodeToString([]byte(recs[len(recs)-1].Key)), nil
 }
 
-func readRecord(c *conn, kind store.Kind, key string, now int64) (r store.Record, found bool, err error) {
-	err = c.query(get, func(row []driver.Value) bool {
-		found = isLive(row[2].(int64), now)
-		r = recordOf(kind, row)
-		return false
-	}, string(kind), []byte(key))
-	return r, found, err
+func readRecord(c *conn, kind store.Kind, key string, now int64) (store.Record, bool, error) {
+	r, err := readRow(c, id{kind, key})
+	if err != nil || !r.exists || !isLive(r.expires, now) {
+		return store.Record{}, false, err
+	}
+	return r.record(), true, nil
 }
 
 // readPage also reports whether there are records after the page.

@@ -51,6 +51,7 @@ type Store struct {
 	closing chan struct{} // closed by Close
 	written chan struct{} // closed when the writer has ended
 
+	cache    *cache
 	watch    watchers
 	trimming int // transactions logged since the last cut
 }
@@ -68,6 +69,7 @@ func OpenConfig(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer beginOpening()()
 	first, err := openWriter(connector, cfg.Path)
 	if err != nil {
 		return nil, explain(cfg.Path, err)
@@ -80,6 +82,7 @@ func OpenConfig(cfg Config) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.cache = newCache(s.openIndex())
 	s.writer <- first
 	if s.readers = s.writer; !s.inMemory() {
 		s.readers = make(chan *conn, min(max(runtime.GOMAXPROCS(0), 2), 8))
@@ -89,6 +92,18 @@ func OpenConfig(cfg Config) (*Store, error) {
 	}
 	go s.write()
 	return s, nil
+}
+
+// openIndex is what tells of other processes' commits; nil where it cannot be had.
+func (s *Store) openIndex() *walIndex {
+	if s.inMemory() {
+		return &walIndex{close: func() error { return nil }}
+	}
+	w, err := openWALIndex(s.path)
+	if err != nil {
+		return nil // then every read asks SQLite
+	}
+	return w
 }
 
 // Close waits for the commits that were accepted and closes the file. Calls
@@ -112,21 +127,34 @@ func (s *Store) Close() error {
 			err = errors.Join(err, (<-s.readers).close())
 		}
 	}
+	index := s.cache.end()
 	// The writing connection is the last: it moves the log into the file.
-	return errors.Join(err, (<-s.writer).close())
+	err = errors.Join(err, (<-s.writer).close())
+	if index != nil {
+		err = errors.Join(err, index.close())
+	}
+	return err
 }
 
 func (s *Store) inMemory() bool { return s.path == memory }
 
-// reader lends a connection until release.
-func (s *Store) reader(ctx context.Context) (*conn, error) {
+// canRead is the error of a read that comes too late.
+func (s *Store) canRead(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	select {
 	case <-s.closing:
-		return nil, store.ErrClosed
+		return store.ErrClosed
 	default:
+		return nil
+	}
+}
+
+// reader lends a connection until release.
+func (s *Store) reader(ctx context.Context) (*conn, error) {
+	if err := s.canRead(ctx); err != nil {
+		return nil, err
 	}
 	var c *conn
 	select {

@@ -18,6 +18,7 @@ type id struct {
 // database, and how it is to be.
 type entry struct {
 	id
+	row           int64
 	stored        bool // there is a row, expired or not
 	storedExpires int64
 	storedNames   []string
@@ -27,7 +28,7 @@ type entry struct {
 	expires int64
 	taken   int64
 	names   []string
-	value   []byte // known only if written
+	value   []byte // known only if written, or remembered
 	written bool   // value, names and expires are new
 	changed bool   // anything is
 }
@@ -38,9 +39,11 @@ type entry struct {
 // once.
 type transaction struct {
 	c       *conn
+	cache   *cache
 	entries map[id]*entry
 	order   []*entry
 	puts    []store.Record // for the watchers, in order
+	swept   []id           // that the sweep removed
 	wrote   bool           // there is something to commit
 	failed  error          // the database could not be read: nothing may be written
 }
@@ -50,7 +53,7 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 	undo := make([]entry, 0, len(ops))
 	puts := len(t.puts)
 	for i := range ops {
-		e, err := t.entry(ops[i].Record)
+		e, err := t.entry(ops[i].Record, ops[i].Do == store.DoAdd)
 		if err == nil {
 			undo = append(undo, *e)
 			err = t.do(e, &ops[i], now)
@@ -66,29 +69,59 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 	return nil
 }
 
-// entry finds the record's entry, or reads it from the database.
-func (t *transaction) entry(r store.Record) (*entry, error) {
+// entry finds the record's entry, or reads it from the database. One that is
+// new is not looked for there: if it is there the insertion fails, and with it
+// the transaction.
+func (t *transaction) entry(r store.Record, isNew bool) (*entry, error) {
 	at := id{r.Kind, r.Key}
 	if e := t.entries[at]; e != nil {
 		return e, nil
 	}
 	e := &entry{id: at}
-	err := t.c.query(load, func(row []driver.Value) bool {
-		e.stored, e.exists = true, true
-		e.version = row[0].(int64)
-		e.expires = row[1].(int64)
-		e.taken = row[2].(int64)
-		e.names = unpack(blob(row[3]))
-		e.storedExpires, e.storedNames = e.expires, e.names
-		return false
-	}, string(at.kind), []byte(at.key))
-	if err != nil {
-		t.failed = err
-		return nil, err
+	if r, known := t.cache.held(at); known {
+		e.row, e.stored, e.exists, e.version, e.expires, e.taken, e.names, e.value = r.row, r.exists, r.exists, r.version, r.expires, r.taken, r.names, r.value
+	} else if !isNew {
+		if err := t.load(e); err != nil {
+			t.failed = err
+			return nil, err
+		}
 	}
+	e.storedExpires, e.storedNames = e.expires, e.names
 	t.entries[at] = e
 	t.order = append(t.order, e)
 	return e, nil
+}
+
+// load reads how the record lies in the database.
+func (t *transaction) load(e *entry) error {
+	return t.c.query(load, func(row []driver.Value) bool {
+		e.stored, e.exists = true, true
+		e.row = row[0].(int64)
+		e.version = row[1].(int64)
+		e.expires = row[2].(int64)
+		e.taken = row[3].(int64)
+		e.names = unpack(blob(row[4]))
+		return false
+	}, string(e.kind), []byte(e.key))
+}
+
+// changed is what the cache is to know after the commit.
+func (t *transaction) changed() []remembered {
+	all := make([]remembered, 0, len(t.order)+len(t.swept))
+	for _, e := range t.order {
+		switch {
+		case !e.changed:
+		case !e.exists:
+			all = append(all, remembered{id: e.id, full: true})
+		default:
+			all = append(all, remembered{id: e.id, row: e.row, exists: e.exists, version: e.version, expires: e.expires, taken: e.taken,
+				names: slices.Clone(e.names), value: slices.Clone(e.value), full: e.written || e.value != nil})
+		}
+	}
+	for _, at := range t.swept {
+		all = append(all, remembered{id: at, full: true})
+	}
+	return all
 }
 
 // do does one op on its entry.
@@ -101,7 +134,7 @@ func (t *transaction) do(e *entry, op *store.Op, now time.Time) error {
 		}
 		e.put(r, live)
 		t.puts = append(t.puts, e.record())
-	case store.DoCreate:
+	case store.DoCreate, store.DoAdd:
 		if live {
 			return store.ErrConflict
 		}
@@ -174,13 +207,17 @@ func (t *transaction) writeRow(e *entry) error {
 	case !e.exists:
 		return t.c.exec(remove, kind, key)
 	case !e.stored:
-		return t.c.exec(insert, kind, key, e.version, e.expires, e.taken, pack(e.names...), e.value)
+		done, err := t.c.execFor(insert, kind, key, e.version, e.expires, e.taken, pack(e.names...), e.value)
+		if err == nil {
+			e.row, err = done.LastInsertId()
+		}
+		return err
 	case !e.written:
-		return t.c.exec(updateTaken, kind, key, e.version, e.taken)
+		return t.c.exec(updateTaken, e.row, e.version, e.taken)
 	case e.expires == e.storedExpires: // leaves the index of expiries alone
-		return t.c.exec(updateValue, kind, key, e.version, e.taken, pack(e.names...), e.value)
+		return t.c.exec(updateValue, e.row, e.version, e.taken, pack(e.names...), e.value)
 	}
-	return t.c.exec(update, kind, key, e.version, e.expires, e.taken, pack(e.names...), e.value)
+	return t.c.exec(update, e.row, e.version, e.expires, e.taken, pack(e.names...), e.value)
 }
 
 // writeNames makes the index what the record says, touching only what differs.
@@ -218,6 +255,7 @@ func (t *transaction) sweep(limit int, now int64) (int, error) {
 		return true
 	}, now, int64(limit))
 	for _, e := range gone {
+		t.swept = append(t.swept, e.id)
 		if err == nil {
 			err = t.writeRow(e)
 		}

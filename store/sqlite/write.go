@@ -162,14 +162,16 @@ func (s *Store) transact() {
 		s.writer <- c
 		return
 	}
+	s.cache.hold()
 	s.gather()
 	group := s.claim()
 	if err != nil {
+		s.cache.release(false, nil)
 		s.writer <- c
 		answer(group, nil, explain(s.path, err))
 		return
 	}
-	t := &transaction{c: c, entries: make(map[id]*entry, 2*len(group))}
+	t := &transaction{c: c, cache: s.cache, entries: make(map[id]*entry, 2*len(group))}
 	results := make([]error, len(group))
 	for i, r := range group {
 		if r.sweep == 0 {
@@ -177,6 +179,11 @@ func (s *Store) transact() {
 		}
 	}
 	err = s.finish(t, group)
+	if err == nil && t.wrote {
+		s.cache.release(true, t.changed())
+	} else {
+		s.cache.release(false, nil)
+	}
 	s.writer <- c
 	if err == nil {
 		s.watch.tell(t.puts)

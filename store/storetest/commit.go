@@ -73,6 +73,22 @@ func create(t *testing.T, b *bed) {
 	b.refused(store.ErrConflict, store.Create(record("k", "two")))
 }
 
+func add(t *testing.T, b *bed) {
+	b.commit(store.Add(record("k", "one", "a")), store.Add(record("l", "two")))
+	if got := b.get("k"); string(got.Value) != "one" || got.Version != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	b.lists(store.Query{Kind: kind, Index: "a"}, "k")
+	if err := b.Commit(t.Context(), store.Put(record("m", "")), store.Add(record("k", "again"))); err == nil {
+		t.Fatal("added what is there")
+	}
+	b.absent("m")
+	if got := b.get("k"); string(got.Value) != "one" || got.Version != 1 {
+		t.Fatalf("left %+v", got)
+	}
+	b.commit(store.Add(record("n", "three")), store.Take(kind, "n"))
+}
+
 func deleteRecord(t *testing.T, b *bed) {
 	b.commit(store.Delete(kind, "k"))
 	b.commit(store.Put(record("k", "v", "a")))

@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"put over", putOver},
 		{"put over a version", putOverVersion},
 		{"create", create},
+		{"add", add},
 		{"delete", deleteRecord},
 		{"commit is all or nothing", allOrNothing},
 		{"first error is returned", firstError},

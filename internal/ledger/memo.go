@@ -1,0 +1,90 @@
+package ledger
+
+import (
+	"bytes"
+	"sync"
+	"time"
+
+	"doorward/store"
+)
+
+// memoSize is how many records are remembered as they were read.
+const memoSize = 1024
+
+// memo remembers what records say, so that one whose bytes have not changed is
+// not parsed again. The store says what the bytes are; nothing here is stale.
+type memo struct {
+	mu   sync.Mutex
+	byID map[memoKey]memoEntry
+}
+
+type memoKey struct {
+	kind store.Kind
+	key  string
+}
+
+type memoEntry struct {
+	value  []byte
+	parsed any
+}
+
+func (m *memo) get(r store.Record) (any, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.byID[memoKey{r.Kind, r.Key}]
+	return e.parsed, ok && bytes.Equal(e.value, r.Value)
+}
+
+// put remembers that the record's bytes mean parsed, which nobody changes.
+func (m *memo) put(r store.Record, parsed any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byID == nil {
+		m.byID = make(map[memoKey]memoEntry, memoSize)
+	}
+	at := memoKey{r.Kind, r.Key}
+	if _, ok := m.byID[at]; !ok && len(m.byID) >= memoSize {
+		for some := range m.byID {
+			delete(m.byID, some)
+			break
+		}
+	}
+	m.byID[at] = memoEntry{r.Value, parsed}
+}
+
+// Parse reads the JSON of a record of the store, once for the same bytes. What
+// it returns shares its slices with later callers: they are not to be written to.
+func Parse[T any](l *Ledger, r store.Record) (T, error) {
+	if v, ok := l.parsed.get(r); ok {
+		return v.(T), nil
+	}
+	var v T
+	if err := decode(r, &v); err != nil {
+		return v, err
+	}
+	l.parsed.put(r, v)
+	return v, nil
+}
+
+// PutGrant is g.Put for a grant that will be read again soon.
+func (l *Ledger) PutGrant(g Grant) store.Op {
+	op := g.Put()
+	l.parsed.put(op.Record, g.atRest())
+	return op
+}
+
+// atRest is the grant as it would be read: times without what only this process
+// knows of them.
+func (g Grant) atRest() Grant {
+	for _, t := range []*time.Time{&g.Created, &g.Expires, &g.TokensUntil, &g.Ended, &g.Subject.AuthTime} {
+		*t = wall(*t)
+	}
+	if g.Refresh != nil {
+		r := *g.Refresh
+		r.Rotated, r.IdleUntil = wall(r.Rotated), wall(r.IdleUntil)
+		g.Refresh = &r
+	}
+	return g.own()
+}
+
+func wall(t time.Time) time.Time { return t.Round(0).UTC() }

@@ -1,0 +1,160 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"doorward/store"
+)
+
+// What is remembered never hides a commit of another connection: three stores
+// on one file, each read compared with what was written last, by whomever.
+func TestRememberedIsCurrent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	stores := []*Store{openAt(t, path), openAt(t, path), openAt(t, path)}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	want := map[string][]byte{}
+	taken := map[string]bool{}
+	for i := range 3000 {
+		s, key := stores[rnd.IntN(len(stores))], fmt.Sprint(rnd.IntN(12))
+		switch rnd.IntN(7) {
+		case 0:
+			value := fmt.Append(nil, "value ", i)
+			if err := s.Commit(t.Context(), store.Put(store.Record{Kind: "test", Key: key, Value: value, Index: []string{"i=" + key}})); err != nil {
+				t.Fatal(err)
+			}
+			want[key] = value
+		case 1:
+			err := s.Commit(t.Context(), store.Take("test", key))
+			switch {
+			case want[key] == nil && !errors.Is(err, store.ErrNotFound), want[key] != nil && taken[key] && !errors.Is(err, store.ErrTaken), want[key] != nil && !taken[key] && err != nil:
+				t.Fatalf("step %d: take: %v", i, err)
+			}
+			taken[key] = want[key] != nil
+		case 2:
+			if err := s.Commit(t.Context(), store.Delete("test", key)); err != nil {
+				t.Fatal(err)
+			}
+			delete(want, key)
+			delete(taken, key)
+		case 3: // nothing of it may be remembered
+			err := s.Commit(t.Context(), store.Put(store.Record{Kind: "test", Key: key, Value: []byte("never")}), store.Create(store.Record{Kind: "test", Key: "there"}),
+				store.Create(store.Record{Kind: "test", Key: "there"}))
+			if !errors.Is(err, store.ErrConflict) {
+				t.Fatal(err)
+			}
+		case 4:
+			recs, _, err := s.List(t.Context(), store.Query{Kind: "test", Index: "i=" + key})
+			if err != nil || (len(recs) == 1) != (want[key] != nil) {
+				t.Fatalf("step %d: listed %+v %v, want %q", i, recs, err, want[key])
+			}
+		default:
+			r, err := s.Get(t.Context(), "test", key)
+			if want[key] == nil {
+				if !errors.Is(err, store.ErrNotFound) {
+					t.Fatalf("step %d: %q: %v, want not found", i, r.Value, err)
+				}
+				continue
+			}
+			if err != nil || !bytes.Equal(r.Value, want[key]) || r.Taken.IsZero() == taken[key] || len(r.Index) != 1 || r.Index[0] != "i="+key {
+				t.Fatalf("step %d: %+v %v, want %q, taken %v", i, r, err, want[key], taken[key])
+			}
+		}
+	}
+}
+
+// A reader that comes after a commit returned sees it, while writers of two
+// stores never rest.
+func TestNoStaleRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	stores := []*Store{openAt(t, path), openAt(t, path)}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var last [4]atomic.Uint64
+	var all sync.WaitGroup
+	for k := range last {
+		writer, key := stores[k%2], fmt.Sprint(k)
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if err := writer.Commit(t.Context(), store.Put(store.Record{Kind: "test", Key: key})); err != nil {
+					t.Error(err)
+				}
+				last[k].Add(1) // the version that every later read must show at least
+			}
+		})
+		for _, reader := range stores {
+			all.Go(func() {
+				for ctx.Err() == nil {
+					least := last[k].Load()
+					r, err := reader.Get(t.Context(), "test", key)
+					if err != nil && least > 0 || err == nil && r.Version < least {
+						t.Errorf("version %d %v, and %d was committed before", r.Version, err, least)
+						return
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+}
+
+// What is remembered is bounded, and large records are not.
+func TestRememberedIsBounded(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "auth.db"))
+	for i := range 40 {
+		ops := make([]store.Op, 100)
+		for j := range ops {
+			ops[j] = store.Put(store.Record{Kind: "test", Key: fmt.Sprint(i, j), Value: make([]byte, 2000)})
+		}
+		if err := s.Commit(t.Context(), append(ops, store.Put(store.Record{Kind: "large", Key: fmt.Sprint(i), Value: make([]byte, cacheRecord+1)}))...); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Get(t.Context(), "large", fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.cache.byID); s.cache.bytes > cacheBytes || n != s.cache.recent.Len() || n < 1000 || n > 2000 {
+		t.Errorf("%d bytes, %d records, %d in order", s.cache.bytes, n, s.cache.recent.Len())
+	}
+	for at := range s.cache.byID {
+		if at.kind == "large" {
+			t.Errorf("%v is remembered", at)
+		}
+	}
+}
+
+// A record that is read again costs no query.
+func TestRememberedIsNotRead(t *testing.T) {
+	for _, path := range []string{memory, filepath.Join(t.TempDir(), "auth.db")} {
+		s := openAt(t, path)
+		if s.cache.index == nil {
+			t.Skip("the WAL index is not mapped on this system")
+		}
+		if err := s.Commit(t.Context(), create("a")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Get(t.Context(), "test", "b"); !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		for range cap(s.readers) { // nobody can query
+			c := <-s.readers
+			defer func() { s.readers <- c }()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.Get(ctx, "test", "a"); err != nil {
+			t.Errorf("%s: the record that was written: %v", path, err)
+		}
+		if _, err := s.Get(ctx, "test", "b"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: the record that is not there: %v", path, err)
+		}
+	}
+}
