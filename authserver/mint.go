@@ -117,7 +117,7 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 		rec.Expires = until
 	}
 	ops := append([]store.Op{s.ledger.AuditOp(e)}, g.ops...)
-	return s.commit(ctx, rec.Put(), append(ops, a.proofOps()...)...)
+	return s.commit(ctx, s.ledger.PutGrant(rec), append(ops, a.proofOps()...)...)
 }
 
 func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {
