@@ -199,6 +199,9 @@ func (c *Config) signIn() authserver.SignIn {
 // extensions are those of MCP that every server behind the gate has by it.
 func (c *Config) extensions() []string {
 	ids := []string{"io.modelcontextprotocol/oauth-client-credentials"}
+	if c.Tokens.DPoP != "off" {
+		ids = append(ids, "io.modelcontextprotocol/auth/dpop")
+	}
 	for _, p := range c.Providers {
 		if p.IDJAG != nil {
 			return append(ids, "io.modelcontextprotocol/enterprise-managed-authorization")

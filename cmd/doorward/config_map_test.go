@@ -166,3 +166,18 @@ audiences:
 		t.Error("an authorization server became an identity provider")
 	}
 }
+
+// covers: REV-14
+func TestExtensions(t *testing.T) {
+	const server, cc, dpop, ema = "servers: {s: {path: /mcp, run: sample}}\n", "io.modelcontextprotocol/oauth-client-credentials",
+		"io.modelcontextprotocol/auth/dpop", "io.modelcontextprotocol/enterprise-managed-authorization"
+	for text, want := range map[string][]string{
+		server:                           {cc, dpop},
+		"tokens: {dpop: off}\n" + server: {cc},
+		"providers: {p: {issuer: https://p.example, id_jag: {}}}\n" + server: {cc, dpop, ema},
+	} {
+		if got := load(t, roleServe, text).gatewayServers(nil)["s"].Extensions; !slices.Equal(got, want) {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+}

@@ -128,11 +128,30 @@ func (x *exchange) refuse(f *refusal) {
 	_, _ = x.w.Write(body) // a client that went away gets nothing
 }
 
+// addsUp is the revision of MCP whose clients add the scopes of a challenge to
+// those that they have. Older ones ask for what it names and would lose the rest.
+const addsUp = "2026-07-28"
+
+// granted are the scopes of the token that can be asked for again.
+func (x *exchange) granted() oauth.Scopes {
+	var scopes oauth.Scopes
+	for _, scope := range x.caller.Scopes {
+		if _, known := x.e.s.Scopes[scope]; known {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes
+}
+
 // stepUp sets the challenge that lets a client ask for more, as
 // doorward.Guard.InsufficientScope does (MCP 2026-07-28, runtime insufficient
 // scope), and returns the body that goes with it.
 func (x *exchange) stepUp(f *refusal) []byte {
-	x.e.guard.Challenge(x.w, x.r, f.needed, "error", oauth.InsufficientScope, "error_description", f.described())
+	scopes := f.needed
+	if v := x.r.Header.Get("Mcp-Protocol-Version"); v != "" && v < addsUp {
+		scopes = scopes.Union(x.granted())
+	}
+	x.e.guard.Challenge(x.w, x.r, scopes, "error", oauth.InsufficientScope, "error_description", f.described())
 	body, err := json.Marshal(struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`

@@ -40,6 +40,30 @@ func TestEveryRevisionIsToldTheSame(t *testing.T) {
 	}
 }
 
+// A client of a revision that does not add up scopes is told to ask for those
+// that it has, too; the others are told what the operation needs.
+// covers: REV-09
+func TestOldClientsKeepTheirScopes(t *testing.T) {
+	u := newUpstream(t)
+	s := files(u.URL)
+	s.Scopes["files:list"] = "List"
+	r := newRig(t, map[string]gateway.Server{"files": s})
+	_, token := r.grant("alice", "/files/mcp", "files:list", "files:read", "offline_access", "gone")
+	for version, want := range map[string]string{
+		"2025-03-26": "files:read files:write files:list", "2025-06-18": "files:read files:write files:list", "2025-11-25": "files:read files:write files:list",
+		"2026-07-28": "files:read files:write", "2099-01-01": "files:read files:write", "": "files:read files:write", "x": "files:read files:write",
+	} {
+		var header []string
+		if version != "" {
+			header = []string{"Mcp-Protocol-Version", version}
+		}
+		resp, _ := r.do(http.MethodPost, "/files/mcp", token, toolCall("write_file"), header...)
+		if got := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != 403 || !strings.Contains(got, `scope="`+want+`"`) {
+			t.Errorf("%q: %d %s", version, resp.StatusCode, got)
+		}
+	}
+}
+
 // A scope that comes to cover more is a new scope: whoever had the old one is
 // asked again, also for a tool that they could call until then.
 // covers: RS-TOK-14, RS-CHAL-06
