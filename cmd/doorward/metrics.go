@@ -127,7 +127,7 @@ func (c countedStore) Commit(ctx context.Context, ops ...store.Op) error {
 		c.meters.commits.Inc("ok")
 		c.meters.commit.Observe(time.Since(begun).Seconds())
 		for _, op := range ops {
-			if op.Record.Kind == ledger.KindGrant && op.Record.Version == 0 && (op.Do == store.DoPut || op.Do == store.DoCreate) {
+			if op.Record.Kind == ledger.KindGrant && op.Record.Version == 0 && (op.Do == store.DoPut || op.Do == store.DoCreate || op.Do == store.DoAdd) {
 				c.meters.grants.Add(1)
 			}
 		}
