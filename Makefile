@@ -6,9 +6,12 @@ VERSION   ?= dev
 LDFLAGS    = -s -w -X main.version=$(VERSION)
 FUZZTIME  ?= 5s
 BENCHTIME ?= 300ms
-SOAK      ?= 10m
+REPEAT    ?= 10m
+N         ?= 1000000
+SEED      ?= 1
+RACE      ?=
 
-.PHONY: demo build test lint bench fuzz soak shots rename conformance deps clean
+.PHONY: demo build test lint bench fuzz soak repeat shots rename conformance deps clean
 
 demo: ## Alice's last day, on this machine, until Ctrl-C
 	@echo 'Building (the first time: half a minute or so)…' >&2
@@ -24,6 +27,7 @@ deps: ## what the tests need and a fresh machine lacks
 test: deps ## everything, with the race detector; then what is timed, without it
 	CGO_ENABLED=1 $(GO) test -race ./...
 	$(GO) test -run 'Within|Under' -count=1 ./cmd/... ./internal/gateway/...
+	$(GO) test -run '^TestSoak$$' -count=1 ./authserver
 	cd examples/embed && $(GO) vet ./... && $(GO) test ./...
 
 lint: ## formatting, vet, staticcheck
@@ -40,8 +44,11 @@ bench: ## what requests cost beside bare programs: bench/RESULTS.md (BENCHTIME=5
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
 
-soak: ## the tests again and again, with the race detector, for SOAK (10m, 2h)
-	@DOORWARD_SOAK=1 .ci/soak $(SOAK)
+soak: ## N=1000000 seeded requests, valid, half-valid and hostile, in memory (SEED=2: others; RACE=1 N=100000: with the race detector)
+	DOORWARD_SOAK_N=$(N) DOORWARD_SOAK_SEED=$(SEED) CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(if $(RACE),-race) -count=1 -timeout 0 -v -run '^TestSoak$$' ./authserver
+
+repeat: ## the tests again and again, with the race detector, for REPEAT (10m, 2h)
+	@DOORWARD_SOAK=1 .ci/repeat $(REPEAT)
 
 shots: deps ## every page as a screenshot, in shots/
 	DOORWARD_SHOTS=$(CURDIR)/shots $(GO) test -count=1 -run '^TestShots$$' ./interop/browser
