@@ -208,6 +208,15 @@ func tokenFlows(w *world) []flow {
 			first := post(w.as, "/token", desktop, redeem(t))
 			return send("/token", desktop, form("grant_type=refresh_token", "refresh_token="+first.text("refresh_token")))
 		}, holds, ""},
+		{"refresh without grace", func(t *testing.T) func() reply {
+			first := post(w.as, "/token", desktop, redeem(t))
+			cfg := w.asCfg
+			cfg.Tokens.RefreshGrace = -1
+			if err := w.as.Reload(cfg); err != nil {
+				t.Fatal(err)
+			}
+			return send("/token", desktop, form("grant_type=refresh_token", "refresh_token="+first.text("refresh_token")))
+		}, holds, "the refresh token is not valid"},
 		{"ID-JAG", func(t *testing.T) func() reply {
 			return send("/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+w.jag(t, map[string]any{"sub": newID()})))
 		}, holds, ""},
@@ -272,7 +281,7 @@ func pageFlows(s *site) []flow {
 		}
 		return true
 	}
-	form := func(b *browser, p page, typed ...string) func() reply {
+	press := func(b *browser, p page, typed ...string) func() reply {
 		action, f := p.form(b.t, typed...)
 		if m := buttonTag.FindStringSubmatch(p.body); m != nil && m[1] != "" {
 			f.Set(m[1], m[2])
@@ -282,18 +291,61 @@ func pageFlows(s *site) []flow {
 	return []flow{
 		{"sign-in", func(t *testing.T) func() reply {
 			b := s.browser()
-			return form(b, b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "username", "alice", "password", password)
+			return press(b, b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "username", "alice", "password", password)
 		}, func(t *testing.T, r reply) bool {
 			return r.status == http.StatusOK && strings.Contains(r.body, `action="/consent"`)
 		}, ""},
 		{"consent", func(t *testing.T) func() reply {
 			b := s.browser()
-			return form(b, b.signIn(b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "alice"))
+			return press(b, b.signIn(b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "alice"))
 		}, codeHolds, "This was answered already"},
 		{"silent", func(t *testing.T) func() reply {
 			b := s.browser()
 			b.submit(b.signIn(b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "alice"))
 			return func() reply { return as(b.get(s.ask("desktop", desktopCB))) }
 		}, codeHolds, ""},
+		{"pushed request", func(t *testing.T) func() reply {
+			u, err := url.Parse(s.ask("desktop", desktopCB))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() reply { return post(s.Server, "/par", "desktop a secret of the desktop", u.Query()) }
+		}, func(t *testing.T, r reply) bool {
+			if r.status == http.StatusCreated {
+				s.browser().get(s.url+"/authorize?client_id=desktop&request_uri="+url.QueryEscape(r.text("request_uri"))).shows(t, 200, "Sign in")
+			}
+			return r.status == http.StatusCreated
+		}, ""},
+		{"pushed request at the browser", func(t *testing.T) func() reply {
+			b, target := s.browser(), s.push(t)
+			return func() reply { return as(b.get(target)) }
+		}, func(t *testing.T, r reply) bool {
+			return r.status == http.StatusOK && strings.Contains(r.body, `action="/login"`)
+		}, ""},
+		{"device authorization", func(t *testing.T) func() reply {
+			return func() reply {
+				return post(s.Server, "/device_authorization", "", form("client_id=tv", "scope=files:read"))
+			}
+		}, func(t *testing.T, r reply) bool {
+			if r.status == http.StatusOK && s.poll(r.text("device_code")).text("error") != oauth.AuthorizationPending {
+				t.Error("a device code without its record")
+			}
+			return r.status == http.StatusOK
+		}, ""},
+		{"consent for a device", func(t *testing.T) func() reply {
+			s.wait(time.Minute) // codes can be typed so often
+			_, user := s.newCodes(t)
+			b := s.browser()
+			return press(b, b.submit(b.signIn(b.get(s.url+"/device?user_code="+user), "alice")))
+		}, func(t *testing.T, r reply) bool {
+			return r.status == http.StatusOK && strings.Contains(r.body, "Your device is connected")
+		}, "This code is over"},
+		{"device code", func(t *testing.T) func() reply {
+			s.wait(time.Minute)
+			device, user := s.newCodes(t)
+			b := s.browser()
+			b.submit(b.submit(b.signIn(b.get(s.url+"/device?user_code="+user), "alice"))).shows(t, 200, "connected")
+			return func() reply { return s.poll(device) }
+		}, func(t *testing.T, r reply) bool { return holdsRecord(t, s.Server, r) }, "invalid_grant"},
 	}
 }
