@@ -42,6 +42,7 @@ type Weak struct {
 	refresh  map[string]*weakRefresh
 	access   map[string]*weakGrant
 	approved map[string]bool // person and client
+	proofs   map[string]bool // jti of those that were used
 }
 
 type weakClient struct {
@@ -53,6 +54,7 @@ type weakClient struct {
 // weakGrant is what a person let a client do.
 type weakGrant struct {
 	client, person, scope, resource string
+	key                             string // thumbprint that it is bound to; "": none
 	dead                            bool
 }
 
@@ -62,11 +64,11 @@ type weakRefresh struct {
 }
 
 type weakCode struct {
-	grant               *weakGrant
-	redirect            string
-	challenge, method   string
-	used                bool
-	redirectWasOptional bool
+	grant             *weakGrant
+	redirect          string
+	challenge, method string
+	key               string // dpop_jkt
+	used              bool
 }
 
 // weakKid is the id of its signing key.
@@ -77,7 +79,7 @@ const weakKid = "weak-1"
 func NewWeak(t testing.TB, faults ...string) *Weak {
 	t.Helper()
 	w := &Weak{faults: map[string]bool{}, clients: map[string]*weakClient{}, sessions: map[string]string{}, attempts: map[string]*weakAttempt{},
-		codes: map[string]*weakCode{}, refresh: map[string]*weakRefresh{}, access: map[string]*weakGrant{}, approved: map[string]bool{}}
+		codes: map[string]*weakCode{}, refresh: map[string]*weakRefresh{}, access: map[string]*weakGrant{}, approved: map[string]bool{}, proofs: map[string]bool{}}
 	for _, f := range faults {
 		if _, ok := weakFaults[f]; !ok {
 			t.Fatalf("the weak server has no fault %q", f)

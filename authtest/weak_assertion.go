@@ -59,7 +59,7 @@ func (t weakJWT) text(name string) string   { s, _ := t.claims[name].(string); r
 func (t weakJWT) headed(name string) string { s, _ := t.header[name].(string); return s }
 
 // assertionGrant redeems an ID-JAG.
-func (w *Weak) assertionGrant(c *weakClient, form url.Values) (map[string]any, *weakError) {
+func (w *Weak) assertionGrant(c *weakClient, form url.Values, key string) (map[string]any, *weakError) {
 	if form.Get("assertion") == "" {
 		if w.has("AS-JAG-01.missing") {
 			return nil, weakRefusal(oauth.InvalidGrant, "the assertion is not acceptable")
@@ -80,7 +80,7 @@ func (w *Weak) assertionGrant(c *weakClient, form url.Values) (map[string]any, *
 		}
 		scope = asked
 	}
-	g := &weakGrant{client: c.id, person: t.text("iss") + " " + t.text("sub"), scope: scope, resource: w.Resource}
+	g := &weakGrant{client: c.id, person: t.text("iss") + " " + t.text("sub"), scope: scope, resource: w.Resource, key: key}
 	return w.issue(g, w.has("AS-JAG-17.refresh")), nil
 }
 

@@ -223,7 +223,7 @@ func (w *Weak) approve(rw http.ResponseWriter, r *http.Request, a *weakAttempt, 
 	}
 	code := rand.Text()
 	w.mu.Lock()
-	w.codes[code] = &weakCode{grant: g, redirect: a.redirect, challenge: q.Get("code_challenge"), method: q.Get("code_challenge_method"), redirectWasOptional: q.Get("redirect_uri") == ""}
+	w.codes[code] = &weakCode{grant: g, redirect: a.redirect, challenge: q.Get("code_challenge"), method: q.Get("code_challenge_method"), key: q.Get("dpop_jkt")}
 	w.mu.Unlock()
 	out := url.Values{"code": {code}, "iss": {w.Issuer}}
 	if state := q.Get("state"); state != "" {

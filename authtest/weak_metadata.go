@@ -46,6 +46,7 @@ func metadataOf(w *Weak, base string) map[string]any {
 		"authorization_response_iss_parameter_supported": true,
 		"authorization_grant_profiles_supported":         []string{oauth.ProfileIDJAG},
 		"protected_resources":                            []string{w.Resource},
+		"dpop_signing_alg_values_supported":              []string{"ES256"},
 	}
 	if len(challenges) > 0 {
 		m["code_challenge_methods_supported"] = challenges
@@ -58,6 +59,7 @@ func metadataOf(w *Weak, base string) map[string]any {
 		"AS-META-04.explicit": func() { delete(m, "grant_types_supported") },
 		"AS-META-04.empty":    func() { m["ui_locales_supported"] = []string{} },
 		"AS-META-06.flag":     func() { delete(m, "authorization_response_iss_parameter_supported") },
+		"AS-META-09.dpop":     func() { m["dpop_signing_alg_values_supported"] = []string{"ES256", "HS256"} },
 		"X-HTTP-01.https":     func() { m["userinfo_endpoint"] = "http://as.example.com/userinfo" },
 	} {
 		if w.has(fault) {

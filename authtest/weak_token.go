@@ -76,8 +76,9 @@ func (w *Weak) answerToken(r *http.Request) (map[string]any, *weakError) {
 	}
 	type grant struct {
 		naked  string // the fault with which no secret is needed
-		answer func(*weakClient, url.Values) (map[string]any, *weakError)
+		answer func(c *weakClient, form url.Values, key string) (map[string]any, *weakError)
 	}
+
 	grants := map[string]grant{
 		oauth.AuthorizationCode: {"AS-CAUTH-01.none", w.codeGrant},
 		oauth.RefreshToken:      {"AS-RT-06.auth", w.refreshGrant},
@@ -91,11 +92,15 @@ func (w *Weak) answerToken(r *http.Request) (map[string]any, *weakError) {
 	if !ok {
 		return nil, w.unknownGrant(form.Get("grant_type"))
 	}
+	key, e := w.provenKey(r)
+	if e != nil {
+		return nil, e
+	}
 	c, e := w.authenticate(r, form, g.naked)
 	if e != nil {
 		return nil, e
 	}
-	return g.answer(c, form)
+	return g.answer(c, form, key)
 }
 
 func (w *Weak) unknownGrant(name string) *weakError {
@@ -110,7 +115,7 @@ func (w *Weak) unknownGrant(name string) *weakError {
 }
 
 // codeGrant redeems a code.
-func (w *Weak) codeGrant(c *weakClient, form url.Values) (map[string]any, *weakError) {
+func (w *Weak) codeGrant(c *weakClient, form url.Values, key string) (map[string]any, *weakError) {
 	w.mu.Lock()
 	code := w.codes[form.Get("code")]
 	w.mu.Unlock()
@@ -124,6 +129,9 @@ func (w *Weak) codeGrant(c *weakClient, form url.Values) (map[string]any, *weakE
 	w.mu.Unlock()
 	if e := w.checkCode(code, c, form); e != nil {
 		return nil, e
+	}
+	if code.key != "" && code.key != key && !w.has("AS-DPOP-06.jkt") {
+		return nil, weakRefusal(oauth.InvalidGrant, "the code is another key's")
 	}
 	w.mu.Lock()
 	used := code.used
@@ -145,6 +153,9 @@ func (w *Weak) codeGrant(c *weakClient, form url.Values) (map[string]any, *weakE
 		}
 		return nil, weakRefusal(oauth.InvalidGrant, "the code was used")
 	}
+	w.mu.Lock()
+	code.grant.key = key
+	w.mu.Unlock()
 	return w.issue(code.grant, true), nil
 }
 
@@ -181,7 +192,7 @@ func (w *Weak) rightResource(form url.Values, fault string) bool {
 }
 
 // refreshGrant rotates a refresh token.
-func (w *Weak) refreshGrant(c *weakClient, form url.Values) (map[string]any, *weakError) {
+func (w *Weak) refreshGrant(c *weakClient, form url.Values, key string) (map[string]any, *weakError) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.refresh[form.Get("refresh_token")]
@@ -195,6 +206,9 @@ func (w *Weak) refreshGrant(c *weakClient, form url.Values) (map[string]any, *we
 			t.grant.dead = true
 		}
 		return nil, weakRefusal(oauth.InvalidGrant, "the refresh token was replaced")
+	case c.secret == "" && t.grant.key != "" && key == "" && !w.has("AS-DPOP-04.none"),
+		c.secret == "" && t.grant.key != "" && key != "" && key != t.grant.key && !w.has("AS-DPOP-04.key"):
+		return nil, weakRefusal(oauth.InvalidGrant, "the refresh token is another key's")
 	case t.grant.dead:
 		return nil, weakRefusal(oauth.InvalidGrant, "the grant is over")
 	case !within(form.Get("scope"), strings.Fields(t.grant.scope)) && !w.has("AS-RT-04.widen"):
@@ -218,20 +232,20 @@ func (w *Weak) refreshGrant(c *weakClient, form url.Values) (map[string]any, *we
 	return answer, nil
 }
 
-func (w *Weak) credentialsGrant(c *weakClient, _ url.Values) (map[string]any, *weakError) {
+func (w *Weak) credentialsGrant(c *weakClient, _ url.Values, key string) (map[string]any, *weakError) {
 	may := slices.Contains(c.grants, oauth.ClientCredentials) && !c.dynamic
 	may = may || c.secret == "" && w.has("AS-CC-01.public") || c.dynamic && c.secret != "" && w.has("AS-DCR-08.credentials")
 	if !may {
 		return nil, weakRefusal(oauth.UnauthorizedClient, "this client may not use client_credentials")
 	}
-	return w.issue(&weakGrant{client: c.id, person: "client:" + c.id, scope: weakScopes()[0], resource: w.Resource}, false), nil
+	return w.issue(&weakGrant{client: c.id, person: "client:" + c.id, scope: weakScopes()[0], resource: w.Resource, key: key}, false), nil
 }
 
-func (w *Weak) passwordGrant(c *weakClient, form url.Values) (map[string]any, *weakError) {
+func (w *Weak) passwordGrant(c *weakClient, form url.Values, key string) (map[string]any, *weakError) {
 	if form.Get("password") != form.Get("username")+"-password-12" {
 		return nil, weakRefusal(oauth.InvalidGrant, "wrong")
 	}
-	return w.issue(&weakGrant{client: c.id, person: form.Get("username"), scope: weakScopes()[0], resource: w.Resource}, true), nil
+	return w.issue(&weakGrant{client: c.id, person: form.Get("username"), scope: weakScopes()[0], resource: w.Resource, key: key}, true), nil
 }
 
 // issue gives the tokens of a grant.
@@ -253,12 +267,19 @@ func (w *Weak) answerFor(g *weakGrant) map[string]any {
 	if w.has("AS-TOKEN-05.lifetime") {
 		life = 30 * 86400
 	}
-	return map[string]any{"access_token": w.accessToken(g), "token_type": "Bearer", "expires_in": life, "scope": g.scope}
+	kind := "Bearer"
+	if g.key != "" && !w.has("AS-DPOP-03.bound") {
+		kind = "DPoP"
+	}
+	return map[string]any{"access_token": w.accessToken(g), "token_type": kind, "expires_in": life, "scope": g.scope}
 }
 
 func (w *Weak) accessToken(g *weakGrant) string {
 	now := time.Now().Unix()
 	claims := map[string]any{"iss": w.Issuer, "sub": g.person, "aud": g.resource, "client_id": g.client, "scope": g.scope, "iat": now, "exp": now + 900, "jti": rand.Text()}
+	if g.key != "" && !w.has("AS-DPOP-03.bound") {
+		claims["cnf"] = map[string]any{"jkt": g.key}
+	}
 	typ := oauth.TypAccessToken
 	if w.has("AS-AT-01.typ") {
 		typ = "JWT"

@@ -94,7 +94,7 @@ type Config struct {
 func Rules() []Rule {
 	var all []Rule
 	for _, part := range [][]Rule{metadataRules, authorizeRules, answerRules, redirectRules, pageRules, formRules, tokenRules, codeRules,
-		refreshRules, clientRules, revokeRules, assertionRules, registerRules} {
+		refreshRules, dpopRules, clientRules, revokeRules, assertionRules, registerRules} {
 		all = append(all, part...)
 	}
 	return all

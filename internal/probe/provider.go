@@ -95,11 +95,12 @@ func publicJWK(k *ecdsa.PrivateKey, kid string) map[string]any {
 		"x": b.EncodeToString(raw[1:33]), "y": b.EncodeToString(raw[33:])}
 }
 
-// jag is an ID-JAG in the making.
+// jag is an ID-JAG, or a DPoP proof, in the making.
 type jag struct {
 	header, claims map[string]any
 	key            *ecdsa.PrivateKey
 	sign           func(input string) []byte // nil: ES256 with key
+	last           string                    // as it was written last
 }
 
 // right is an ID-JAG that has everything right.
@@ -129,7 +130,8 @@ func (j *jag) String() string {
 	if sign == nil {
 		sign = j.es256
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(sign(input))
+	j.last = input + "." + base64.RawURLEncoding.EncodeToString(sign(input))
+	return j.last
 }
 
 func (j *jag) es256(input string) []byte {

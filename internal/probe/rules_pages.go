@@ -346,6 +346,9 @@ func (s *session) fixation() error {
 	if l, err = s.walk(v, start, atKind(loginKind)); err != nil {
 		return err
 	}
+	if l.page(loginKind) == nil {
+		return notHere("a fresh browser was shown no sign-in page")
+	}
 	planted := s.copyOf(v)
 	if l, err = s.walk(v, start, atKind(consentKind)); err != nil || l.stuck != nil {
 		return errors.Join(err, l.stuck)

@@ -26,19 +26,22 @@ type session struct {
 	meta metadata
 	seen map[string][]Exchange // of what was fetched once for many rules
 
-	listener  net.Listener
-	callback  callback
-	clients   map[string]*registered
-	made      []*registered // to be removed at the end
-	browser   *visitor      // the person's, signed in after the first walk
-	baseline  func() (*basis, error)
-	door      func() (*landing, error)
-	whole     func() (*visitor, error)
-	journey   *landing    // of whole
-	traveller *registered // the client of journey
-	idp       *provider
-	trusted   func() error
-	tokens    []held
+	listener    net.Listener
+	callback    callback
+	clients     map[string]*registered
+	made        []*registered // to be removed at the end
+	browser     *visitor      // the person's, signed in after the first walk
+	baseline    func() (*basis, error)
+	door        func() (*landing, error)
+	whole       func() (*visitor, error)
+	journey     *landing    // of whole
+	traveller   *registered // the client of journey
+	idp         *provider
+	trusted     func() error
+	proofs      func() error
+	nonce       string  // the newest that the server gave for proofs
+	boundAnswer *answer // to a token request with a proof
+	tokens      []held
 }
 
 // held is a refresh token that is to be revoked at the end.
@@ -76,6 +79,7 @@ func newSession(ctx context.Context, c Config) (*session, error) {
 	s := &session{ctx: ctx, c: c, wire: newWire(c, issuer), seen: map[string][]Exchange{}, clients: map[string]*registered{}, browser: newVisitor()}
 	s.wire.secret(c.Password, c.ClientSecret)
 	s.baseline, s.door, s.whole, s.trusted = once(s.makeBasis), once(s.openDoor), once(s.goAllTheWay), onceError(s.beTrusted)
+	s.proofs = onceError(s.canProve)
 	if err := s.readMetadata(); err != nil {
 		return nil, err
 	}

@@ -75,7 +75,10 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// Against the real server nothing is broken, and whatever can be tried holds.
+// Against the real server nothing is broken, and everything can be tried and
+// holds, but for what plain http cannot have.
+//
+// covers: C03, C04, C05, C08, C10, C12, C18, C19, C26, C28, REV-06, REV-07
 func TestNoFalseAlarmAtTheStrongServer(t *testing.T) {
 	s := newStrong(t)
 	r, err := probe.Run(t.Context(), probe.Config{
@@ -86,12 +89,11 @@ func TestNoFalseAlarmAtTheStrongServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, res := range r.Rules {
-		if res.Result != probe.Held {
-			t.Logf("%s: %s: %s", res.ID, res.Result, res.Saw)
-		}
-		if res.Result == probe.Broken {
-			t.Errorf("%s is broken: %s\n%+v", res.ID, res.Saw, res.Exchange)
+		if res.Result != probe.Held && res.ID != "AS-UI-06.secure" {
+			t.Errorf("%s is %s: %s\n%+v", res.ID, res.Result, res.Saw, res.Exchange)
 		}
 	}
-	t.Logf("held %d, broken %d, not testable %d", r.Held, r.Broken, r.NotTestable)
+	if r.Broken != 0 || r.Held+1 != len(probe.Rules()) {
+		t.Errorf("held %d, broken %d, not testable %d", r.Held, r.Broken, r.NotTestable)
+	}
 }
