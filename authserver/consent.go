@@ -225,6 +225,9 @@ func (st *settings) warnings(a *asking) []string {
 	if a.device != nil {
 		return append(out, "The access goes to the device or program that shows this code. Allow it only if you have it in front of you and began this yourself.")
 	}
+	if a.client.Known == "" && (a.client.Source == ledger.FromDynamic || a.client.Source == ledger.FromDocument) {
+		out = append(out, oddName(displayName(a), hostOf(a.redirect))...)
+	}
 	if len(a.client.RedirectURIs) > 0 && !slices.ContainsFunc(a.client.RedirectURIs, func(u string) bool { return !oauth.IsLoopbackRedirect(u) }) {
 		out = append(out, "The access goes to a program on this computer, and any program on it can pretend to be this one. Allow it only if you have just started it yourself.")
 	}

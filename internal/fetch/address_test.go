@@ -10,7 +10,7 @@ import (
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// covers: AS-CIMD-09
+// covers: AS-CIMD-09, SEC-05
 func TestCheckAddr(t *testing.T) {
 	oracle := ssrf.New(ssrf.WithAnyPort())
 	for _, s := range []string{

@@ -61,7 +61,7 @@ func TestGet(t *testing.T) {
 // What a name resolves to counts, at the moment of the dial: no connection is
 // made to a refused address, by literal or by name.
 //
-// covers: AS-CIMD-09
+// covers: AS-CIMD-09, SEC-05
 func TestRefusedAddressIsNotDialled(t *testing.T) {
 	s, seen := site(t, true, hello)
 	port := s.URL[strings.LastIndexByte(s.URL, ':'):]
@@ -94,7 +94,7 @@ func TestRefusedAddressIsNotDialled(t *testing.T) {
 
 // The check of a dial does not look at the name at all.
 //
-// covers: AS-CIMD-09
+// covers: AS-CIMD-09, SEC-05
 func TestControl(t *testing.T) {
 	g := newGuard(Config{AllowLoopback: true})
 	http1 := context.WithValue(t.Context(), plain{}, true)
@@ -122,7 +122,7 @@ func TestControl(t *testing.T) {
 // A name is refused for any of its addresses, and again if it resolves to
 // another one at the dial.
 //
-// covers: AS-CIMD-09
+// covers: AS-CIMD-09, SEC-05
 func TestNames(t *testing.T) {
 	s, seen := site(t, true, hello)
 	local := "https://localhost" + s.URL[strings.LastIndexByte(s.URL, ':'):]
