@@ -27,6 +27,9 @@ type Config struct {
 	// your own. nil: nobody signs in here (ID-JAGs and
 	// client_credentials still work).
 	SignIn SignIn
+	// ServiceDocumentation is a URL for developers of clients, in the metadata
+	// (RFC 8414 section 2). "": none.
+	ServiceDocumentation string
 	// Name is what pages call this issuer. "": the URL's host.
 	Name string
 

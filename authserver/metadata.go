@@ -48,6 +48,7 @@ func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
 	if st.dpopMode() != dpopOff {
 		m.DPoPSigningAlgsSupported = dpop.Algs()
 	}
+	m.ServiceDocumentation = st.cfg.ServiceDocumentation
 	m.AuthorizationDetailsTypes = slices.Sorted(maps.Keys(st.cfg.AuthorizationDetails))
 	m.PushedAuthorizationRequestEndpoint = u + "/par"
 	m.DeviceAuthorizationEndpoint = u + "/device_authorization"

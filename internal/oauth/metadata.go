@@ -20,6 +20,7 @@ type ServerMetadata struct {
 	DeviceAuthorizationEndpoint           string   `json:"device_authorization_endpoint,omitempty"`              // RFC 8628 section 4
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
 	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
+	ServiceDocumentation                  string   `json:"service_documentation,omitempty"`
 	ScopesSupported                       []string `json:"scopes_supported,omitempty"`
 	ResponseTypesSupported                []string `json:"response_types_supported,omitempty"`
 	ResponseModesSupported                []string `json:"response_modes_supported,omitempty"`
