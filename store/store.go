@@ -86,9 +86,9 @@ func Put(r Record) Op { return Op{DoPut, r} }
 // Create writes r if there is no record with its key; else ErrConflict.
 func Create(r Record) Op { return Op{DoCreate, r} }
 
-// Add writes r under a key that the caller drew at random just now (64 bits at
-// least), so that a store need not look whether there is one. If there is one
-// all the same the commit fails, and nothing of it is written.
+// Add is Create for a key that the caller drew at random just now, 64 bits at
+// least: a store may leave out what makes it quick to see that there is one, so
+// if there is, the commit fails, with ErrConflict or another error.
 func Add(r Record) Op { return Op{DoAdd, r} }
 
 // Take uses the record up: ErrNotFound if it is not there or has expired,

@@ -54,7 +54,7 @@ const (
 	statements // how many there are
 )
 
-const columns = "record.key, record.version, record.expires, record.taken, record.names, record.value, record.rowid"
+const columns = "record.key, record.version, record.expires, record.taken, record.names, record.value, record.row"
 
 var statementText = [statements]string{
 	begin:    "BEGIN IMMEDIATE",
@@ -66,20 +66,20 @@ var statementText = [statements]string{
 		AND (expires = 0 OR expires > ?) ORDER BY key LIMIT ?`,
 	// CROSS JOIN keeps the order of the loops: the index leads.
 	listIndex: "SELECT " + columns + ` FROM named CROSS JOIN record
-		WHERE named.kind = ? AND named.name = ? AND named.key > ?
-		AND record.kind = named.kind AND record.key = named.key
-		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.key LIMIT ?`,
+		WHERE named.kind = ? AND named.name = ? AND named.row > ?
+		AND record.row = named.row
+		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.row LIMIT ?`,
 
-	load:        "SELECT rowid, version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
+	load:        "SELECT row, version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
 	insert:      "INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
-	update:      "UPDATE record SET version = ?2, expires = ?3, taken = ?4, names = ?5, value = ?6 WHERE rowid = ?1",
-	updateValue: "UPDATE record SET version = ?2, taken = ?3, names = ?4, value = ?5 WHERE rowid = ?1",
-	updateTaken: "UPDATE record SET version = ?2, taken = ?3 WHERE rowid = ?1",
-	remove:      "DELETE FROM record WHERE kind = ? AND key = ?",
-	insertName:  "INSERT INTO named (kind, name, key) VALUES (?, ?, ?)",
-	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND key = ?",
+	update:      "UPDATE record SET version = ?2, expires = ?3, taken = ?4, names = ?5, value = ?6 WHERE row = ?1",
+	updateValue: "UPDATE record SET version = ?2, taken = ?3, names = ?4, value = ?5 WHERE row = ?1",
+	updateTaken: "UPDATE record SET version = ?2, taken = ?3 WHERE row = ?1",
+	remove:      "DELETE FROM record WHERE row = ?",
+	insertName:  "INSERT INTO named (kind, name, row) VALUES (?, ?, ?)",
+	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND row = ?",
 
-	expired: "SELECT kind, key, names FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?",
+	expired: "SELECT kind, key, names, row FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?",
 
 	insertChange:    "INSERT INTO change (writer, puts) VALUES (?, ?)",
 	cutChanges:      "DELETE FROM change WHERE seq <= (SELECT max(seq) FROM change) - ?",

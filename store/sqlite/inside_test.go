@@ -182,3 +182,61 @@ func TestQueryPlans(t *testing.T) {
 		rows.Close()
 	}
 }
+
+// Records that are to be new are not looked for first; what was there all the
+// same is found, whatever else shares the transaction.
+func TestTakenToBeNew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	old := openAt(t, path)
+	put := func(key string) store.Op {
+		return store.Put(store.Record{Kind: "test", Key: key, Value: []byte("new")})
+	}
+	there := func(s *Store, want ...string) {
+		t.Helper()
+		recs, _, err := s.List(t.Context(), store.Query{Kind: "test"})
+		if err != nil || len(recs) != len(want) {
+			t.Fatalf("there are %+v, %v, want %q", recs, err, want)
+		}
+	}
+	for name, group := range map[string]struct {
+		ops  [][]store.Op
+		errs []error
+		left []string
+	}{
+		"made again":               {[][]store.Op{{create("a")}, {create("b")}}, []error{store.ErrConflict, nil}, []string{"a", "b"}},
+		"made again, then removed": {[][]store.Op{{create("a")}, {store.Delete("test", "a")}}, []error{store.ErrConflict, nil}, nil},
+		"made again in a commit that fails, then taken": {[][]store.Op{{create("a"), store.Take("test", "nothing")}, {store.Take("test", "a")}, {store.Take("test", "a")}},
+			[]error{store.ErrConflict, nil, store.ErrTaken}, []string{"a"}},
+		"new in a commit that fails, then put": {[][]store.Op{{create("b"), store.Take("test", "nothing")}, {put("b")}, {create("b")}},
+			[]error{store.ErrNotFound, nil, store.ErrConflict}, []string{"a", "b"}},
+		"added twice": {[][]store.Op{{store.Add(store.Record{Kind: "test", Key: "b"})}, {store.Add(store.Record{Kind: "test", Key: "b"})}},
+			[]error{nil, store.ErrConflict}, []string{"a", "b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := old.Commit(t.Context(), store.Delete("test", "a"), store.Delete("test", "b")); err != nil {
+				t.Fatal(err)
+			}
+			if err := old.Commit(t.Context(), create("a")); err != nil {
+				t.Fatal(err)
+			}
+			s := openAt(t, path) // which remembers nothing
+			c := <-s.writer
+			var requests []*request
+			for _, ops := range group.ops {
+				requests = append(requests, &request{ops: ops, done: make(chan error, 1)})
+			}
+			s.mu.Lock()
+			s.queue = slices.Clone(requests)
+			s.mu.Unlock()
+			s.writer <- c
+			s.wakeWriter()
+			for i, r := range requests {
+				if err := <-r.done; !errors.Is(err, group.errs[i]) || (err == nil) != (group.errs[i] == nil) {
+					t.Errorf("commit %d: %v, want %v", i, err, group.errs[i])
+				}
+			}
+			there(s, group.left...)
+			there(old, group.left...)
+		})
+	}
+}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -60,14 +61,19 @@ func writeFirstSchema(t *testing.T, path string) {
 	if err == nil {
 		_, err = p.UpTo(context.Background(), 1)
 	}
-	if err == nil {
-		err = c.exec(insert, "grant", []byte("a"), int64(3), int64(0), int64(5), pack("person=alice"), []byte("old"))
+	const insertFirst = "INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)"
+	run := func(text string, args ...driver.Value) error {
+		_, err := c.raw.ExecContext(context.Background(), text, c.bind(args))
+		return err
 	}
 	if err == nil {
-		err = c.exec(insertName, "grant", []byte("person=alice"), []byte("a"))
+		err = run(insertFirst, "grant", []byte("a"), int64(3), int64(0), int64(5), pack("person=alice"), []byte("old"))
 	}
 	if err == nil {
-		err = c.exec(insert, "code", []byte("b"), int64(1), int64(7), int64(0), nil, []byte("expired"))
+		err = run("INSERT INTO named (kind, name, key) VALUES (?, ?, ?)", "grant", []byte("person=alice"), []byte("a"))
+	}
+	if err == nil {
+		err = run(insertFirst, "code", []byte("b"), int64(1), int64(7), int64(0), nil, []byte("expired"))
 	}
 	if err := errors.Join(err, c.close()); err != nil {
 		t.Fatal(err)

@@ -55,13 +55,14 @@ func readRow(c *conn, at id) (remembered, error) {
 	return r, err
 }
 
-// List implements store.Store. The order is that of the keys' bytes.
+// List implements store.Store. The order is that of the keys' bytes, under an
+// index name that in which the records were made.
 func (s *Store) List(ctx context.Context, q store.Query) ([]store.Record, string, error) {
 	if err := q.Check(); err != nil {
 		return nil, "", err
 	}
 	after, err := base64.RawURLEncoding.DecodeString(q.After)
-	if err != nil {
+	if err != nil || q.Index != "" && len(after) != 0 && len(after) != 8 {
 		return nil, "", errors.New("store/sqlite: the cursor is none that a page returned: start again without it")
 	}
 	c, err := s.reader(ctx)
@@ -69,14 +70,11 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]store.Record, string
 		return nil, "", err
 	}
 	defer s.release(c)
-	recs, more, err := readPage(c, q, after, millis(s.now()))
+	recs, last, err := readPage(c, q, after, millis(s.now()))
 	if err != nil {
 		return nil, "", explain(s.path, err)
 	}
-	if !more {
-		return recs, "", nil
-	}
-	return recs, base64.RawURLEncoding.EncodeToString([]byte(recs[len(recs)-1].Key)), nil
+	return recs, base64.RawURLEncoding.EncodeToString(last), nil
 }
 
 func readRecord(c *conn, kind store.Kind, key string, now int64) (store.Record, bool, error) {
@@ -87,28 +85,43 @@ func readRecord(c *conn, kind store.Kind, key string, now int64) (store.Record, 
 	return r.record(), true, nil
 }
 
-// readPage also reports whether there are records after the page.
-func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Record, more bool, err error) {
+// readPage also returns where the page ends if there are records after it: the
+// last key, or under an index name the last row.
+func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Record, last []byte, err error) {
 	limit := q.Limit
 	if limit == 0 {
 		limit = store.PageSize
 	}
-	size := 0
-	each := func(row []driver.Value) bool {
+	size, row, more := 0, int64(0), false
+	each := func(columns []driver.Value) bool {
 		if more = len(recs) == limit || size > pageBytes; more {
 			return false
 		}
-		r := recordOf(q.Kind, row)
-		recs = append(recs, r)
+		r := recordOf(q.Kind, columns)
+		recs, row = append(recs, r), columns[6].(int64)
 		size += len(r.Value)
 		return true
 	}
 	if q.Index == "" {
 		err = c.query(listKind, each, string(q.Kind), after, now, int64(limit)+1)
 	} else {
-		err = c.query(listIndex, each, string(q.Kind), []byte(q.Index), after, now, int64(limit)+1)
+		err = c.query(listIndex, each, string(q.Kind), []byte(q.Index), rowOf(after), now, int64(limit)+1)
 	}
-	return recs, more, err
+	switch {
+	case !more:
+		return recs, nil, err
+	case q.Index == "":
+		return recs, []byte(recs[len(recs)-1].Key), err
+	}
+	return recs, binary.BigEndian.AppendUint64(nil, uint64(row)), err
+}
+
+// rowOf is the row at which a page under an index name ended; 0 for the first.
+func rowOf(last []byte) int64 {
+	if len(last) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(last))
 }
 
 // recordOf makes a record from a row of columns.

@@ -1,11 +1,15 @@
 package sqlite
 
 import (
+	"cmp"
 	"database/sql/driver"
+	"errors"
 	"slices"
 	"time"
 
 	"doorward/store"
+
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // id names a record.
@@ -20,6 +24,7 @@ type entry struct {
 	id
 	row           int64
 	stored        bool // there is a row, expired or not
+	assumed       bool // nobody looked: it is taken to be new
 	storedExpires int64
 	storedNames   []string
 
@@ -40,6 +45,7 @@ type entry struct {
 type transaction struct {
 	c       *conn
 	cache   *cache
+	look    bool // whether records that are to be new are there; else the insertion tells
 	entries map[id]*entry
 	order   []*entry
 	puts    []store.Record // for the watchers, in order
@@ -53,13 +59,16 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 	undo := make([]entry, 0, len(ops))
 	puts := len(t.puts)
 	for i := range ops {
-		e, err := t.entry(ops[i].Record, ops[i].Do == store.DoAdd)
+		e, err := t.entry(&ops[i])
 		if err == nil {
 			undo = append(undo, *e)
 			err = t.do(e, &ops[i], now)
 		}
 		if err != nil {
-			for _, before := range slices.Backward(undo) {
+			for j, before := range slices.Backward(undo) {
+				if before.assumed && j < i { // that op may be the first that fails, if one looks
+					t.failed = cmp.Or(t.failed, errThere)
+				}
 				*t.entries[before.id] = before
 			}
 			t.puts = t.puts[:puts]
@@ -69,32 +78,38 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 	return nil
 }
 
-// entry finds the record's entry, or reads it from the database. One that is
-// new is not looked for there: if it is there the insertion fails, and with it
-// the transaction.
-func (t *transaction) entry(r store.Record, isNew bool) (*entry, error) {
-	at := id{r.Kind, r.Key}
+// errThere: a record that was to be new is there, perhaps expired.
+var errThere = errors.New("a record that was to be new is there")
+
+// entry finds the record's entry, or reads it from the database. One that is to
+// be new seldom is there, so at first it is taken to be new.
+func (t *transaction) entry(op *store.Op) (*entry, error) {
+	at := id{op.Record.Kind, op.Record.Key}
+	isNew := !t.look && (op.Do == store.DoAdd || op.Do == store.DoCreate || op.Do == store.DoOnce)
 	if e := t.entries[at]; e != nil {
+		if e.assumed && !e.exists && !isNew { // a commit that failed left it unseen
+			return e, t.read(e)
+		}
 		return e, nil
 	}
 	e := &entry{id: at}
 	if r, known := t.cache.held(at); known {
 		e.row, e.stored, e.exists, e.version, e.expires, e.taken, e.names, e.value = r.row, r.exists, r.exists, r.version, r.expires, r.taken, r.names, r.value
-	} else if !isNew {
-		if err := t.load(e); err != nil {
-			t.failed = err
+		e.storedExpires, e.storedNames = e.expires, e.names
+	} else if e.assumed = isNew; !isNew {
+		if err := t.read(e); err != nil {
 			return nil, err
 		}
 	}
-	e.storedExpires, e.storedNames = e.expires, e.names
 	t.entries[at] = e
 	t.order = append(t.order, e)
 	return e, nil
 }
 
-// load reads how the record lies in the database.
-func (t *transaction) load(e *entry) error {
-	return t.c.query(load, func(row []driver.Value) bool {
+// read finds out how the record lies in the database.
+func (t *transaction) read(e *entry) error {
+	e.assumed = false
+	err := t.c.query(load, func(row []driver.Value) bool {
 		e.stored, e.exists = true, true
 		e.row = row[0].(int64)
 		e.version = row[1].(int64)
@@ -103,6 +118,11 @@ func (t *transaction) load(e *entry) error {
 		e.names = unpack(blob(row[4]))
 		return false
 	}, string(e.kind), []byte(e.key))
+	e.storedExpires, e.storedNames = e.expires, e.names
+	if err != nil {
+		t.failed = err
+	}
+	return err
 }
 
 // changed is what the cache is to know after the commit.
@@ -185,6 +205,9 @@ func (e *entry) record() store.Record {
 // flush writes the entries that changed.
 func (t *transaction) flush() error {
 	for _, e := range t.order {
+		if e.assumed && e.changed && !e.exists { // made and removed: was there one before?
+			return errThere
+		}
 		if !e.changed || !e.exists && !e.stored {
 			continue
 		}
@@ -202,14 +225,15 @@ func (t *transaction) flush() error {
 }
 
 func (t *transaction) writeRow(e *entry) error {
-	kind, key := string(e.kind), []byte(e.key)
 	switch {
 	case !e.exists:
-		return t.c.exec(remove, kind, key)
+		return t.c.exec(remove, e.row)
 	case !e.stored:
-		done, err := t.c.execFor(insert, kind, key, e.version, e.expires, e.taken, pack(e.names...), e.value)
+		done, err := t.c.execFor(insert, string(e.kind), []byte(e.key), e.version, e.expires, e.taken, pack(e.names...), e.value)
 		if err == nil {
 			e.row, err = done.LastInsertId()
+		} else if !t.look && code(err) == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
+			return errThere
 		}
 		return err
 	case !e.written:
@@ -228,14 +252,14 @@ func (t *transaction) writeNames(e *entry) error {
 	}
 	for i, n := range e.storedNames {
 		if !slices.Contains(names, n) && !slices.Contains(e.storedNames[:i], n) {
-			if err := t.c.exec(removeName, string(e.kind), []byte(n), []byte(e.key)); err != nil {
+			if err := t.c.exec(removeName, string(e.kind), []byte(n), e.row); err != nil {
 				return err
 			}
 		}
 	}
 	for i, n := range names {
 		if !slices.Contains(e.storedNames, n) && !slices.Contains(names[:i], n) {
-			if err := t.c.exec(insertName, string(e.kind), []byte(n), []byte(e.key)); err != nil {
+			if err := t.c.exec(insertName, string(e.kind), []byte(n), e.row); err != nil {
 				return err
 			}
 		}
@@ -251,6 +275,7 @@ func (t *transaction) sweep(limit int, now int64) (int, error) {
 		gone = append(gone, &entry{
 			id:          id{store.Kind(row[0].(string)), string(blob(row[1]))},
 			storedNames: unpack(blob(row[2])),
+			row:         row[3].(int64),
 		})
 		return true
 	}, now, int64(limit))

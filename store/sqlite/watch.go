@@ -235,18 +235,15 @@ func (p *poller) all(kinds []store.Kind) ([]id, error) {
 	var all []id
 	for _, kind := range kinds {
 		q := store.Query{Kind: kind, Limit: store.MaxPage}
-		after := []byte{}
-		for more := true; more; {
-			recs, left, err := readPage(p.c, q, after, millis(p.s.now()))
+		for after := []byte{}; after != nil; {
+			recs, last, err := readPage(p.c, q, after, millis(p.s.now()))
 			if err != nil {
 				return nil, err
 			}
 			for _, r := range recs {
 				all = append(all, id{kind, r.Key})
 			}
-			if more = left; more {
-				after = []byte(recs[len(recs)-1].Key)
-			}
+			after = last
 		}
 	}
 	return all, nil

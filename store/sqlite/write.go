@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -157,32 +158,22 @@ func (s *Store) claim() []*request {
 // held: nobody who waits for another process's lock is bound to it.
 func (s *Store) transact() {
 	c := <-s.writer
-	held, err := s.begin(c)
+	held, err := s.begin(c, func() bool { waiting, _ := s.waiting(); return !waiting })
 	if !held && err == nil {
 		s.writer <- c
 		return
 	}
-	s.cache.hold()
 	s.gather()
 	group := s.claim()
-	if err != nil {
-		s.cache.release(false, nil)
-		s.writer <- c
-		answer(group, nil, explain(s.path, err))
-		return
+	var t *transaction
+	var results []error
+	if err == nil {
+		t, results, err = s.try(c, group, false)
 	}
-	t := &transaction{c: c, cache: s.cache, entries: make(map[id]*entry, 2*len(group))}
-	results := make([]error, len(group))
-	for i, r := range group {
-		if r.sweep == 0 {
-			results[i] = t.apply(r.ops, s.now())
+	if errors.Is(err, errThere) {
+		if _, err = s.begin(c, func() bool { return false }); err == nil {
+			t, results, err = s.try(c, group, true)
 		}
-	}
-	err = s.finish(t, group)
-	if err == nil && t.wrote {
-		s.cache.release(true, t.changed())
-	} else {
-		s.cache.release(false, nil)
 	}
 	s.writer <- c
 	if err == nil {
@@ -191,9 +182,30 @@ func (s *Store) transact() {
 	answer(group, results, explain(s.path, err))
 }
 
-// begin takes the lock of the file, in turn with other processes. It gives up
-// when all callers did.
-func (s *Store) begin(c *conn) (held bool, err error) {
+// try does the group's work under the lock, and ends it. If it is not to look
+// first whether records that are to be new are there, and one is, the error is
+// errThere and nothing was done.
+func (s *Store) try(c *conn, group []*request, look bool) (*transaction, []error, error) {
+	s.cache.hold()
+	t := &transaction{c: c, cache: s.cache, look: look, entries: make(map[id]*entry, 2*len(group))}
+	results := make([]error, len(group))
+	for i, r := range group {
+		if r.sweep == 0 {
+			results[i] = t.apply(r.ops, s.now())
+		}
+	}
+	err := s.finish(t, group)
+	if err == nil && t.wrote {
+		s.cache.release(true, t.changed())
+	} else {
+		s.cache.release(false, nil)
+	}
+	return t, results, err
+}
+
+// begin takes the lock of the file, in turn with other processes, until giveUp
+// says that nobody waits for it any more.
+func (s *Store) begin(c *conn, giveUp func() bool) (held bool, err error) {
 	for end := time.Now().Add(lockTime); ; {
 		err := c.exec(begin)
 		if err == nil || !isBusy(err) {
@@ -202,7 +214,7 @@ func (s *Store) begin(c *conn) (held bool, err error) {
 		if time.Now().After(end) {
 			return false, fmt.Errorf("for more than %v: %w", lockTime, err)
 		}
-		if waiting, _ := s.waiting(); !waiting {
+		if giveUp() {
 			return false, nil
 		}
 	}

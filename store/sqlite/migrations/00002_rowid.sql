@@ -1,5 +1,10 @@
 -- +goose Up
 
+-- Fails if another process did this a moment ago: then there is nothing to do.
+CREATE TEMP TABLE once (done INTEGER CHECK (done = 0));
+INSERT INTO once SELECT count(*) FROM doorward_schema WHERE version_id = 2;
+DROP TABLE once;
+
 -- Keys are random. In a table that is ordered by them every new record lands on
 -- a page of its own; in one that is ordered by its rowid they lie one after the
 -- other, and only the small entries of the indexes are spread.
