@@ -95,6 +95,10 @@ type Tokens struct {
 	RefreshGrace time.Duration // a lost answer is repeated within: 1 minute; negative: never
 	IDToken      time.Duration // ID tokens (identity provider): 1 hour
 	IDJAG        time.Duration // ID-JAGs that are issued (identity provider): 5 minutes
+
+	// Alg signs tokens: ES256 (also ""), EdDSA, RS256 or PS256. Another one than
+	// before replaces the signing key, as RotateKey does.
+	Alg string
 }
 
 // Client is a client of the configuration.

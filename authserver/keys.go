@@ -33,7 +33,8 @@ type keyRecord struct {
 	Sealed  []byte        `json:"sealed"`
 	Created time.Time     `json:"created"`
 	Retired time.Time     `json:"retired,omitzero"`
-	Longest time.Duration `json:"longest"` // the longest life of anything it signed
+	Longest time.Duration `json:"longest"`       // the longest life of anything it signed
+	Alg     string        `json:"alg,omitempty"` // "": as the key's type says
 }
 
 // keyring is the signing keys in memory. It never changes; loadKeys makes a new one.
@@ -133,13 +134,16 @@ func (s *Server) openKeys(ctx context.Context, st *settings) error {
 	if err != nil {
 		return err
 	}
+	if err := s.signWith(ctx, st); err != nil {
+		return err
+	}
 	return s.keepLongest(ctx, st.longest())
 }
 
 // firstKey makes the first signing key. Its name is used once, so that of two
 // processes that start together one makes it.
 func (s *Server) firstKey(ctx context.Context, st *settings) error {
-	key, ops, err := s.newKey(st.longest())
+	key, ops, err := s.newKey(st)
 	if err != nil {
 		return err
 	}
@@ -154,8 +158,8 @@ func (s *Server) firstKey(ctx context.Context, st *settings) error {
 
 var errNoKey = errors.New("authserver: no signing key")
 
-func (s *Server) newKey(longest time.Duration) (*jose.Key, []store.Op, error) {
-	key, err := jose.NewES256()
+func (s *Server) newKey(st *settings) (*jose.Key, []store.Op, error) {
+	key, err := jose.Generate(st.tokens.Alg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,7 +167,7 @@ func (s *Server) newKey(longest time.Duration) (*jose.Key, []store.Op, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	rec := keyRecord{Sealed: s.vault.Seal("key/"+key.ID(), der), Created: s.now(), Longest: longest}
+	rec := keyRecord{Sealed: s.vault.Seal("key/"+key.ID(), der), Created: s.now(), Longest: st.longest(), Alg: key.Alg()}
 	r, err := rec.record(key.ID())
 	return key, []store.Op{store.Create(r)}, err
 }
@@ -227,7 +231,7 @@ func (s *Server) loadKeys(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("authserver: the master key does not open the signing keys in this database: give the master key that it was made with, or start with an empty database (every token and session ends then): %w", err)
 		}
-		key, err := jose.ParseKey(der, k.id)
+		key, err := jose.ParseKeyFor(der, k.id, k.Alg)
 		if err != nil {
 			return fmt.Errorf("authserver: signing key %s: %w", k.id, err)
 		}
@@ -267,11 +271,11 @@ func (s *Server) keepLongest(ctx context.Context, longest time.Duration) error {
 // published until everything that it signed has expired. Other processes on
 // the store sign with the new one within a second.
 func (s *Server) RotateKey(ctx context.Context) (oldID, newID string, err error) {
-	return s.rotate(ctx, 0)
+	return s.rotate(ctx, s.current(), 0)
 }
 
 // rotate replaces the signing key if it is at least minAge old; else newID is "".
-func (s *Server) rotate(ctx context.Context, minAge time.Duration) (oldID, newID string, err error) {
+func (s *Server) rotate(ctx context.Context, st *settings, minAge time.Duration) (oldID, newID string, err error) {
 	for {
 		stored, err := s.storedKeys(ctx)
 		if err != nil {
@@ -284,7 +288,7 @@ func (s *Server) rotate(ctx context.Context, minAge time.Duration) (oldID, newID
 		if now.Sub(old.Created) < minAge {
 			return old.id, "", nil
 		}
-		key, ops, err := s.newKey(s.current().longest())
+		key, ops, err := s.newKey(st)
 		if err != nil {
 			return "", "", err
 		}
@@ -311,14 +315,14 @@ func (s *Server) rotate(ctx context.Context, minAge time.Duration) (oldID, newID
 // its class, not yet its claims. Keys that another process made a moment ago
 // are read from the store, at most once a second.
 func (s *Server) verifyOwn(ctx context.Context, token, typ string) (jose.Verified, error) {
-	v, err := jose.Verify(token, s.ring.Load().set, []string{jose.ES256}, []string{typ})
+	v, err := jose.Verify(token, s.ring.Load().set, jose.Algs(), []string{typ})
 	if !errors.Is(err, jose.ErrUnknownKey) || !s.mayLoad() {
 		return v, err
 	}
 	if err := s.loadKeys(ctx); err != nil {
 		return v, err
 	}
-	return jose.Verify(token, s.ring.Load().set, []string{jose.ES256}, []string{typ})
+	return jose.Verify(token, s.ring.Load().set, jose.Algs(), []string{typ})
 }
 
 func (s *Server) mayLoad() bool {
@@ -369,7 +373,7 @@ func (s *Server) rotateByAge(ctx context.Context) error {
 	if age <= 0 {
 		age = defaultRotation
 	}
-	if _, _, err := s.rotate(ctx, age); err != nil {
+	if _, _, err := s.rotate(ctx, s.current(), age); err != nil {
 		return err
 	}
 	return s.loadKeys(ctx) // drops retired keys whose time is over

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"doorward/internal/dpop"
-	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
 
@@ -18,7 +17,7 @@ func (st *settings) publish(grantTypes []string) {
 	// OpenID Connect Discovery section 3: what schema-checking clients demand of
 	// this document, also of an issuer that signs no ID tokens (AS-META-10).
 	m.SubjectTypesSupported = []string{"public"}
-	m.IDTokenSigningAlgsSupported = []string{jose.ES256}
+	m.IDTokenSigningAlgsSupported = []string{st.tokens.Alg}
 	if st.idp {
 		m.ClaimsSupported = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "name", "email", "groups"}
 	}
@@ -42,7 +41,7 @@ func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
 		ClientIDMetadataDocument:          true,
 	}
 	m.TokenEndpointAuthSigningAlgsSupported = assertionAlgs // AS-META-05
-	m.IntrospectionEndpoint, m.IntrospectionSigningAlgsSupported = u+"/introspect", []string{jose.ES256}
+	m.IntrospectionEndpoint, m.IntrospectionSigningAlgsSupported = u+"/introspect", []string{st.tokens.Alg}
 	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(authMethods), func(m string) bool { return m == authNone })
 	m.RevocationEndpointAuthSigningAlgs, m.IntrospectionEndpointAuthSigningAlgs = assertionAlgs, assertionAlgs
 	if st.dpopMode() != dpopOff {

@@ -146,6 +146,9 @@ func (s *Server) use(cfg Config) error {
 	st.publish(s.grantTypes())
 	st.limits = newLimits(cfg, st.loopback, s.current().limits)
 	ctx := context.Background()
+	if err := s.signWith(ctx, st); err != nil {
+		return err
+	}
 	if err := s.keepLongest(ctx, st.longest()); err != nil {
 		return err
 	}

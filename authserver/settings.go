@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"doorward/internal/access"
+	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 )
@@ -109,6 +110,9 @@ func (t Tokens) withDefaults() Tokens {
 			*d = def
 		}
 	}
+	if t.Alg == "" {
+		t.Alg = jose.ES256
+	}
 	set(&t.Access, 15*time.Minute)
 	set(&t.AccessIDJAG, time.Hour)
 	set(&t.RefreshIdle, 7*24*time.Hour)
@@ -143,6 +147,9 @@ func (st *settings) checkPolicy() error {
 		return err
 	}
 	t := st.tokens
+	if !slices.Contains(jose.Algs(), t.Alg) {
+		return fmt.Errorf("Tokens.Alg %q: one of %s", t.Alg, strings.Join(jose.Algs(), ", "))
+	}
 	for _, d := range []time.Duration{t.Access, t.AccessIDJAG, t.RefreshIdle, t.RefreshMax, t.IDToken, t.IDJAG} {
 		if d < time.Second {
 			return fmt.Errorf("Tokens: a lifetime of %s is too short", d)

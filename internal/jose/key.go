@@ -37,6 +37,58 @@ func NewES256() (*Key, error) {
 	return NewKey(k, "")
 }
 
+// Algs are the algorithms that Generate makes keys for.
+func Algs() []string { return []string{ES256, EdDSA, RS256, PS256} }
+
+// rsaBits is the size of RSA keys that are made: their tokens live for hours.
+const rsaBits = 2048
+
+// Generate makes a key that signs with alg, one of Algs. Its id is its RFC 7638
+// thumbprint.
+func Generate(alg string) (*Key, error) {
+	var signer crypto.Signer
+	var err error
+	switch alg {
+	case ES256:
+		return NewES256()
+	case EdDSA:
+		_, signer, err = ed25519.GenerateKey(rand.Reader)
+	case RS256, PS256:
+		signer, err = rsa.GenerateKey(rand.Reader, rsaBits)
+	default:
+		return nil, fmt.Errorf("no keys are made for %.64q", alg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a key for %s: %w", alg, err)
+	}
+	return newKeyFor(signer, "", alg)
+}
+
+// ParseKeyFor reads what Marshal wrote (PKCS #8), of a key that signs with alg;
+// "": as NewKey says.
+func ParseKeyFor(der []byte, kid, alg string) (*Key, error) {
+	k, err := ParseKey(der, kid)
+	if err != nil || alg == "" || alg == k.alg {
+		return k, err
+	}
+	return newKeyFor(k.signer, kid, alg)
+}
+
+// newKeyFor is NewKey for a certain algorithm. An RSA key signs with one of
+// the two that it could sign with, for ever.
+func newKeyFor(signer crypto.Signer, kid, alg string) (*Key, error) {
+	k, err := NewKey(signer, kid)
+	switch {
+	case err != nil:
+		return nil, err
+	case k.alg == RS256 && alg == PS256:
+		k.alg = PS256
+	case k.alg != alg:
+		return nil, fmt.Errorf("a %T does not sign with %.64q", k.pub, alg)
+	}
+	return k, nil
+}
+
 // NewKey wraps a signer that the caller has (P-256 ECDSA: ES256, Ed25519:
 // EdDSA, RSA of at least 2048 bits: RS256). kid "": the thumbprint.
 func NewKey(signer crypto.Signer, kid string) (*Key, error) {
@@ -160,6 +212,9 @@ func (k *Key) sign(input []byte) ([]byte, error) {
 		return k.signer.Sign(rand.Reader, input, crypto.Hash(0))
 	}
 	digest := sha256.Sum256(input)
+	if k.alg == PS256 { // RFC 7518 section 3.5
+		return k.signer.Sign(rand.Reader, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256})
+	}
 	signature, err := k.signer.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil || k.alg != ES256 {
 		return signature, err
