@@ -40,6 +40,8 @@ func (i *instance) adminHandler() http.Handler {
 	serveAdmin(mux, "user/list", i.userList)
 	serveAdmin(mux, "key/rotate", i.keyRotate)
 	serveAdmin(mux, "key/list", i.keyList)
+	serveAdmin(mux, "grant/list", i.grantList)
+	serveAdmin(mux, "audit/export", i.auditExport)
 	return mux
 }
 

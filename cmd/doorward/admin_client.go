@@ -13,8 +13,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-
-	"doorward/internal/jose"
 )
 
 // adminFlags say which server is meant.
@@ -173,12 +171,4 @@ func askOnce[Out any](ctx context.Context, e env, f *adminFlags, path string, in
 	}
 	defer a.close()
 	return out, a.ask(ctx, path, in, &out)
-}
-
-func keyIDs(jwks []byte) ([]string, error) {
-	set, err := jose.ParseSet(jwks)
-	if err != nil {
-		return nil, err
-	}
-	return set.IDs(), nil
 }

@@ -298,6 +298,8 @@ type keyOut struct {
 	Old string   `json:"old,omitempty"`
 	New string   `json:"new,omitempty"`
 	IDs []string `json:"ids,omitempty"`
+
+	Keys []authserver.KeyInfo `json:"keys,omitempty"`
 }
 
 func (i *instance) keyRotate(ctx context.Context, _ struct{}) (keyOut, error) {
@@ -306,10 +308,10 @@ func (i *instance) keyRotate(ctx context.Context, _ struct{}) (keyOut, error) {
 }
 
 func (i *instance) keyList(ctx context.Context, _ struct{}) (keyOut, error) {
-	doc, err := i.engine.JWKS(ctx, i.config().URL)
-	if err != nil {
-		return keyOut{}, err
+	keys, err := i.engine.Keys(ctx)
+	out := keyOut{Keys: keys}
+	for _, k := range keys {
+		out.IDs = append(out.IDs, k.ID)
 	}
-	ids, err := keyIDs(doc)
-	return keyOut{IDs: ids}, err
+	return out, err
 }

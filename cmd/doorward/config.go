@@ -353,8 +353,9 @@ type TokensConfig struct {
 	Refresh RefreshConfig `yaml:"refresh"`
 	// Format of access tokens: jwt (RFC 9068).
 	Format string `yaml:"format"`
-	// Alg signs them: ES256.
-	Alg string `yaml:"alg"`
+	// Alg signs tokens: ES256 (the default), EdDSA, RS256 or PS256. A change
+	// replaces the signing key.
+	Alg string `yaml:"alg" enum:"ES256 EdDSA RS256 PS256"`
 	// DPoP says whether tokens are bound to keys of their clients (RFC 9449):
 	// optional, those of requests with a proof are; required, no token without
 	// one, and the servers take no other; off, proofs are not read. Default:
@@ -411,6 +412,9 @@ type FetchConfig struct {
 
 // AuditConfig is the record of decisions.
 type AuditConfig struct {
+	// File gets every event as a line of JSON, too; SIGHUP opens it anew.
+	// Default: the database alone.
+	File filePath `yaml:"file"`
 	// Keep: events older than this are deleted. Default: 2160h.
 	Keep time.Duration `yaml:"keep"`
 }

@@ -52,6 +52,7 @@ func TestMistakesOfForm(t *testing.T) {
 		{"a proxy without a length", "trusted_proxies: [10.0.0.1]\n", `c.yaml:1:19: trusted_proxies[0]: "10.0.0.1" is no range of addresses: write 10.1.0.0/16, or 192.0.2.7/32 for one`},
 		{"proxies with bits too many", "trusted_proxies: [10.0.0.1/8]\n", `c.yaml:1:19: trusted_proxies[0]: "10.0.0.1/8" has bits behind its length: write 10.0.0.0/8`},
 		{"everybody as a proxy", "trusted_proxies: [0.0.0.0/0]\n", `c.yaml:1:19: trusted_proxies[0]: "0.0.0.0/0" is everybody: any caller could say that they are somebody else`},
+		{"an algorithm of secrets", "tokens: {alg: HS256}\n", `c.yaml:1:15: tokens.alg: "HS256" is not one of ES256, EdDSA, RS256, PS256: did you mean "ES256"?`},
 		{"rates", "limits: {token: 100/s, authorize: 5/m, register: off}\n", ""},
 		{"no rate at all", "limits: {register: 0/h}\n", `c.yaml:1:20: limits.register: "0/h" is no rate: write 100/s, 20/m, 20/h or "off"`},
 		{"size", "limits: {body: 1MB}\n", `c.yaml:1:16: limits.body: "1MB" is no size: write 512KiB, 1MiB or a number of bytes`},
@@ -88,8 +89,8 @@ func TestNotInThisVersion(t *testing.T) {
 		{"consent", "clients: {consent: {others: admin}}\n", "c.yaml:1:21: clients.consent.others: not in this version (admin)"},
 		{"keys of clients", "clients: {registered: {z: {tls_subject: CN=x}}}\n", "c.yaml:1:28: clients.registered.z.tls_subject: not in this version"},
 		{"credentials", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault}}\n", "c.yaml:1:59: servers.s.credential: not in this version (vault)"},
-		{"forms of tokens", "tokens: {alg: EdDSA, format: opaque}\n", "c.yaml:1:10: tokens.alg: not in this version\nc.yaml:1:22: tokens.format: not in this version"},
-		{"from the environment", "mode: direct\nredis: ${SET}\ntokens: {alg: \"${EMPTY}\"}\n", "c.yaml:2:1: redis: not in this version"},
+		{"forms of tokens", "tokens: {alg: EdDSA, format: opaque}\n", "c.yaml:1:22: tokens.format: not in this version"},
+		{"from the environment", "mode: direct\nredis: ${SET}\ntokens: {format: \"${EMPTY}\"}\n", "c.yaml:2:1: redis: not in this version"},
 		{"strangers' URLs", "fetch: {proxy: \"http://p\", private: [10.0.0.0/8]}\n", "c.yaml:1:9: fetch.proxy: not in this version"},
 	} {
 		m.check(t, roleServe)

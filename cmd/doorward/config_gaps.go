@@ -36,9 +36,7 @@ var gaps = []gap{
 	{Key: "separate"},
 	{Key: "admins"},
 	{Key: "tokens.format", Except: []string{"jwt"}},
-	{Key: "tokens.alg", Except: []string{"ES256"}},
 	{Key: "fetch.proxy"},
-	{Key: "audit.file"},
 	{Key: "telemetry.otlp"},
 }
 

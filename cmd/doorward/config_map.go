@@ -52,7 +52,7 @@ func (c *Config) tokens() authserver.Tokens {
 	t := authserver.Tokens{
 		Access: c.Tokens.Access.Default, AccessIDJAG: c.Tokens.Access.IDJAG,
 		RefreshIdle: c.Tokens.Refresh.Idle, RefreshMax: c.Tokens.Refresh.Max, RefreshGrace: c.Tokens.Refresh.Grace,
-		IDToken: c.Tokens.IDToken, IDJAG: c.Tokens.IDJAG,
+		IDToken: c.Tokens.IDToken, IDJAG: c.Tokens.IDJAG, Alg: c.Tokens.Alg,
 	}
 	if t.RefreshGrace == 0 {
 		t.RefreshGrace = -1 // zero would mean the engine's default

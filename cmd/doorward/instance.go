@@ -27,26 +27,27 @@ import (
 // instance is one issuer of this process, put together: state, store, engine,
 // gateway, administration.
 type instance struct {
-	env    env
-	role   role
-	file   string      // configuration file; "": none
-	flags  *serveFlags // nil: not started by flags
-	state  state
-	store  store.Store
-	ledger *ledger.Ledger
-	engine *authserver.Server
-	gate   *gateway.Gateway // nil: identity provider
-	audit  *audit.Log
-	log    *slog.Logger
-	level  *slog.LevelVar // of log: a reload may change it
-	sample http.Handler
-	ended  *ledger.Ended // nil: identity provider
-	run    children
-	stop   context.CancelFunc
-	since  atomic.Pointer[time.Time] // when it began to serve; nil: it does not
-	proxy  atomic.Pointer[peer.Trusted]
-	cert   certificate
-	meters *meters
+	env     env
+	role    role
+	file    string      // configuration file; "": none
+	flags   *serveFlags // nil: not started by flags
+	state   state
+	store   store.Store
+	ledger  *ledger.Ledger
+	engine  *authserver.Server
+	gate    *gateway.Gateway // nil: identity provider
+	audit   *audit.Log
+	log     *slog.Logger
+	level   *slog.LevelVar // of log: a reload may change it
+	sample  http.Handler
+	ended   *ledger.Ended // nil: identity provider
+	run     children
+	stop    context.CancelFunc
+	since   atomic.Pointer[time.Time] // when it began to serve; nil: it does not
+	proxy   atomic.Pointer[peer.Trusted]
+	cert    certificate
+	meters  *meters
+	audited auditFile
 
 	mu  sync.Mutex
 	cfg *Config
@@ -73,13 +74,17 @@ func openInstance(ctx context.Context, e env, cfg *Config, file string) (_ *inst
 	if i.store, err = sqlite.Open(path); err != nil {
 		return nil, err
 	}
-	i.store = countedStore{i.store, i.meters}
+	i.store = countedStore{auditedStore{i.store, &i.audited}, i.meters}
 	ctx, i.stop = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
 			i.close()
 		}
 	}()
+	i.audited.log = i.log
+	if err := i.audited.use(string(cfg.Audit.File)); err != nil {
+		return nil, err
+	}
 	i.ledger = &ledger.Ledger{Store: i.store, AuditKeep: cfg.Audit.Keep}
 	return i, i.build(ctx)
 }
@@ -184,6 +189,9 @@ func (i *instance) reload(cfg *Config) error {
 		if err := i.cert.use(cfg.TLS); err != nil {
 			i.log.Error("the certificate is not taken; the old one stays", "error", err)
 		}
+	}
+	if err := i.audited.use(string(cfg.Audit.File)); err != nil {
+		i.log.Error("the audit file is not taken; the old one stays", "error", err)
 	}
 	i.cfg = cfg
 	i.proxy.Store(cfg.trustedProxies())
@@ -323,6 +331,7 @@ func (i *instance) close() {
 	if err := i.store.Close(); err != nil {
 		i.log.Error("closing the database", "error", err)
 	}
+	i.audited.close()
 }
 
 func (c *Config) logLevel() slog.Level {

@@ -84,7 +84,7 @@ func newRoot(e env) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, cmd := range []*cobra.Command{
 		newDemo(e), newServe(e), newIdP(e), newConnect(e), newLogin(e), newLogout(e), newWhoami(e), newSetup(e), newToken(e), newDoctor(e), newProbe(e),
-		newLeave(e), newRevoke(e), newCan(e), newWhy(e), newClient(e), newUser(e), newKey(e), newVersion(e),
+		newLeave(e), newRevoke(e), newCan(e), newWhy(e), newLs(e), newClient(e), newUser(e), newKey(e), newAudit(e), newVersion(e),
 	} {
 		root.AddCommand(cmd)
 	}

@@ -361,6 +361,7 @@ func (i *instance) follow(ctx context.Context, f *serveFlags, w watch) {
 		case err := <-w.files.Errors:
 			i.log.Warn("a change of the configuration file may be missed; SIGHUP reloads it", "error", err)
 		case <-w.hup:
+			i.audited.reopen()
 			i.reloadFile(f)
 		case <-settle:
 			settle = nil
