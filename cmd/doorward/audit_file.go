@@ -62,7 +62,7 @@ func (a *auditFile) write(ops []store.Op) {
 	}
 	var lines []byte
 	for _, op := range ops {
-		if op.Record.Kind == ledger.KindAudit && op.Do == store.DoPut {
+		if op.Record.Kind == ledger.KindAudit && len(op.Record.Value) > 0 {
 			lines = append(append(lines, op.Record.Value...), '\n')
 		}
 	}

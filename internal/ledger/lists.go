@@ -21,7 +21,7 @@ func (l *Ledger) Grants(ctx context.Context, w Which, after string) ([]Grant, st
 	}
 	grants := make([]Grant, 0, len(recs))
 	for _, r := range recs {
-		g, err := grantOf(r)
+		g, err := l.grantOf(r)
 		if err != nil {
 			return nil, "", err
 		}
