@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"doorward/internal/oauth"
 )
@@ -61,6 +62,12 @@ func TestParityRegister(t *testing.T) {
 			_, with := confidential.field("client_secret_expires_at")
 			if of || !with {
 				t.Errorf("public: %t, with a secret: %t", of, with)
+			}
+		},
+		"sets expiry based on clientSecretExpirySeconds": func(t *testing.T) {
+			s := newWorld(t, func(as, _ *Config) { as.Registration.SecretLife = time.Hour })
+			if at, _ := jsonPost(s.as, "/register", minimal+"}").field("client_secret_expires_at"); at != float64(s.now().Add(time.Hour).Unix()) {
+				t.Errorf("expires at %v", at)
 			}
 		},
 		"sets no expiry when clientSecretExpirySeconds=0": func(t *testing.T) {

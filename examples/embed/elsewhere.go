@@ -23,6 +23,7 @@ func elsewhere(resource, issuer, secret string, h http.Handler) (http.Handler, e
 		InsecureHTTP:   false,
 		AllowedOrigins: []string{"https://app.example.com"},
 		Keys:           nil, // the issuer's metadata names them
+		KeysPause:      30 * time.Second,
 		Introspect:     map[string]doorward.Credentials{issuer: {ID: "files", Secret: secret}},
 		Ended:          nil, // introspection says it
 		DPoP:           "optional",

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -39,7 +40,8 @@ func build(url, database string) (http.Handler, error) {
 		SignIn: authserver.LocalPeople(map[string]authserver.LocalPerson{
 			"alice": {Email: "alice@example.com", Groups: []string{"eng"}, Password: os.Getenv("EMBED_PASSWORD")},
 		}),
-		Name: "Embedded",
+		Name:                 "Embedded",
+		ServiceDocumentation: "https://embed.example.com/docs",
 		Clients: map[string]authserver.Client{
 			"desktop": {
 				Name: "Desktop", Secret: os.Getenv("EMBED_CLIENT_SECRET"), RedirectURIs: []string{"http://127.0.0.1/callback"},
@@ -49,7 +51,7 @@ func build(url, database string) (http.Handler, error) {
 				JWKS: nil, JWKSURI: "https://nightly.example.com/jwks", GrantTypes: []string{"client_credentials"}, Introspects: []string{url + "/notes/mcp"},
 			},
 		},
-		Registration: authserver.Registration{Mode: "open", Total: 100, Unused: 24 * time.Hour},
+		Registration: authserver.Registration{Mode: "open", Token: "", Total: 100, Unused: 24 * time.Hour, SecretLife: 0},
 		KnownClients: []string{"vscode", "claude-code"},
 		OtherClients: "allow",
 		Resources: []authserver.Resource{{
@@ -60,6 +62,17 @@ func build(url, database string) (http.Handler, error) {
 			Deny:     []authserver.Rule{{Who: []string{"person:mallory"}}},
 			Open:     false,
 		}},
+		AuthorizationDetails: map[string]authserver.DetailType{
+			"note": {
+				Check: func(_ string, d authserver.Detail) error {
+					if len(d) == 0 {
+						return errors.New("is empty")
+					}
+					return nil
+				},
+				Words: func(authserver.Detail) string { return "Read one note" },
+			},
+		},
 		Issuers: map[string]authserver.TrustedIssuer{
 			"corp": {
 				Issuer: "https://idp.example.com", JWKSURI: "https://idp.example.com/jwks", Algs: []string{"ES256"}, MaxLifetime: 5 * time.Minute,
