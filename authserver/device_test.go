@@ -193,6 +193,26 @@ func TestDeviceFormsAreBound(t *testing.T) {
 	b.submit(b.get(s.url+"/device?user_code="+second)).shows(t, 200, "Allow", second)
 }
 
+// A device is confirmed each time, also for a client that a remembered consent
+// speaks for in the browser; and a yes to a device is remembered for nothing.
+//
+// covers: AS-DEV-04
+func TestEachDeviceIsConfirmed(t *testing.T) {
+	const cb = "https://desktop.example.com/cb"
+	s := newSite(t, func(c *Config) {
+		c.Clients["both"] = Client{Name: "Both", Secret: "a secret of both ways", RedirectURIs: []string{cb}, GrantTypes: []string{oauth.AuthorizationCode, oauth.DeviceCode}}
+	})
+	b := s.browser()
+	codes := func() reply {
+		return post(s.Server, "/device_authorization", "both a secret of both ways", form("scope=files:read"))
+	}
+	b.submit(b.submit(b.signIn(b.get(codes().text("verification_uri_complete")), "alice"))).shows(t, 200, "connected")
+	b.submit(b.get(s.ask("both", cb))).arrived(t, cb+"?code=") // the browser's own request still asks
+	b.get(s.ask("both", cb)).arrived(t, cb+"?code=")           // once
+	user := codes()
+	b.submit(b.get(user.text("verification_uri_complete"))).shows(t, 200, "Allow", user.text("user_code"))
+}
+
 // The entry page belongs to whoever is signed in; a page that lay too long
 // begins again.
 func TestDeviceEntryAfterAWhile(t *testing.T) {
