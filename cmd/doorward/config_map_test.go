@@ -92,6 +92,7 @@ clients:
   registered:
     d: {name: Desktop, secret: "a secret of some length", redirect_uris: ["http://127.0.0.1/cb"], grant_types: [authorization_code, jwt-bearer], scopes: [r]}
     rs: {secret: "a secret of some length", introspects: [s], dpop_bound_access_tokens: true}
+    tv: {grant_types: [device_code], require_pushed_authorization_requests: true}
 servers:
   s:
     path: /s/mcp
@@ -112,7 +113,8 @@ limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 		URL: "http://127.0.0.1:8080/auth",
 		Clients: map[string]authserver.Client{"d": {Name: "Desktop", Secret: "a secret of some length", RedirectURIs: []string{"http://127.0.0.1/cb"},
 			GrantTypes: []string{oauth.AuthorizationCode, oauth.JWTBearer}, Scopes: []string{"r"}},
-			"rs": {Secret: "a secret of some length", Introspects: []string{"http://127.0.0.1:8080/s/mcp"}, DPoPBound: true}},
+			"rs": {Secret: "a secret of some length", Introspects: []string{"http://127.0.0.1:8080/s/mcp"}, DPoPBound: true},
+			"tv": {GrantTypes: []string{oauth.DeviceCode}, PushedOnly: true}},
 		Registration: authserver.Registration{Mode: "open", Total: 10000, Unused: 720 * time.Hour},
 		KnownClients: []string{"claude"},
 		OtherClients: "allow",
