@@ -369,3 +369,21 @@ func TestIntrospectionIsOpenToTheProven(t *testing.T) {
 		t.Errorf("%d guesses were answered", n)
 	}
 }
+
+// The endpoints that came later have the limit of all where clients
+// authenticate.
+//
+// covers: AS-PAR-05
+func TestLimitsOfPushedRequestsAndDevices(t *testing.T) {
+	for _, path := range []string{"/par", "/device_authorization"} {
+		w := limitedWorld(t, Limits{Token: Rate{3, time.Minute}})
+		n, r := crowd(t, func() reply { return from(w.as, here, path, "", form("client_id=web", "response_type=code")) })
+		tooManyAs(t, r, 20)
+		if n != 3 {
+			t.Errorf("%s: %d requests were answered", path, n)
+		}
+		if r := from(w.as, there, path, "", form("client_id=web", "response_type=code")); r.status == http.StatusTooManyRequests {
+			t.Errorf("%s: another address is turned away", path)
+		}
+	}
+}
