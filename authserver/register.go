@@ -102,7 +102,7 @@ func (s *Server) register(ctx context.Context, st *settings, r *http.Request, bo
 	secret := s.newSecret(st, &c)
 	token := randomText(32)
 	c.RegistrationHash = hashText(token)
-	if c, err = s.keepClient(ctx, st, c); err != nil {
+	if c, err = s.addClient(ctx, st, c); err != nil {
 		return nil, err
 	}
 	out := answerFor(c, w.redirectURIs())

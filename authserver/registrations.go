@@ -20,6 +20,18 @@ const (
 	recountInterval  = time.Minute
 )
 
+// addClient writes a registration whose id is new.
+func (s *Server) addClient(ctx context.Context, st *settings, c ledger.Client) (ledger.Client, error) {
+	if err := s.takePlace(ctx, st, c.Approved); err != nil {
+		return c, err
+	}
+	return c, s.commit(ctx, c.Add(), s.registered(c))
+}
+
+func (s *Server) registered(c ledger.Client) store.Op {
+	return s.ledger.AuditOp(s.event("client.register", audit.Event{Client: c.ID, Detail: c.Name}))
+}
+
 // keepClient writes the registration, or finds that it is there already.
 func (s *Server) keepClient(ctx context.Context, st *settings, c ledger.Client) (ledger.Client, error) {
 	for {
@@ -45,7 +57,7 @@ func (s *Server) keepClient(ctx context.Context, st *settings, c ledger.Client) 
 		if err := s.takePlace(ctx, st, c.Approved); err != nil {
 			return c, err
 		}
-		err = s.commit(ctx, c.Put(), s.ledger.AuditOp(s.event("client.register", audit.Event{Client: c.ID, Detail: c.Name})))
+		err = s.commit(ctx, c.Put(), s.registered(c))
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}

@@ -207,6 +207,13 @@ func (c Client) Put() store.Op {
 	return store.Put(r)
 }
 
+// Add is the op that writes a client that is new and whose id is random.
+func (c Client) Add() store.Op {
+	op := c.Put()
+	op.Do = store.DoAdd
+	return op
+}
+
 // Client reads a client of the store.
 func (l *Ledger) Client(ctx context.Context, id string) (Client, error) {
 	r, err := l.Store.Get(ctx, KindClient, id)
