@@ -57,11 +57,11 @@ func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) 
 // verifyAssertion finds the trusted issuer and checks class and signature
 // (AS-JAG-03, 04, 25).
 func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.Claims, error) {
-	_, claims, err := jose.Peek(a.Assertion)
+	read, err := jose.Read(a.Assertion)
 	if err != nil {
 		return nil, nil, reject("malformed", "%v", err)
 	}
-	iss, err := claims.Text("iss")
+	iss, err := read.Claims().Text("iss")
 	if err != nil {
 		return nil, nil, reject("malformed", "%v", err)
 	}
@@ -75,7 +75,7 @@ func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.C
 	if !a.client.registeredFor(oauth.JWTBearer) && !listed(from.PublicClients, a.client.client) { // AS-JAG-02
 		return nil, nil, reject("public_client", "a client without a secret, and %s does not list it", from.name)
 	}
-	v, err := from.keys.Verify(ctx, a.Assertion, from.Algs, []string{oauth.TypIDJAG})
+	v, err := from.keys.VerifyRead(ctx, read, from.Algs, []string{oauth.TypIDJAG})
 	if err != nil {
 		return nil, nil, reject("signature", "%v", err)
 	}
@@ -106,7 +106,11 @@ func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, j
 	id := s.assertionID(hash[:], a.client.client.ID, res.ID)
 	now := s.now()
 	out := granted{rules: res.rules, life: a.st.tokens.AccessIDJAG, write: true}
-	rec, err := s.ledger.Grant(ctx, id)
+	var rec ledger.Grant
+	err := error(store.ErrNotFound)
+	if a.again || s.ledger.SawGrant(id) { // else it is taken to be new: if it is there, the commit says so
+		rec, err = s.ledger.Grant(ctx, id)
+	}
 	switch {
 	case err == nil:
 		if from.Replay == replayNever || !a.client.proven {

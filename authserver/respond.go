@@ -198,7 +198,7 @@ func readBody(w http.ResponseWriter, r *http.Request, st *settings, want string)
 			return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Content-Type must be " + want}
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, st.bodyLimit))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, st.bodyLimit), r.ContentLength)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -208,6 +208,14 @@ func readBody(w http.ResponseWriter, r *http.Request, st *settings, want string)
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body could not be read", Err: err}
 	}
 	return body, nil
+}
+
+// readAll is io.ReadAll with room for what was announced, within reason.
+func readAll(r io.Reader, announced int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(announced, 0), 16<<10)) + bytes.MinRead)
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 // secureHeaders are on every answer; pages replace the policy by their own.

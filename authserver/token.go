@@ -47,6 +47,7 @@ type asked struct {
 	st     *settings
 	client authenticated
 	proof  dpop.Proof  // of possession of a key; the zero one: none came
+	again  bool        // a record was not as this request took it to be
 	seen   audit.Event // what the audit will say: grants fill in what they find out
 }
 
@@ -131,6 +132,7 @@ func (s *Server) issue(ctx context.Context, a *asked, grant grantFunc) (*oauth.T
 		res, err := s.mint(ctx, a, g)
 		switch {
 		case errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrTaken) || errors.Is(err, store.ErrNotFound):
+			a.again = true
 			continue
 		case errors.Is(err, store.ErrSeen):
 			return nil, s.seenBefore(ctx, a)

@@ -123,3 +123,19 @@ func Peek(token string) (Header, Claims, error) {
 	p, err := parse(token)
 	return p.header, p.claims, err
 }
+
+// Unverified is a token that was read and not checked: what it says serves to
+// find the keys for its Verify, and nothing else.
+type Unverified struct {
+	parsed
+	token string
+}
+
+// Read is Peek for whoever verifies the token next.
+func Read(token string) (Unverified, error) {
+	p, err := parse(token)
+	return Unverified{p, token}, err
+}
+
+// Claims are what the token says. They may not be believed.
+func (u Unverified) Claims() Claims { return u.claims }

@@ -31,10 +31,16 @@ func (v Verified) Claims() Claims { return v.claims }
 // without kid passes if exactly one key, or any one of those that fit,
 // verifies it. RFC 7515 section 5.2, RFC 8725 section 3.
 func Verify(token string, keys *Set, algs, types []string) (Verified, error) {
-	p, err := parse(token)
+	u, err := Read(token)
 	if err != nil {
 		return Verified{}, err
 	}
+	return u.Verify(keys, algs, types)
+}
+
+// Verify is the function Verify for a token that was read already.
+func (u Unverified) Verify(keys *Set, algs, types []string) (Verified, error) {
+	p := u.parsed
 	if !slices.Contains(algs, p.header.Alg) {
 		return Verified{}, fmt.Errorf("token: alg %.64q is not allowed here", p.header.Alg)
 	}
@@ -46,7 +52,7 @@ func Verify(token string, keys *Set, algs, types []string) (Verified, error) {
 		return Verified{}, err
 	}
 	for _, k := range tries {
-		if verifies(k, p, token) {
+		if verifies(k, p, u.token) {
 			return Verified{p.header, p.claims}, nil
 		}
 	}

@@ -106,6 +106,15 @@ func (r *Remote) lastGood(now time.Time) (*jose.Set, error) {
 // Verify is jose.Verify with this set; an unknown kid causes one more fetch,
 // at most one per cooldown.
 func (r *Remote) Verify(ctx context.Context, token string, algs, types []string) (jose.Verified, error) {
+	u, err := jose.Read(token)
+	if err != nil {
+		return jose.Verified{}, err
+	}
+	return r.VerifyRead(ctx, u, algs, types)
+}
+
+// VerifyRead is Verify for a token that was read already.
+func (r *Remote) VerifyRead(ctx context.Context, token jose.Unverified, algs, types []string) (jose.Verified, error) {
 	r.mu.Lock()
 	before := r.set
 	r.mu.Unlock()
@@ -113,12 +122,12 @@ func (r *Remote) Verify(ctx context.Context, token string, algs, types []string)
 	if err != nil {
 		return jose.Verified{}, err
 	}
-	v, err := jose.Verify(token, set, algs, types)
+	v, err := token.Verify(set, algs, types)
 	if !errors.Is(err, jose.ErrUnknownKey) || set != before {
 		return v, err // verified, or refused by a set that was fetched just now
 	}
 	if newer := r.again(ctx, set); newer != set {
-		return jose.Verify(token, newer, algs, types)
+		return token.Verify(newer, algs, types)
 	}
 	return v, err
 }
