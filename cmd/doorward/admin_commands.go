@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -150,12 +152,22 @@ func newClient(e env) *cobra.Command {
 
 func newClientAdd(e env) *cobra.Command {
 	f := &adminFlags{}
-	in := clientIn{}
+	in, keys := clientIn{}, ""
 	cmd := &cobra.Command{
 		Use: "add ID", Short: "Add a client; its secret is printed once", Args: cobra.ExactArgs(1),
 		Example: "  doorward client add agent --redirect-uri http://127.0.0.1/callback",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.ID = args[0]
+			if keys != "" {
+				b, err := os.ReadFile(keys)
+				if err == nil && !json.Valid(b) {
+					err = errors.New("is not JSON")
+				}
+				if err != nil {
+					return fmt.Errorf("--jwks %s: %w", keys, err)
+				}
+				in.JWKS = b
+			}
 			out, err := askOnce[clientOut](cmd.Context(), e, f, "client/add", in)
 			if err != nil {
 				return err
@@ -177,6 +189,8 @@ func newClientAdd(e env) *cobra.Command {
 	cmd.Flags().StringArrayVar(&in.GrantTypes, "grant", nil, "grant type it may use (short name); repeatable")
 	cmd.Flags().StringArrayVar(&in.Scopes, "scope", nil, "bound of its own; repeatable")
 	cmd.Flags().BoolVar(&in.Public, "public", false, "without a secret")
+	cmd.Flags().StringVar(&keys, "jwks", "", "file with its public keys (a JWK Set): it signs instead of having a secret (private_key_jwt)")
+	cmd.Flags().StringVar(&in.JWKSURI, "jwks-uri", "", "or where it publishes them")
 	return cmd
 }
 
@@ -231,7 +245,7 @@ func newClientList(e env) *cobra.Command {
 				return e.printJSON(out)
 			}
 			for _, c := range out {
-				kind, state := "with a secret", ""
+				kind, state := "confidential", ""
 				if c.Public {
 					kind = "public"
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -29,6 +30,28 @@ type clientIn struct {
 	GrantTypes   []string `json:"grant_types,omitempty"` // short names
 	Scopes       []string `json:"scopes,omitempty"`
 	Public       bool     `json:"public,omitempty"`
+
+	JWKS    json.RawMessage `json:"jwks,omitempty"` // for private_key_jwt
+	JWKSURI string          `json:"jwks_uri,omitempty"`
+}
+
+func (in clientIn) keys() bool { return len(in.JWKS) > 0 || in.JWKSURI != "" }
+
+// checkKeys says what is wrong with the keys of a client that is to be added.
+func (in clientIn) checkKeys() error {
+	switch {
+	case !in.keys():
+		return nil
+	case in.Public || len(in.JWKS) > 0 && in.JWKSURI != "":
+		return errors.New("--public, --jwks and --jwks-uri exclude each other")
+	case in.JWKSURI != "" && !keysURL(in.JWKSURI):
+		return errors.New("--jwks-uri must be an https URL (http on loopback)")
+	case len(in.JWKS) > 0:
+		if problem := keySetProblem(in.JWKS); problem != "" {
+			return fmt.Errorf("--jwks %s", problem)
+		}
+	}
+	return nil
 }
 
 type clientOut struct {
@@ -58,12 +81,15 @@ func (i *instance) clientAdd(ctx context.Context, in clientIn) (clientOut, error
 		return clientOut{}, wrongUse{err}
 	}
 	secret := ""
-	if !in.Public {
+	switch {
+	case in.keys():
+		c.AuthMethod, c.JWKS, c.JWKSURI = oauth.AuthPrivateKeyJWT, in.JWKS, in.JWKSURI
+	case in.Public:
+		c.AuthMethod = oauth.AuthNone
+	default:
 		secret = rand.Text() + rand.Text()
 		sum := sha256.Sum256([]byte(secret))
 		c.SecretHash = sum[:]
-	} else {
-		c.AuthMethod = oauth.AuthNone
 	}
 	e := audit.Event{Action: "client.add", Outcome: "ok", Client: c.ID}
 	err = i.ledger.Store.Commit(ctx, c.Put(), i.ledger.AuditOp(e))
@@ -83,6 +109,9 @@ func (i *instance) newClient(in clientIn) (ledger.Client, error) {
 		Source: ledger.FromAdmin, Approved: true, Created: time.Now().UTC()}
 	if !nameForm.MatchString(in.ID) {
 		return c, fmt.Errorf("%q cannot be a client id: lower-case letters, digits, dot, hyphen and underscore, 63 at most", in.ID)
+	}
+	if err := in.checkKeys(); err != nil {
+		return c, err
 	}
 	for _, short := range in.GrantTypes {
 		g, ok := grantTypes[short]
