@@ -401,7 +401,7 @@ func TestAdministrationJSON(t *testing.T) {
 			{"user password carol", "name email groups source password"},
 			{"user list", "name email groups source"},
 			{"can alice one whoami", "allowed rule reason person server tool"},
-			{"key list", "ids"},
+			{"key list", "ids keys"},
 			{"key rotate", "old new"},
 			{"revoke client:tool", receiptOf + " note"},
 			{"client remove helper", receiptOf},
