@@ -95,7 +95,7 @@ func (f *probeFlags) run(ctx context.Context, e env, issuer string) error {
 	if err != nil {
 		return err
 	}
-	if untried(r) {
+	if r.Untrusted {
 		e.say("\nThe rules about ID-JAGs were not tried. A `doorward serve` on this machine takes the probe's with this in its configuration,\nand the probe then with --client-id and --client-secret of that client:\n\n%s", probe.Entry(trusted, f.clientID))
 	}
 	if r.Broken > 0 {
@@ -145,16 +145,6 @@ func (f *probeFlags) prove(ctx context.Context, e env, issuer string) error {
 	ctx, cancel := context.WithTimeout(ctx, proofTime)
 	defer cancel()
 	return p.Wait(ctx, nil, 3*time.Second)
-}
-
-// untried reports whether ID-JAGs could not be tried.
-func untried(r probe.Report) bool {
-	for _, res := range r.Rules {
-		if strings.HasPrefix(res.ID, "AS-JAG-") && res.Result == probe.NotTestable {
-			return true
-		}
-	}
-	return false
 }
 
 // printProbe shows the rows, then each broken rule with what was sent and what

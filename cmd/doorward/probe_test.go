@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +48,32 @@ func TestProbeServeWithoutConfiguration(t *testing.T) {
 	text := d.must(append(args, "--only", "AS-PKCE-02")...)
 	if !strings.Contains(text, "held          AS-PKCE-02.plain") || !strings.HasSuffix(text, "4 held, 0 broken, 0 not testable\n") || strings.Contains(text, "\x1b") {
 		t.Errorf("%s", text)
+	}
+}
+
+// A broken rule is shown with what was sent, what came back, where the rule
+// stands and what to do.
+func TestProbeShowsWhatIsBroken(t *testing.T) {
+	d := newDesk(t)
+	srv := httptest.NewUnstartedServer(nil)
+	issuer := "http://" + srv.Listener.Addr().String()
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"issuer":"%s/","authorization_endpoint":"%[1]s/authorize","token_endpoint":"%[1]s/token","response_types_supported":["code"]}`, issuer)
+	})
+	srv.Start()
+	defer srv.Close()
+	r := d.run("probe", issuer, "--no-browser", "--only", "AS-META-02,AS-META-03")
+	if r.code != 1 || !strings.HasSuffix(r.out, "2 held, 2 broken, 0 not testable\n") {
+		t.Fatalf("exit %d\n%s%s", r.code, r.out, r.errs)
+	}
+	for _, part := range []string{
+		"broken        AS-META-02.issuer", "found:   issuer is \"" + issuer + "/\", not \"" + issuer + "\"", "rule:    RFC 8414 section 3.3",
+		"mend:    Publish the issuer exactly", "sent:    GET " + issuer + "/.well-known/oauth-authorization-server", "answer:  200", "held          AS-META-02.type",
+	} {
+		if !strings.Contains(r.out, part) {
+			t.Errorf("no %q in\n%s", part, r.out)
+		}
 	}
 }
 

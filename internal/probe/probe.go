@@ -53,6 +53,10 @@ type Report struct {
 	Held        int      `json:"held"`
 	Broken      int      `json:"broken"`
 	NotTestable int      `json:"not_testable"`
+
+	// Untrusted: the server takes ID-JAGs, but does not trust the probe's
+	// identity provider, or no client was given that may bring them ([Entry]).
+	Untrusted bool `json:"-"`
 }
 
 // Config says what to probe, and as whom.
@@ -168,6 +172,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 			c.Progress(i+1, len(rules), r)
 		}
 	}
+	report.Untrusted = s.untrusted
 	return report, nil
 }
 

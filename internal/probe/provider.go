@@ -177,11 +177,12 @@ const keyPatience = 40 * time.Second
 // beTrusted starts the provider and makes sure that an ID-JAG of it that has
 // everything right is redeemed.
 func (s *session) beTrusted() error {
-	if s.c.ClientID == "" || s.c.ClientSecret == "" {
-		return errors.New("ID-JAGs need a client that an administrator registered for the jwt-bearer grant: give --client-id and --client-secret")
-	}
 	if !contains(s.meta.list("grant_types_supported"), oauth.JWTBearer) && !contains(s.meta.list("authorization_grant_profiles_supported"), oauth.ProfileIDJAG) {
 		return notHere("the server does not take ID-JAGs (grant_types_supported)")
+	}
+	s.untrusted = true // until shown otherwise
+	if s.c.ClientID == "" || s.c.ClientSecret == "" {
+		return errors.New("ID-JAGs need a client that an administrator registered for the jwt-bearer grant: give --client-id and --client-secret")
 	}
 	issuer, err := url.Parse(s.c.Issuer)
 	if err != nil {
@@ -206,6 +207,7 @@ func (s *session) beTrusted() error {
 		case err != nil:
 			return err
 		case a.text("access_token") != "":
+			s.untrusted = false
 			return nil
 		case a.text("error") != oauth.InvalidGrant || time.Now().After(end):
 			return fmt.Errorf("an ID-JAG that has everything right is refused (%d %s): the server does not trust the probe's identity provider at %s, or the client may not use the jwt-bearer grant",

@@ -38,6 +38,7 @@ type session struct {
 	traveller   *registered // the client of journey
 	idp         *provider
 	trusted     func() error
+	untrusted   bool // the server takes ID-JAGs, and not the probe's
 	proofs      func() error
 	nonce       string  // the newest that the server gave for proofs
 	boundAnswer *answer // to a token request with a proof
