@@ -38,7 +38,7 @@ func TestNothingSecretIsShown(t *testing.T) {
 		w := authtest.NewWeak(t, with...)
 		wire := w.Transport()
 		r, err := probe.Run(t.Context(), probe.Config{Issuer: w.Issuer, ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret, User: user, Password: password,
-			Transport: roundTrip(func(r *http.Request) (*http.Response, error) { return seen.read(wire, r) }), Pace: -1, IdPAddress: freeAddress(t), Trust: w.Trust})
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) { return seen.read(wire, r) }), Pace: -1, IdPAddress: "127.0.0.1:0", Trust: w.Trust})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -83,7 +83,7 @@ func TestNoFalseAlarmAtTheStrongServer(t *testing.T) {
 	s := newStrong(t)
 	r, err := probe.Run(t.Context(), probe.Config{
 		Issuer: s.URL, ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret, User: user, Password: password,
-		Pace: -1, IdPAddress: freeAddress(t), Trust: s.trust(t),
+		Pace: -1, IdPAddress: "127.0.0.1:0", Trust: s.trust(t),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func atWeak(t *testing.T, only []string, faults ...string) probe.Report {
 	w := authtest.NewWeak(t, faults...)
 	r, err := probe.Run(t.Context(), probe.Config{
 		Issuer: w.Issuer, ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret, User: user, Password: password,
-		Transport: w.Transport(), Pace: -1, IdPAddress: freeAddress(t), Trust: w.Trust, Only: only,
+		Transport: w.Transport(), Pace: -1, IdPAddress: "127.0.0.1:0", Trust: w.Trust, Only: only,
 	})
 	if err != nil {
 		t.Fatal(err)
