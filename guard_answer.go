@@ -1,9 +1,12 @@
 package doorward
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"strconv"
+	"time"
 
 	"doorward/internal/oauth"
 )
@@ -11,19 +14,18 @@ import (
 // Metadata serves the protected resource metadata document (RFC 9728 section
 // 3), to whoever asks.
 func (g *Guard) Metadata() http.Handler {
-	length := strconv.Itoa(len(g.document))
+	sum := sha256.Sum256(g.document)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
 			h.Set("Content-Type", "application/json")
-			h.Set("Content-Length", length)
 			h.Set("Cache-Control", "public, max-age=300")
 			h.Set("X-Content-Type-Options", "nosniff")
-			if r.Method == http.MethodGet {
-				_, _ = w.Write(g.document) // a client that went away gets nothing
-			}
+			h.Set("ETag", tag)
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(g.document)) // 304 to who has it (RFC 9110 section 13)
 		case http.MethodOptions:
 			answerPreflight(w, r, "GET, HEAD")
 		default:

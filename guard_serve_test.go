@@ -39,6 +39,13 @@ func TestGuardMetadata(t *testing.T) {
 	if w := get(http.MethodHead, path); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Length") != fmt.Sprint(len(want)) {
 		t.Errorf("HEAD: %d %v", w.Code, w.Header())
 	}
+	tag := get(http.MethodGet, path).Header().Get("ETag")
+	if w := get(http.MethodGet, path, "If-None-Match", `W/"x", `+tag); w.Code != 304 || w.Body.Len() != 0 || len(tag) < 10 {
+		t.Errorf("who has it: %d %s %v", w.Code, w.Body, w.Header())
+	}
+	if w := get(http.MethodGet, path, "If-None-Match", `"x"`); w.Code != 200 {
+		t.Errorf("who has another: %d", w.Code)
+	}
 	if w := get(http.MethodPost, path); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
 		t.Errorf("POST: %d %v", w.Code, w.Header())
 	}

@@ -3,6 +3,8 @@ package authserver
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"doorward/internal/audit"
 	"doorward/internal/dpop"
@@ -76,8 +79,9 @@ func (s *Server) answerDocument(pick func(*settings) []byte) http.HandlerFunc {
 		h := w.Header()
 		h.Set("Content-Type", "application/json")
 		h.Set("Cache-Control", "public, max-age=300")
-		h.Set("Content-Length", strconv.Itoa(len(doc)))
-		w.Write(doc)
+		sum := sha256.Sum256(doc)
+		h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:16])+`"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(doc)) // 304 to who has it (RFC 9110 section 13)
 	}
 }
 
