@@ -25,18 +25,24 @@ const (
 	// introspectAtOnce bounds the questions to one issuer that are under way:
 	// whoever sends tokens that they made up must not drown it.
 	introspectAtOnce = 32
+	// introspectRefused is how long a token that the issuer does not know is
+	// refused without asking again: whoever repeats one that they made up is no
+	// burden to the issuer. It is short, because an issuer of several processes
+	// may know a new token everywhere a moment later only.
+	introspectRefused = 5 * time.Second
 	// introspectMetadata is how long the issuer's metadata is believed.
 	introspectMetadata = 10 * time.Minute
 )
 
 // introspector asks an issuer about its tokens (RFC 7662).
 type introspector struct {
-	at     guardKeys
-	as     Credentials
-	now    func() time.Time
-	known  fresh[string, oauth.ServerMetadata]
-	asking flights[[32]byte, jose.Claims]
-	slots  chan struct{}
+	at      guardKeys
+	as      Credentials
+	now     func() time.Time
+	known   fresh[string, oauth.ServerMetadata]
+	asking  flights[[32]byte, jose.Claims]
+	refused cache[[32]byte, error] // the faults of tokens, by SHA-256
+	slots   chan struct{}
 }
 
 // introspects takes GuardConfig.Introspect over.
@@ -67,10 +73,15 @@ func (g *Guard) introspects(c GuardConfig) error {
 // introspect checks a token by asking its issuer. What the issuer says is
 // checked like the claims of a signed token.
 func (g *Guard) introspect(ctx context.Context, i *introspector, token string, now time.Time) (*Caller, *oauth.Error) {
-	claims, err := i.asking.do(ctx, sha256.Sum256([]byte(token)), func(ctx context.Context) (jose.Claims, error) { return i.ask(ctx, token) })
+	key := sha256.Sum256([]byte(token))
+	if err, ok := i.refused.get(now, key); ok {
+		return nil, badToken(err)
+	}
+	claims, err := i.asking.do(ctx, key, func(ctx context.Context) (jose.Claims, error) { return i.ask(ctx, token) })
 	var f *tokenFault
 	switch {
 	case errors.As(err, &f):
+		i.refused.put(now, key, err, now.Add(introspectRefused))
 		return nil, badToken(err)
 	case err != nil:
 		if ctx.Err() == nil {

@@ -392,3 +392,36 @@ func TestIntrospectIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// A token that the issuer does not know is no second question for 5 seconds,
+// and one that it could not be asked about is.
+// covers: SEC-38
+func TestUnknownTokensAreAskedAboutOnce(t *testing.T) {
+	a, now := newAsking(t), time.Now()
+	c := a.config()
+	c.Now = func() time.Time { return now }
+	_, h := newGuard(t, c)
+	a.raw = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusBadGateway) }
+	for range 2 {
+		if w := guardAsk(h, withToken("made-up")); w.Code != 503 {
+			t.Errorf("an issuer that is down: %d", w.Code)
+		}
+	}
+	a.raw = nil
+	for i, step := range []struct {
+		later     time.Duration
+		token     string
+		questions int
+	}{
+		{0, "made-up", 3}, {0, "made-up", 3}, {0, "another", 4}, {4 * time.Second, "made-up", 4}, {time.Second, "made-up", 5}, {0, "made-up", 5},
+	} {
+		now = now.Add(step.later)
+		if w := guardAsk(h, withToken(step.token)); w.Code != 401 || w.Header().Get("WWW-Authenticate") != guardRefusing || a.questions() != step.questions {
+			t.Errorf("%d: %d %v after %d questions", i, w.Code, w.Header(), a.questions())
+		}
+	}
+	a.knows("made-up", now, nil) // it was made a moment after it was shown
+	if now = now.Add(5 * time.Second); guardAsk(h, withToken("made-up")).Code != 200 {
+		t.Error("a good token stays refused")
+	}
+}
