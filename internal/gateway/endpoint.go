@@ -135,7 +135,8 @@ func (s Server) checkScopes() error {
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{e: e, w: w, r: r}
 	x.caller, _ = doorward.CallerFrom(r.Context())
-	for _, step := range [...]func() *refusal{x.identify, x.read, x.decide, x.openSession, x.openEvent} {
+	defer x.leave()
+	for _, step := range [...]func() *refusal{x.identify, x.enter, x.read, x.decide, x.openSession, x.openEvent} {
 		if refused := step(); refused != nil {
 			x.refuse(refused)
 			return

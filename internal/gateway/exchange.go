@@ -25,7 +25,8 @@ type exchange struct {
 	session   string // the upstream's own id of it; "" if the request names none
 	lastEvent string // likewise
 
-	life lifetime
+	entered bool // counts among those that are open
+	life    lifetime
 }
 
 // person is what the rules ask of a grant's subject.

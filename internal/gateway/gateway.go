@@ -50,6 +50,10 @@ type Config struct {
 	BodyLimit int64
 	// DPoPNonceKey is doorward.GuardConfig.DPoPNonceKey of all servers.
 	DPoPNonceKey []byte
+	// OpenPerCaller bounds the requests of one person, and of one client that acts
+	// for itself, that are open at the same time, streams among them, over all
+	// servers. 0: 2048; negative: no bound.
+	OpenPerCaller int
 	// Audit gets an event per decision. nil: none.
 	Audit *audit.Log
 	// Attempts keeps the refusals under their references. nil: those of callers
@@ -113,6 +117,8 @@ type Gateway struct {
 
 	mu   sync.Mutex
 	live map[*exchange]struct{}
+
+	open open
 }
 
 // table is what is served, by path. A reload makes a new one.
@@ -134,6 +140,9 @@ func New(c Config) (*Gateway, error) {
 	}
 	if c.BodyLimit == 0 {
 		c.BodyLimit = 1 << 20
+	}
+	if c.OpenPerCaller == 0 {
+		c.OpenPerCaller = openPerCaller
 	}
 	if c.AskEvery == 0 {
 		c.AskEvery = 30 * time.Second

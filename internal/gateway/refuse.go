@@ -31,6 +31,7 @@ type refusal struct {
 	ref       string   // what the caller is told to ask about
 	challenge []string // of WWW-Authenticate: the error, then name, value, …; nil: none
 	allow     string   // Allow
+	retry     string   // Retry-After
 	id        []byte   // of the message, if the exchange does not know it yet
 	needed    oauth.Scopes
 }
@@ -116,6 +117,9 @@ func (x *exchange) refuse(f *refusal) {
 	}
 	if f.allow != "" {
 		h.Set("Allow", f.allow)
+	}
+	if f.retry != "" {
+		h.Set("Retry-After", f.retry)
 	}
 	body := f.body(x.call.id)
 	if f.needed != nil {
