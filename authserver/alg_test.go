@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"doorward/internal/jose"
 	"doorward/internal/oauth"
@@ -15,7 +16,7 @@ import (
 //
 // covers: AS-META-12
 func TestAlgorithms(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(as, _ *Config) { as.Tokens.Access = 24 * time.Hour })
 	ctx := context.Background()
 	tokens := []string{agentToken(t, w.as)}
 	kty := map[string]string{"EdDSA": "OKP", "RS256": "RSA", "PS256": "RSA", "ES256": "EC"}
@@ -28,6 +29,16 @@ func TestAlgorithms(t *testing.T) {
 		if err := w.as.Reload(cfg); err != nil { // nothing new
 			t.Fatal(err)
 		}
+		// The old one signs until the new one is known everywhere; the documents name both.
+		before, _, _ := jose.Peek(tokens[i])
+		if h, _, _ := jose.Peek(agentToken(t, w.as)); h.Kid != before.Kid {
+			t.Errorf("%s: signed with it at once", alg)
+		}
+		doc := ask(w.as, http.MethodGet, asURL+"/.well-known/openid-configuration")
+		if v, _ := doc.field("id_token_signing_alg_values_supported"); !slices.Equal(v.([]any), []any{alg, before.Alg}) {
+			t.Errorf("%s: before it signs the metadata says %v", alg, v)
+		}
+		w.forward(keyLead)
 		tokens = append(tokens, agentToken(t, w.as))
 		h, _, err := jose.Peek(tokens[i+1])
 		if err != nil || h.Alg != alg {
@@ -42,7 +53,7 @@ func TestAlgorithms(t *testing.T) {
 				t.Errorf("%s: published as %v", alg, k)
 			}
 		}
-		doc := ask(w.as, http.MethodGet, asURL+"/.well-known/openid-configuration")
+		doc = ask(w.as, http.MethodGet, asURL+"/.well-known/openid-configuration")
 		if v, _ := doc.field("id_token_signing_alg_values_supported"); !slices.Equal(v.([]any), []any{alg}) {
 			t.Errorf("%s: the metadata says %v", alg, v)
 		}
@@ -86,6 +97,10 @@ func TestAlgorithmAtAStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
+	if h, _, _ := jose.Peek(agentToken(t, again)); h.Alg != "ES256" {
+		t.Errorf("signed with %s at once", h.Alg)
+	}
+	w.forward(keyLead)
 	if h, _, _ := jose.Peek(agentToken(t, again)); h.Alg != "EdDSA" {
 		t.Errorf("signed with %s", h.Alg)
 	}

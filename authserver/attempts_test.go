@@ -99,7 +99,7 @@ func plantedAssertions() []planted {
 			return w.as, post(w.as, "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+w.sign(t, key, oauth.TypIDJAG, nil))).text("error_description")
 		}, "signature", audit.IdPAdmin, "", true},
 		{"an access token as assertion", func(t *testing.T, w *world) (*Server, string) {
-			jag := w.sign(t, w.idp.ring.Load().current, oauth.TypAccessToken, nil)
+			jag := w.sign(t, w.idp.signingKey(), oauth.TypAccessToken, nil)
 			return w.as, post(w.as, "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+jag)).text("error_description")
 		}, "signature", audit.IdPAdmin, "", true},
 		{"lifetime", func(t *testing.T, w *world) (*Server, string) {
@@ -144,7 +144,7 @@ func plantedOthers() []planted {
 	}
 	exchange := func(change ...string) func(*testing.T, *world) (*Server, string) {
 		return func(t *testing.T, w *world) (*Server, string) {
-			expired := w.sign(t, w.idp.ring.Load().current, oauth.TypIDToken, map[string]any{"exp": w.now().Unix() - 60})
+			expired := w.sign(t, w.idp.signingKey(), oauth.TypIDToken, map[string]any{"exp": w.now().Unix() - 60})
 			f := form(append([]string{"grant_type=" + oauth.TokenExchange, "requested_token_type=" + oauth.TokenTypeIDJAG,
 				"subject_token_type=" + oauth.TokenTypeIDToken, "audience=" + asURL, "subject_token=" + expired}, change...)...)
 			return w.idp, post(w.idp, "/token", "desktop-idp "+desktopIdPSecret, f).text("error_description")

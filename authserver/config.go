@@ -97,7 +97,7 @@ type Tokens struct {
 	IDJAG        time.Duration // ID-JAGs that are issued (identity provider): 5 minutes
 
 	// Alg signs tokens: ES256 (also ""), EdDSA, RS256 or PS256. Another one than
-	// before replaces the signing key, as RotateKey does.
+	// before makes a new signing key, as RotateKey does.
 	Alg string
 }
 

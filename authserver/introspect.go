@@ -162,7 +162,7 @@ const introspectionJWT = "token-introspection+jwt" // RFC 9701
 // could be taken for the token itself: sub and exp stand inside, and typ is its
 // own.
 func (s *Server) signIntrospection(st *settings, caller authenticated, answer introspection) (any, error) {
-	token, err := s.ring.Load().current.Sign(introspectionJWT, struct {
+	token, err := s.signingKey().Sign(introspectionJWT, struct {
 		Issuer   string        `json:"iss"`
 		Audience string        `json:"aud"`
 		IssuedAt int64         `json:"iat"`

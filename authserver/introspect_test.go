@@ -18,7 +18,7 @@ func (w *world) accessTokenClaims() map[string]any {
 }
 
 func (s *script) cmdAccess(_ bool, args []string) {
-	s.signed(args, s.accessTokenClaims(), oauth.TypAccessToken, s.as.ring.Load().current)
+	s.signed(args, s.accessTokenClaims(), oauth.TypAccessToken, s.as.signingKey())
 }
 
 func (s *script) cmdAccept(_ bool, args []string) { s.accept = strings.Join(args, " ") }

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -32,15 +33,15 @@ const defaultRotation = 90 * 24 * time.Hour
 type keyRecord struct {
 	Sealed  []byte        `json:"sealed"`
 	Created time.Time     `json:"created"`
-	Retired time.Time     `json:"retired,omitzero"`
-	Longest time.Duration `json:"longest"`       // the longest life of anything it signed
-	Alg     string        `json:"alg,omitempty"` // "": as the key's type says
+	Signs   time.Time     `json:"signs,omitzero"`   // from when on; zero: from Created
+	Retired time.Time     `json:"retired,omitzero"` // when the next one signs in its place, also ahead
+	Longest time.Duration `json:"longest"`          // the longest life of anything it signed
+	Alg     string        `json:"alg,omitempty"`    // "": as the key's type says
 }
 
 // keyring is the signing keys in memory. It never changes; loadKeys makes a new one.
 type keyring struct {
-	current  *jose.Key
-	created  time.Time
+	signers  []signer // the next or present one first
 	set      *jose.Set
 	document []byte // the set as JSON
 }
@@ -143,7 +144,7 @@ func (s *Server) openKeys(ctx context.Context, st *settings) error {
 // firstKey makes the first signing key. Its name is used once, so that of two
 // processes that start together one makes it.
 func (s *Server) firstKey(ctx context.Context, st *settings) error {
-	key, ops, err := s.newKey(st)
+	key, ops, err := s.newKey(st, time.Time{}) // nobody has other keys of ours
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,8 @@ func (s *Server) firstKey(ctx context.Context, st *settings) error {
 
 var errNoKey = errors.New("authserver: no signing key")
 
-func (s *Server) newKey(st *settings) (*jose.Key, []store.Op, error) {
+// newKey makes a key that signs from then on; zero: at once.
+func (s *Server) newKey(st *settings, signs time.Time) (*jose.Key, []store.Op, error) {
 	key, err := jose.Generate(st.tokens.Alg)
 	if err != nil {
 		return nil, nil, err
@@ -167,7 +169,7 @@ func (s *Server) newKey(st *settings) (*jose.Key, []store.Op, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	rec := keyRecord{Sealed: s.vault.Seal("key/"+key.ID(), der), Created: s.now(), Longest: st.longest(), Alg: key.Alg()}
+	rec := keyRecord{Sealed: s.vault.Seal("key/"+key.ID(), der), Created: s.now(), Signs: signs, Longest: st.longest(), Alg: key.Alg()}
 	r, err := rec.record(key.ID())
 	return key, []store.Op{store.Create(r)}, err
 }
@@ -188,7 +190,8 @@ type storedKey struct {
 	version uint64
 }
 
-// storedKeys lists the keys, newest first: the first is the one that signs.
+// storedKeys lists the keys, newest first: the first is the one that signs, or
+// will sign.
 func (s *Server) storedKeys(ctx context.Context) ([]storedKey, error) {
 	recs, _, err := s.ledger.Store.List(ctx, store.Query{Kind: ledger.KindKey, Limit: 1000})
 	if err != nil {
@@ -209,7 +212,7 @@ func (s *Server) storedKeys(ctx context.Context) ([]storedKey, error) {
 			}
 			return 1
 		}
-		return b.Created.Compare(a.Created)
+		return cmp.Or(b.from().Compare(a.from()), b.Retired.Compare(a.Retired))
 	})
 	return keys, nil
 }
@@ -226,6 +229,7 @@ func (s *Server) loadKeys(ctx context.Context) error {
 		return errNoKey
 	}
 	var keys []*jose.Key
+	ring := &keyring{}
 	for _, k := range stored {
 		der, err := s.vault.Open("key/"+k.id, k.Sealed)
 		if err != nil {
@@ -235,80 +239,14 @@ func (s *Server) loadKeys(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("authserver: signing key %s: %w", k.id, err)
 		}
-		keys = append(keys, key)
+		keys, ring.signers = append(keys, key), append(ring.signers, signer{key, k.from()})
 	}
-	ring := &keyring{current: keys[0], created: stored[0].Created, set: jose.NewSet(keys...)}
+	ring.set = jose.NewSet(keys...)
 	if ring.document, err = json.Marshal(ring.set); err != nil {
 		return err
 	}
 	s.ring.Store(ring)
 	return nil
-}
-
-// keepLongest notes with the signing key how long its tokens live, so that it
-// stays published long enough even if lifetimes are shortened afterwards.
-func (s *Server) keepLongest(ctx context.Context, longest time.Duration) error {
-	for {
-		stored, err := s.storedKeys(ctx)
-		if err != nil || len(stored) == 0 || stored[0].Longest >= longest {
-			return err
-		}
-		k := stored[0]
-		k.Longest = longest
-		r, err := k.record(k.id)
-		if err != nil {
-			return err
-		}
-		r.Version = k.version
-		err = s.ledger.Store.Commit(ctx, store.Put(r))
-		if !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-}
-
-// RotateKey makes a new signing key and retires the current one, which stays
-// published until everything that it signed has expired. Other processes on
-// the store sign with the new one within a second.
-func (s *Server) RotateKey(ctx context.Context) (oldID, newID string, err error) {
-	return s.rotate(ctx, s.current(), 0)
-}
-
-// rotate replaces the signing key if it is at least minAge old; else newID is "".
-func (s *Server) rotate(ctx context.Context, st *settings, minAge time.Duration) (oldID, newID string, err error) {
-	for {
-		stored, err := s.storedKeys(ctx)
-		if err != nil {
-			return "", "", err
-		}
-		if len(stored) == 0 {
-			return "", "", errNoKey
-		}
-		old, now := stored[0], s.now()
-		if now.Sub(old.Created) < minAge {
-			return old.id, "", nil
-		}
-		key, ops, err := s.newKey(st)
-		if err != nil {
-			return "", "", err
-		}
-		old.Retired = now
-		r, err := old.record(old.id)
-		if err != nil {
-			return "", "", err
-		}
-		r.Version = old.version
-		ops = append(ops, store.Put(r),
-			s.ledger.AuditOp(s.event("key.rotate", audit.Event{Detail: "signing key " + old.id + " replaced by " + key.ID()})))
-		err = s.ledger.Store.Commit(ctx, ops...)
-		if errors.Is(err, store.ErrConflict) {
-			continue // another process was faster
-		}
-		if err != nil {
-			return "", "", err
-		}
-		return old.id, key.ID(), s.loadKeys(ctx)
-	}
 }
 
 // verifyOwn checks a token that this issuer signed itself: its signature and
@@ -366,15 +304,4 @@ func (s *Server) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func (s *Server) rotateByAge(ctx context.Context) error {
-	age := s.current().cfg.KeyRotation
-	if age <= 0 {
-		age = defaultRotation
-	}
-	if _, _, err := s.rotate(ctx, s.current(), age); err != nil {
-		return err
-	}
-	return s.loadKeys(ctx) // drops retired keys whose time is over
 }

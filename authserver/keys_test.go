@@ -58,6 +58,7 @@ func TestKeyRotation(t *testing.T) {
 	if err != nil || oldID == newID {
 		t.Fatalf("%s, %s, %v", oldID, newID, err)
 	}
+	w.forward(keyLead)
 	after := agentToken(t, w.as)
 	if h, _, _ := jose.Peek(after); h.Kid != newID {
 		t.Errorf("signed with %s, not with the new key", h.Kid)
@@ -108,7 +109,7 @@ func TestRetiredKeyKeepsItsLongestLife(t *testing.T) {
 	if _, _, err := w.as.RotateKey(ctx); err != nil {
 		t.Fatal(err)
 	}
-	w.forward(24 * time.Hour)
+	w.forward(keyLead + 24*time.Hour)
 	if err := w.as.rotateByAge(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -147,12 +148,13 @@ func TestSecondProcess(t *testing.T) {
 	if _, _, err := w.as.RotateKey(ctx); err != nil {
 		t.Fatal(err)
 	}
+	w.forward(keyLead)
 	if _, err := second.verifyOwn(ctx, agentToken(t, w.as), oauth.TypAccessToken); err != nil {
 		t.Errorf("a token of the new key at the other process: %v", err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		h, _, err := jose.Peek(agentToken(t, second))
-		if err == nil && h.Kid == w.as.ring.Load().current.ID() {
+		if err == nil && h.Kid == w.as.signingKey().ID() {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -160,24 +162,41 @@ func TestSecondProcess(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	// Both rotate at once: two rotations after each other, no lost key.
-	done := make(chan error, 2)
+	// Both rotate at once: it is one rotation.
+	next := make(chan string, 2)
 	for _, s := range []*Server{w.as, second} {
 		go func() {
-			_, _, err := s.RotateKey(ctx)
-			done <- err
+			_, id, err := s.RotateKey(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			next <- id
 		}()
 	}
-	for range 2 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+	if a, b := <-next, <-next; a != b {
+		t.Errorf("two next keys: %s and %s", a, b)
 	}
-	if err := w.as.loadKeys(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if got := kids(published(t, w.as)); len(got) != 4 {
+	if got := kids(published(t, w.as)); len(got) != 3 {
 		t.Errorf("published %v", got)
+	}
+	// Both replace all keys at once: one after the other, so that one key is left.
+	for _, s := range []*Server{w.as, second} {
+		go func() {
+			id, err := s.ReplaceKey(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			next <- id
+		}()
+	}
+	ids := []string{<-next, <-next}
+	for _, s := range []*Server{w.as, second} {
+		if err := s.loadKeys(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := kids(published(t, s)); len(got) != 1 || !slices.Contains(ids, got[0]) || ids[0] == ids[1] {
+			t.Errorf("published %v of %v", got, ids)
+		}
 	}
 }
 
@@ -257,7 +276,7 @@ func TestNothingToStealAtRest(t *testing.T) {
 	code := w.code(t, w.as, filesGrant("desktop"), "http://127.0.0.1/callback")
 	first := post(w.as, "/token", desktop, form("grant_type=authorization_code", "code="+code, "code_verifier="+codeVerifier))
 	second := post(w.as, "/token", desktop, form("grant_type=refresh_token", "refresh_token="+first.text("refresh_token")))
-	der, err := w.as.ring.Load().current.Marshal()
+	der, err := w.as.signingKey().Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,22 +6,40 @@ import (
 	"slices"
 
 	"doorward/internal/dpop"
+	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
 
-// publish serialises the metadata documents once. grantTypes are those of the
-// table that the token endpoint uses, so that nothing else can be listed.
+// issuerDocuments are the metadata documents, serialised once.
+type issuerDocuments struct{ as, oidc []byte }
+
+// publish serialises the documents, also those of the time in which a key of
+// another algorithm still signs. grantTypes are those of the table that the
+// token endpoint uses, so that nothing else can be listed.
 func (st *settings) publish(grantTypes []string) {
+	st.issuer = map[string]issuerDocuments{}
+	for _, signs := range jose.Algs() {
+		algs := []string{st.tokens.Alg}
+		if signs != st.tokens.Alg {
+			algs = append(algs, signs)
+		}
+		st.issuer[signs] = st.describe(grantTypes, algs)
+	}
+}
+
+// describe makes the documents of an issuer that signs with these algorithms.
+func (st *settings) describe(grantTypes, algs []string) issuerDocuments {
 	m := st.metadata(grantTypes)
-	st.asDocument = encodeDocument(m)
+	m.IntrospectionSigningAlgsSupported = algs
+	as := encodeDocument(m)
 	// OpenID Connect Discovery section 3: what schema-checking clients demand of
 	// this document, also of an issuer that signs no ID tokens (AS-META-10).
 	m.SubjectTypesSupported = []string{"public"}
-	m.IDTokenSigningAlgsSupported = []string{st.tokens.Alg}
+	m.IDTokenSigningAlgsSupported = algs
 	if st.idp {
 		m.ClaimsSupported = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "name", "email", "groups"}
 	}
-	st.oidcDocument = encodeDocument(m)
+	return issuerDocuments{as, encodeDocument(m)}
 }
 
 // metadata is this issuer as RFC 8414 section 2 describes it. Every URL comes
@@ -41,7 +59,7 @@ func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
 		ClientIDMetadataDocument:          true,
 	}
 	m.TokenEndpointAuthSigningAlgsSupported = assertionAlgs // AS-META-05
-	m.IntrospectionEndpoint, m.IntrospectionSigningAlgsSupported = u+"/introspect", []string{st.tokens.Alg}
+	m.IntrospectionEndpoint = u + "/introspect"
 	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(authMethods), func(m string) bool { return m == authNone })
 	m.RevocationEndpointAuthSigningAlgs, m.IntrospectionEndpointAuthSigningAlgs = assertionAlgs, assertionAlgs
 	if st.dpopMode() != dpopOff {

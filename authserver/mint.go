@@ -122,7 +122,7 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 
 func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {
 	p := g.grant.Subject
-	return s.ring.Load().current.Sign(oauth.TypAccessToken, accessClaims{
+	return s.signingKey().Sign(oauth.TypAccessToken, accessClaims{
 		Issuer: s.current().cfg.URL, Subject: p.ID, Audience: g.grant.Resource, Client: g.grant.Client,
 		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), ID: newID(), Scope: g.grant.Scopes.String(), Grant: g.grant.ID, Details: g.grant.Details,
 		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Confirm: a.confirm()})
@@ -144,7 +144,7 @@ func (s *Server) signID(a *asked, g granted, now time.Time) (string, error) {
 	if g.grant.Scopes.Has("email") && p.Email != "" {
 		c.Email, c.EmailVerified = p.Email, true
 	}
-	return s.ring.Load().current.Sign(oauth.TypIDToken, c)
+	return s.signingKey().Sign(oauth.TypIDToken, c)
 }
 
 // mintIDJAG signs the same statement for another authorization server. Nothing
@@ -167,7 +167,7 @@ func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.Tok
 			c.Groups = p.Groups
 		}
 	}
-	token, err := s.ring.Load().current.Sign(oauth.TypIDJAG, c)
+	token, err := s.signingKey().Sign(oauth.TypIDJAG, c)
 	if err != nil {
 		return nil, err
 	}

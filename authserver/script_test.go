@@ -241,7 +241,7 @@ func (s *script) cmdCode(_ bool, args []string) {
 }
 
 func (s *script) cmdJAG(_ bool, args []string) {
-	s.signed(args, s.jagClaims(), oauth.TypIDJAG, s.idp.ring.Load().current)
+	s.signed(args, s.jagClaims(), oauth.TypIDJAG, s.idp.signingKey())
 }
 
 // signed signs claims with the changes that args[1:] name.

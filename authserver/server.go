@@ -187,8 +187,8 @@ func (s *Server) routeTable(st *settings) map[string]route {
 	document := func(pick func(*settings) []byte) route {
 		return route{get, true, s.answerDocument(pick)}
 	}
-	asMetadata := document(func(st *settings) []byte { return st.asDocument })
-	oidcMetadata := document(func(st *settings) []byte { return st.oidcDocument })
+	asMetadata := document(func(st *settings) []byte { return st.issuer[s.signingKey().Alg()].as })
+	oidcMetadata := document(func(st *settings) []byte { return st.issuer[s.signingKey().Alg()].oidc })
 	p := st.path
 	t := map[string]route{
 		oauth.WellKnownAS + p:       asMetadata,

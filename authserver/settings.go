@@ -38,7 +38,7 @@ type settings struct {
 	limits      *limits
 	clientKeys  *clientKeys
 
-	asDocument, oidcDocument []byte
+	issuer map[string]issuerDocuments // by what signs now
 }
 
 // resource is a Resource with its look-up tables.

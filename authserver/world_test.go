@@ -242,7 +242,7 @@ func filesGrant(client string) oauth.Grant {
 // value leaves a claim out.
 func (w *world) jag(t testing.TB, change map[string]any) string {
 	t.Helper()
-	return w.sign(t, w.idp.ring.Load().current, oauth.TypIDJAG, change)
+	return w.sign(t, w.idp.signingKey(), oauth.TypIDJAG, change)
 }
 
 func (w *world) sign(t testing.TB, key *jose.Key, typ string, change map[string]any) string {

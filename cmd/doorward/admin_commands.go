@@ -369,21 +369,32 @@ func newKey(e env) *cobra.Command {
 		return wrongUse{errors.New("say what to do: key rotate or list")}
 	}
 	rotate, list := &adminFlags{}, &adminFlags{}
+	in := keyIn{}
 	r := &cobra.Command{
-		Use: "rotate", Short: "Sign with a new key from now on; the old one stays published until all it signed has expired", Args: cobra.NoArgs,
+		Use: "rotate", Short: "Sign with a new key in 20 minutes, or now if a key is in wrong hands", Args: cobra.NoArgs,
+		Long: `Publishes a new signing key. It signs in 20 minutes, when all who check tokens have it; the one before stays published until all that
+it signed has expired.
+
+With --now the new key signs at once and all others are withdrawn, for when one may be in wrong hands: access tokens, ID tokens and ID-JAGs
+from before are refused by all who read the key set again (guards of Doorward within 10 minutes); refresh tokens bring new ones.`,
 		Example: "  doorward key rotate",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out, err := askOnce[keyOut](cmd.Context(), e, rotate, "key/rotate", struct{}{})
-			if err != nil {
+			out, err := askOnce[keyOut](cmd.Context(), e, rotate, "key/rotate", in)
+			switch {
+			case err != nil:
 				return err
-			}
-			if rotate.json {
+			case rotate.json:
 				return e.printJSON(out)
+			case in.Now:
+				_, err = fmt.Fprintf(e.stdout, "now signing with %s; all other keys are withdrawn\n", out.New)
+			default:
+				_, err = fmt.Fprintf(e.stdout, "%s signs from %s on; until then %s does, which stays published until what it signed has expired\n",
+					out.New, out.From.Local().Format(time.RFC3339), out.Old)
 			}
-			_, err = fmt.Fprintf(e.stdout, "now signing with %s; %s stays published until what it signed has expired\n", out.New, out.Old)
 			return err
 		},
 	}
+	r.Flags().BoolVar(&in.Now, "now", false, "a key may be in wrong hands: sign with the new one at once, and withdraw all others")
 	l := &cobra.Command{
 		Use: "list", Short: "List the published keys", Args: cobra.NoArgs, Example: "  doorward key list",
 		RunE: func(cmd *cobra.Command, _ []string) error {

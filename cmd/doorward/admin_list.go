@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"doorward/authserver"
 	"doorward/internal/ledger"
 )
 
@@ -167,13 +168,22 @@ func (a *admin) listOf(ctx context.Context, kind string, in grantsIn) (any, [][]
 	rows := [][]string{{"KEY", "ALG", "MADE", "STATE"}}
 	err := a.ask(ctx, "key/list", struct{}{}, &keys)
 	for _, k := range keys.Keys {
-		state := "signs"
-		if !k.Retired.IsZero() {
-			state = "published until " + k.Until.Format(time.RFC3339)
-		}
-		rows = append(rows, []string{k.ID, k.Alg, day(k.Created), state})
+		rows = append(rows, []string{k.ID, k.Alg, day(k.Created), keyState(k, time.Now())})
 	}
 	return keys.Keys, rows, err
+}
+
+func keyState(k authserver.KeyInfo, now time.Time) string {
+	switch until := "published until " + k.Until.Format(time.RFC3339); {
+	case now.Before(k.Signs):
+		return "next, from " + k.Signs.Format(time.RFC3339)
+	case k.Retired.IsZero():
+		return "signs"
+	case now.Before(k.Retired):
+		return "signs; " + until
+	default:
+		return until
+	}
 }
 
 func (a *admin) listGrants(ctx context.Context, in grantsIn) (any, [][]string, error) {

@@ -324,16 +324,36 @@ func (i *instance) userList(ctx context.Context, _ struct{}) ([]userOut, error) 
 }
 
 type keyOut struct {
-	Old string   `json:"old,omitempty"`
-	New string   `json:"new,omitempty"`
-	IDs []string `json:"ids,omitempty"`
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
+
+	From time.Time `json:"from,omitzero"` // when New begins to sign; zero: it does already
+	IDs  []string  `json:"ids,omitempty"`
 
 	Keys []authserver.KeyInfo `json:"keys,omitempty"`
 }
 
-func (i *instance) keyRotate(ctx context.Context, _ struct{}) (keyOut, error) {
-	old, now, err := i.engine.RotateKey(ctx)
-	return keyOut{Old: old, New: now}, err
+type keyIn struct {
+	Now bool `json:"now,omitempty"`
+}
+
+func (i *instance) keyRotate(ctx context.Context, in keyIn) (keyOut, error) {
+	if in.Now {
+		id, err := i.engine.ReplaceKey(ctx)
+		return keyOut{New: id}, err
+	}
+	old, next, err := i.engine.RotateKey(ctx)
+	if err != nil {
+		return keyOut{}, err
+	}
+	keys, err := i.engine.Keys(ctx)
+	out := keyOut{Old: old, New: next}
+	for _, k := range keys {
+		if k.ID == next {
+			out.From = k.Signs
+		}
+	}
+	return out, err
 }
 
 func (i *instance) keyList(ctx context.Context, _ struct{}) (keyOut, error) {

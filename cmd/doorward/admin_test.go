@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"doorward/internal/jose"
 )
@@ -322,18 +323,30 @@ func TestKeys(t *testing.T) {
 	inBothStates(t, "", func(t *testing.T, c *counter) {
 		token := agentToken(t, c.url)
 		before := strings.Fields(c.does("key", "list"))
-		m := regexp.MustCompile(`now signing with (\S+); (\S+) stays`).FindStringSubmatch(c.does("key", "rotate"))
+		m := regexp.MustCompile(`^(\S+) signs from (\S+) on; until then (\S+) does`).FindStringSubmatch(c.does("key", "rotate"))
 		after := strings.Fields(c.does("key", "list"))
-		if m == nil || len(before) != 1 || len(after) != 2 || after[0] != m[1] || after[1] != m[2] || after[1] != before[0] {
-			t.Errorf("before %q, after %q, said %q", before, after, m)
+		if m == nil || len(before) != 1 || len(after) != 2 || after[0] != m[1] || after[1] != m[3] || after[1] != before[0] {
+			t.Fatalf("before %q, after %q, said %q", before, after, m)
+		}
+		if from, err := time.Parse(time.RFC3339, m[2]); err != nil || time.Until(from) > 20*time.Minute || time.Until(from) < 15*time.Minute {
+			t.Errorf("from %s: %v", m[2], err)
 		}
 		if !opens(t, c.mcp(), token) {
 			t.Error("a token of the old key does not open the server")
 		}
-		fresh := agentToken(t, c.url)
-		if header, _, err := jose.Peek(fresh); err != nil || header.Kid != after[0] || !opens(t, c.mcp(), fresh) {
-			t.Errorf("the new token is signed with %q: %v", header.Kid, err)
+		signedBy := func(kid string) {
+			t.Helper()
+			fresh := agentToken(t, c.url)
+			if header, _, err := jose.Peek(fresh); err != nil || header.Kid != kid || !opens(t, c.mcp(), fresh) {
+				t.Errorf("the new token is signed with %q, not %q: %v", header.Kid, kid, err)
+			}
 		}
+		signedBy(before[0])
+		m = regexp.MustCompile(`now signing with (\S+); all other keys are withdrawn`).FindStringSubmatch(c.does("key", "rotate", "--now"))
+		if after = strings.Fields(c.does("key", "list")); m == nil || len(after) != 1 || after[0] != m[1] {
+			t.Fatalf("after %q, said %q", after, m)
+		}
+		signedBy(m[1])
 	})
 }
 
@@ -402,7 +415,8 @@ func TestAdministrationJSON(t *testing.T) {
 			{"user list", "name email groups source"},
 			{"can alice one whoami", "allowed rule reason person server tool"},
 			{"key list", "ids keys"},
-			{"key rotate", "old new"},
+			{"key rotate", "old new from"},
+			{"key rotate --now", "new"},
 			{"revoke client:tool", receiptOf + " note"},
 			{"client remove helper", receiptOf},
 			{"leave alice", receiptOf},
