@@ -376,7 +376,7 @@ func newKey(e env) *cobra.Command {
 it signed has expired.
 
 With --now the new key signs at once and all others are withdrawn, for when one may be in wrong hands: access tokens, ID tokens and ID-JAGs
-from before are refused by all who read the key set again (guards of Doorward within 10 minutes); refresh tokens bring new ones.`,
+from before are refused by all who read the key set again (guards of Doorward within 15 minutes); refresh tokens bring new ones.`,
 		Example: "  doorward key rotate",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out, err := askOnce[keyOut](cmd.Context(), e, rotate, "key/rotate", in)
