@@ -291,7 +291,8 @@ type Caller struct {
 	AMR      []string  // claim amr
 
 	implies map[string]oauth.Scopes
-	key     string // thumbprint of the key that the token is bound to; "" of a bearer token
+	key     string // thumbprint of the key that the token is bound to; ""
+	cert    string // of the certificate
 }
 
 // HasScope reports whether the token has all of these scopes, or broader ones

@@ -44,6 +44,7 @@ const (
 	recScopes
 	recAMR
 	recKey
+	recCert
 	guardTexts
 )
 
@@ -103,7 +104,7 @@ func (s *guardShard) keep(key [32]byte, r guardRecord) {
 func recordOf(c *Caller) (guardRecord, bool) {
 	texts := [guardTexts]string{
 		recIssuer: c.Issuer, recSubject: c.Subject, recClient: c.ClientID, recGrant: c.Grant, recACR: c.ACR,
-		recScopes: strings.Join(c.Scopes, recSep), recAMR: strings.Join(c.AMR, recSep), recKey: c.key,
+		recScopes: strings.Join(c.Scopes, recSep), recAMR: strings.Join(c.AMR, recSep), recKey: c.key, recCert: c.cert,
 	}
 	r := guardRecord{expires: c.Expires.UnixMilli(), signed: neverSigned}
 	var text strings.Builder
@@ -141,7 +142,7 @@ func (r *guardRecord) list(i int) []string {
 func (r *guardRecord) caller() *Caller {
 	c := &Caller{
 		Issuer: r.at(recIssuer), Subject: r.at(recSubject), ClientID: r.at(recClient), Grant: r.at(recGrant),
-		ACR: r.at(recACR), Scopes: r.list(recScopes), AMR: r.list(recAMR), Expires: time.UnixMilli(r.expires), key: r.at(recKey),
+		ACR: r.at(recACR), Scopes: r.list(recScopes), AMR: r.list(recAMR), Expires: time.UnixMilli(r.expires), key: r.at(recKey), cert: r.at(recCert),
 	}
 	if r.signed != neverSigned {
 		c.AuthTime = time.UnixMilli(r.signed)

@@ -240,9 +240,7 @@ func (g *Guard) callerOf(claims jose.Claims, issuer string) (*Caller, error) {
 	case c.Expires.IsZero():
 		return nil, fault(faultClaims, "it has no exp")
 	}
-	var err error
-	c.key, err = g.boundTo(claims)
-	return c, err
+	return c, g.readBindings(claims, c)
 }
 
 // claimReader reads claims and keeps the first error.

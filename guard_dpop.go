@@ -12,6 +12,7 @@ import (
 	"doorward/internal/dpop"
 	"doorward/internal/jose"
 	"doorward/internal/oauth"
+	"doorward/internal/peer"
 )
 
 // GuardConfig.DPoP.
@@ -67,30 +68,58 @@ func (g *Guard) withDPoP(r *http.Request) bool {
 	return g.proofs.mode != dpopOff && strings.EqualFold(scheme, "DPoP")
 }
 
-// boundTo is the thumbprint of the key that a token is bound to; "" if it is
-// not bound. One that is bound to anything else proves nothing here without
-// that (RFC 8705 section 3).
-func (g *Guard) boundTo(claims jose.Claims) (string, error) {
+// bindings are the members of cnf that are checked here: all that a token has
+// must be among them, since it proves nothing without what it is bound to.
+func (g *Guard) bindings(c *Caller) map[string]*string {
+	if g.proofs.mode == dpopOff {
+		return map[string]*string{"x5t#S256": &c.cert}
+	}
+	return map[string]*string{"jkt": &c.key, "x5t#S256": &c.cert}
+}
+
+// readBindings finds out what a token is bound to: a key (RFC 9449 section 6.1),
+// a certificate (RFC 8705 section 3.1), or both.
+func (g *Guard) readBindings(claims jose.Claims, c *Caller) error {
 	if !claims.Has("cnf") {
-		return "", nil
+		return nil
 	}
 	var cnf jose.Claims
 	if err := claims.Decode("cnf", &cnf); err != nil {
-		return "", &tokenFault{faultClaims, err}
+		return &tokenFault{faultClaims, err}
 	}
-	key, err := cnf.Text("jkt")
-	if err != nil || key == "" || len(cnf) != 1 || g.proofs.mode == dpopOff {
-		return "", fault(faultClaims, "it is bound to something that is not asked for here")
+	bindings := g.bindings(c)
+	for name := range cnf {
+		into := bindings[name]
+		if into == nil {
+			return fault(faultClaims, "it is bound to something that is not asked for here")
+		}
+		text, err := cnf.Text(name)
+		if err != nil || text == "" {
+			return fault(faultClaims, "what it is bound to cannot be read")
+		}
+		*into = text
 	}
-	return key, nil
+	if len(cnf) == 0 {
+		return fault(faultClaims, "it is bound to nothing that is named")
+	}
+	return nil
 }
 
-// prove checks that a request with a good token has the key that the token is
-// bound to. A bound token does not come as a bearer token, nor the other way
+// holdsCertificate reports whether a request came with the certificate that its
+// token is bound to (RFC 8705 section 3).
+func holdsCertificate(r *http.Request, thumbprint string) bool {
+	chain := peer.Certificates(r)
+	return len(chain) > 0 && peer.Thumbprint(chain[0]) == thumbprint
+}
+
+// prove checks that a request with a good token has the key and the certificate
+// that the token is bound to. A bound token does not come as a bearer token, nor the other way
 // round (RFC 9449 sections 7.1, 7.2).
 func (g *Guard) prove(w http.ResponseWriter, r *http.Request, c *Caller) *oauth.Error {
 	with := g.withDPoP(r)
 	switch {
+	case c.cert != "" && !holdsCertificate(r, c.cert):
+		return badToken(fault("token_certificate", "it is bound to a certificate, and came over a connection without it"))
 	case with && c.key == "":
 		return badToken(fault("token_unbound", "it is bound to no key, and came with a proof of one"))
 	case !with && c.key != "":

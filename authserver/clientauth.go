@@ -29,7 +29,7 @@ var authMethods = []string{authNone, authBasic, authPost, authPrivateKey}
 // Only prove makes one.
 type authenticated struct {
 	client ledger.Client
-	proven bool // it showed a secret or signed with its key
+	proven bool // it showed a secret, signed with its key, or had its certificate
 }
 
 // credentials are what a request says about its client.
@@ -52,6 +52,9 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 	if err != nil && !unknown {
 		return authenticated{}, err
 	}
+	if cred.method == authNone {
+		cred.method = certMethod(ctx, c)
+	}
 	equal := sameSecret(c.SecretHash, cred.secret)
 	e := unknownClient()
 	e.Basic, e.Reason = cred.method == authBasic, "client_authentication" // the reason stays here
@@ -65,6 +68,11 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 	case cred.method == authPrivateKey:
 		if err := s.checkClientAssertion(ctx, st, c, cred.assertion); err != nil {
 			return authenticated{}, err
+		}
+	case cred.method == authTLS || cred.method == authSelfSigned:
+		if err := s.checkCertificate(ctx, st, c, cred.method); err != nil {
+			e.Reason, e.Err = "client_certificate", err
+			return authenticated{}, e
 		}
 	case !equal:
 		return authenticated{}, e

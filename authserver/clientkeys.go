@@ -56,6 +56,14 @@ func (k *clientKeys) verify(ctx context.Context, c ledger.Client, token string, 
 	return k.remote(c, now).Verify(ctx, token, algs, assertionTypes)
 }
 
+// set is the keys of the client.
+func (k *clientKeys) set(ctx context.Context, c ledger.Client, now func() time.Time) (*jose.Set, error) {
+	if c.JWKSURI == "" {
+		return jose.ParseSet(c.JWKS)
+	}
+	return k.remote(c, now).Keys(ctx)
+}
+
 // remote is the key set of a client's jwks_uri. One that was not used for long
 // makes room.
 func (k *clientKeys) remote(c ledger.Client, now func() time.Time) *keyset.Remote {

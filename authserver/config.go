@@ -67,6 +67,13 @@ type Config struct {
 	// without one is refused; "off", proofs are not read. Guards of Protect keep
 	// the value that they began with.
 	DPoP string
+	// MTLS says that the certificates of clients reach this server: its TLS server
+	// asks for them (tls.RequestClientCert is enough), or a proxy passes them on by
+	// the command's means. false: none is looked at.
+	MTLS bool
+	// ClientCAs are whom the certificates of clients with a TLSSubject are from.
+	// nil: no such client authenticates.
+	ClientCAs *x509.CertPool
 	// KeyRotation is the age at which the signing key is replaced. 0: 90 days.
 	KeyRotation time.Duration
 	// Limits bound how often one caller may ask. The zero value: see there.
@@ -123,6 +130,15 @@ type Client struct {
 	Introspects []string
 	PushedOnly  bool // its authorization requests must be pushed (require_pushed_authorization_requests, RFC 9126)
 	DPoPBound   bool // its tokens must be bound to a key (dpop_bound_access_tokens)
+	// TLSSubject authenticates it by a certificate of ClientCAs that has this
+	// subject (RFC 8705 section 2.1): a distinguished name in the form of RFC 4514,
+	// or dns:NAME, uri:URI, ip:ADDRESS, email:ADDRESS for an alternative name. A
+	// client with JWKS or JWKSURI may come with a certificate of one of these keys
+	// instead, whoever signed it (section 2.2). "": no such certificate.
+	TLSSubject string
+	// CertBound binds its tokens to the certificate that it shows
+	// (tls_client_certificate_bound_access_tokens); without one it gets none.
+	CertBound bool
 }
 
 // Registration is dynamic client registration.

@@ -9,6 +9,7 @@ import (
 	"doorward/internal/dpop"
 	"doorward/internal/jose"
 	"doorward/internal/oauth"
+	"doorward/internal/peer"
 	"doorward/store"
 )
 
@@ -56,20 +57,23 @@ func (s *Server) proofs() dpop.Checker { return dpop.Checker{Nonces: s.nonces, N
 // holds checks that the request proved possession of the key that a code, a
 // refresh token or an assertion is bound to; "" is bound to none.
 func (a *asked) holds(key string) error {
-	if key == "" || key == a.proof.Key() {
+	if key == "" || key == a.proof.Key() || a.cert != "" && key == certPrefix+a.cert {
 		return nil
 	}
 	return a.invalid(dpop.ReasonKey, nil)
 }
 
 // bindTo is the key that a refresh token is bound to from this request on: that
-// of a public client, whose name proves nothing (RFC 9449 section 5). before is
-// the one that it is bound to already.
+// of a public client, whose name proves nothing (RFC 9449 section 5, RFC 8705
+// section 4). before is the one that it is bound to already.
 func (a *asked) bindTo(before string) string {
-	if before == "" && !a.client.proven {
-		return a.proof.Key()
+	switch {
+	case before != "" || a.client.proven:
+		return before
+	case a.proof.Key() == "" && a.cert != "":
+		return certPrefix + a.cert
 	}
-	return before
+	return a.proof.Key()
 }
 
 // proofOps let the proof be used once, in whatever process (RFC 9449 section
@@ -114,11 +118,20 @@ func (a *asked) tokenType() string {
 
 // confirmation says which key a token is bound to (RFC 7800 section 3.1).
 type confirmation struct {
-	Key string `json:"jkt,omitempty"` // RFC 9449 section 6.1
+	Key  string `json:"jkt,omitempty"`      // RFC 9449 section 6.1
+	Cert string `json:"x5t#S256,omitempty"` // RFC 8705 section 3.1
 }
 
 // confirm is the claim cnf of what is stated now; nil if it is bound to nothing.
 func (a *asked) confirm() *confirmation {
+	if a.proof.Key() == "" && a.cert == "" {
+		return nil
+	}
+	return &confirmation{a.proof.Key(), a.cert}
+}
+
+// confirmKey is cnf of an ID-JAG, which is bound to DPoP keys only.
+func (a *asked) confirmKey() *confirmation {
 	if a.proof.Key() == "" {
 		return nil
 	}
@@ -130,11 +143,12 @@ func (a *asked) confirm() *confirmation {
 // not come as a bearer token, nor the other way round (section 7.2). refused is
 // the answer to those.
 func (s *Server) possesses(ctx context.Context, st *settings, r *http.Request, token string, c jose.Claims, refused *oauth.Error) error {
-	var cnf jose.Claims
-	err := c.Decode("cnf", &cnf)
-	key, _ := cnf.Text("jkt")
+	to, ok := readConfirmation(c)
+	chain := peer.Certificates(r)
 	switch {
-	case err != nil || refused.DPoP != c.Has("cnf"):
+	case !ok || refused.DPoP != (to.key != ""):
+		return refused
+	case to.cert != "" && (!st.cfg.MTLS || len(chain) == 0 || peer.Thumbprint(chain[0]) != to.cert): // RFC 8705 section 3
 		return refused
 	case !refused.DPoP:
 		return nil
@@ -142,10 +156,10 @@ func (s *Server) possesses(ctx context.Context, st *settings, r *http.Request, t
 	p, refusal := s.proofs().Check(r.Header, dpop.Target{Method: r.Method, URL: st.cfg.URL + strings.TrimPrefix(r.URL.Path, st.path), Token: token})
 	switch {
 	case refusal != nil:
-	case p.Key() != key || len(cnf) != 1:
+	case p.Key() != to.key:
 		return refused
 	default:
-		if err = s.ledger.Store.Commit(ctx, store.Once(p.Once())); !errors.Is(err, store.ErrSeen) {
+		if err := s.ledger.Store.Commit(ctx, store.Once(p.Once())); !errors.Is(err, store.ErrSeen) {
 			return err
 		}
 		refusal = dpop.Replayed()

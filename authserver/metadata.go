@@ -45,23 +45,24 @@ func (st *settings) describe(grantTypes, algs []string) issuerDocuments {
 // metadata is this issuer as RFC 8414 section 2 describes it. Every URL comes
 // from the configuration, none from a request (AS-META-13).
 func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
-	u := st.cfg.URL
+	u, methods := st.cfg.URL, st.methods()
 	m := oauth.ServerMetadata{
 		Issuer: u, AuthorizationEndpoint: u + "/authorize", TokenEndpoint: u + "/token", JWKSURI: u + "/jwks",
-		RevocationEndpoint: u + "/revoke", RevocationEndpointAuthMethods: authMethods,
+		RevocationEndpoint: u + "/revoke", RevocationEndpointAuthMethods: methods,
 		ScopesSupported:                   st.scopesSupported(),
 		ResponseTypesSupported:            []string{"code"},
 		ResponseModesSupported:            []string{"query"},
 		GrantTypesSupported:               grantTypes,
-		TokenEndpointAuthMethodsSupported: authMethods,
+		TokenEndpointAuthMethodsSupported: methods,
 		CodeChallengeMethodsSupported:     []string{"S256"},
 		AuthorizationResponseIss:          true,
 		ClientIDMetadataDocument:          true,
 	}
 	m.TokenEndpointAuthSigningAlgsSupported = assertionAlgs // AS-META-05
 	m.IntrospectionEndpoint = u + "/introspect"
-	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(authMethods), func(m string) bool { return m == authNone })
+	m.IntrospectionEndpointAuthMethods = slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m == authNone })
 	m.RevocationEndpointAuthSigningAlgs, m.IntrospectionEndpointAuthSigningAlgs = assertionAlgs, assertionAlgs
+	m.TLSBoundTokens = st.cfg.MTLS
 	if st.dpopMode() != dpopOff {
 		m.DPoPSigningAlgsSupported = dpop.Algs()
 	}

@@ -153,7 +153,7 @@ func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.Tok
 	now, p, aud := s.now(), g.grant.Subject, g.audience
 	c := idjagClaims{Issuer: a.st.cfg.URL, Subject: p.ID, Audience: aud.issuer, Client: g.grant.Client, ID: newID(),
 		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), Resource: g.grant.Resource, Scope: g.grant.Scopes.String(),
-		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Confirm: a.confirm()} // ID-JAG section 9
+		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Confirm: a.confirmKey()} // ID-JAG section 9
 	if aud.Subject == "email" {
 		c.Subject = p.Email
 	}

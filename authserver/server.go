@@ -241,7 +241,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Description: "this endpoint takes " + allowed(rt.methods)})
 		return
 	}
-	rt.handle(w, r)
+	rt.handle(w, s.current().withCertificates(r))
 }
 
 // serveGuarded serves what Protect added. The mux would send a path that is not

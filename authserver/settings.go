@@ -170,6 +170,9 @@ func (st *settings) addClients() error {
 		if err := c.checkKeys(); err != nil {
 			return fmt.Errorf("client %s: %w", id, err)
 		}
+		if err := st.checkCertClient(c); err != nil {
+			return fmt.Errorf("client %s: %w", id, err)
+		}
 		for _, uri := range c.RedirectURIs {
 			if err := oauth.CheckRedirectURI(uri, true); err != nil && !inCatalogue(uri) {
 				return fmt.Errorf("client %s: redirect URI %q: %w", id, uri, err)
@@ -188,7 +191,7 @@ func (st *settings) addClients() error {
 
 func (st *settings) fileClient(id string, c Client) ledger.Client {
 	out := ledger.Client{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
-		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound, PushedOnly: c.PushedOnly}
+		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound, CertBound: c.CertBound, TLSSubject: c.TLSSubject, PushedOnly: c.PushedOnly}
 	if out.Name == "" {
 		out.Name = id
 	}
@@ -198,6 +201,11 @@ func (st *settings) fileClient(id string, c Client) ledger.Client {
 		out.SecretHash = sum[:]
 	case len(c.JWKS) > 0 || c.JWKSURI != "":
 		out.AuthMethod, out.JWKS, out.JWKSURI = authPrivateKey, c.JWKS, c.JWKSURI
+		if st.cfg.MTLS {
+			out.AuthMethods = []string{authPrivateKey, authSelfSigned}
+		}
+	case c.TLSSubject != "":
+		out.AuthMethod = authTLS
 	default:
 		out.AuthMethod = authNone
 	}

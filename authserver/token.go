@@ -48,6 +48,7 @@ type asked struct {
 	client authenticated
 	proof  dpop.Proof  // of possession of a key; the zero one: none came
 	again  bool        // a record was not as this request took it to be
+	cert   string      // thumbprint of the certificate that the tokens are bound to; "": none
 	seen   audit.Event // what the audit will say: grants fill in what they find out
 }
 
@@ -97,6 +98,9 @@ func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, for
 	}
 	a.TokenRequest, a.seen.Client = req, a.client.client.ID
 	if a.proof, err = s.proofKey(a, r); err != nil {
+		return nil, err
+	}
+	if a.cert, err = a.boundCertificate(ctx); err != nil {
 		return nil, err
 	}
 	return s.issue(ctx, a, grant)

@@ -46,6 +46,7 @@ func build(url, database string) (http.Handler, error) {
 			"desktop": {
 				Name: "Desktop", Secret: os.Getenv("EMBED_CLIENT_SECRET"), RedirectURIs: []string{"http://127.0.0.1/callback"},
 				GrantTypes: []string{"authorization_code", "refresh_token"}, Scopes: []string{"notes:read"}, DPoPBound: false, PushedOnly: false,
+				TLSSubject: "", CertBound: false, // for clients that come with a TLS certificate
 			},
 			"nightly": { // with a key instead of a secret; it may ask whether tokens for the notes still hold
 				JWKS: nil, JWKSURI: "https://nightly.example.com/jwks", GrantTypes: []string{"client_credentials"}, Introspects: []string{url + "/notes/mcp"},
@@ -86,6 +87,7 @@ func build(url, database string) (http.Handler, error) {
 			RefreshGrace: time.Minute, IDToken: time.Hour, IDJAG: 5 * time.Minute,
 		},
 		DPoP: "optional",
+		MTLS: false, ClientCAs: nil,
 		Limits: authserver.Limits{
 			Token: authserver.Rate{Requests: 100, Per: time.Second}, Authorize: authserver.Rate{Requests: 20, Per: time.Second}, Register: authserver.Rate{Requests: 20, Per: time.Hour},
 		},

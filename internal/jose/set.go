@@ -174,6 +174,12 @@ func onlyAlg(pub crypto.PublicKey) string {
 	return ""
 }
 
+// Holds reports whether a public key is one of the set.
+func (s *Set) Holds(pub crypto.PublicKey) bool {
+	key, ok := pub.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && slices.ContainsFunc(s.list(), func(k publicKey) bool { return key.Equal(k.pub) })
+}
+
 // IDs are the kids of the set.
 func (s *Set) IDs() []string {
 	ids := make([]string, 0, len(s.list()))

@@ -161,6 +161,8 @@ type Client struct {
 	Introspects  []string     `json:"introspects,omitempty"` // resources whose access tokens it may introspect
 	PushedOnly   bool         `json:"require_pushed_authorization_requests,omitempty"`
 	DPoPBound    bool         `json:"dpop_bound_access_tokens,omitempty"` // its tokens must be bound to a key
+	CertBound    bool         `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	TLSSubject   string       `json:"tls_subject,omitempty"` // of its certificate, for tls_client_auth
 	Created      time.Time    `json:"created,omitzero"`
 	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never
 

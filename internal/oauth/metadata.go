@@ -39,6 +39,7 @@ type ServerMetadata struct {
 	IDTokenSigningAlgsSupported           []string `json:"id_token_signing_alg_values_supported,omitempty"`
 	ClaimsSupported                       []string `json:"claims_supported,omitempty"`
 	DPoPSigningAlgsSupported              []string `json:"dpop_signing_alg_values_supported,omitempty"`
+	TLSBoundTokens                        bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"` // RFC 8705 section 3.3
 }
 
 // ResourceMetadata is a protected resource's document (RFC 9728 section 2).
