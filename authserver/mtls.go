@@ -3,14 +3,9 @@ package authserver
 import (
 	"context"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/netip"
 	"slices"
-	"strings"
 
 	"doorward/internal/jose"
 	"doorward/internal/ledger"
@@ -93,70 +88,7 @@ func (s *Server) checkCertificate(ctx context.Context, st *settings, c ledger.Cl
 	if err != nil {
 		return err
 	}
-	return checkSubject(chain[0], c.TLSSubject)
-}
-
-// checkSubject compares the subject that is registered with the certificate's:
-// a distinguished name as RFC 4514 writes it, or one of its alternative names.
-func checkSubject(c *x509.Certificate, want string) error {
-	kind, value, _ := strings.Cut(want, ":")
-	same := false
-	switch kind {
-	case "dns":
-		same = slices.ContainsFunc(c.DNSNames, func(n string) bool { return strings.EqualFold(n, value) })
-	case "uri":
-		for _, u := range c.URIs {
-			same = same || u.String() == value
-		}
-	case "email":
-		same = slices.Contains(c.EmailAddresses, value)
-	case "ip":
-		a, err := netip.ParseAddr(value)
-		for _, ip := range c.IPAddresses {
-			got, ok := netip.AddrFromSlice(ip)
-			same = same || err == nil && ok && got.Unmap() == a.Unmap()
-		}
-	default:
-		name, err := distinguishedName(c)
-		if err != nil {
-			return err
-		}
-		same = want != "" && name == want
-	}
-	if !same {
-		return fmt.Errorf("the certificate is not that of %q", want)
-	}
-	return nil
-}
-
-// distinguishedName is the subject of a certificate in the form of RFC 4514, as
-// `openssl x509 -subject -nameopt RFC2253` prints it.
-func distinguishedName(c *x509.Certificate) (string, error) {
-	var name pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(c.RawSubject, &name); err != nil || len(rest) > 0 {
-		return "", errors.New("the subject of the certificate cannot be read")
-	}
-	return name.String(), nil
-}
-
-// checkTLSSubject says why a configured subject can never fit.
-func checkTLSSubject(subject string) error {
-	kind, value, _ := strings.Cut(subject, ":")
-	switch kind {
-	case "dns", "uri", "email":
-		if value == "" {
-			return fmt.Errorf("TLSSubject %q names nothing", subject)
-		}
-	case "ip":
-		if _, err := netip.ParseAddr(value); err != nil {
-			return fmt.Errorf("TLSSubject %q is no IP address", subject)
-		}
-	default:
-		if !strings.Contains(subject, "=") {
-			return fmt.Errorf("TLSSubject %q: a distinguished name like CN=client,O=Example, or dns:NAME, uri:URI, ip:ADDRESS, email:ADDRESS", subject)
-		}
-	}
-	return nil
+	return peer.HasSubject(chain[0], c.TLSSubject)
 }
 
 // checkCertClient says why a client could never come with a certificate.
@@ -171,7 +103,7 @@ func (st *settings) checkCertClient(c Client) error {
 	case c.Secret != "" || len(c.JWKS) > 0 || c.JWKSURI != "":
 		return errors.New("TLSSubject does not go with Secret, JWKS or JWKSURI")
 	}
-	return checkTLSSubject(c.TLSSubject)
+	return peer.CheckSubject(c.TLSSubject)
 }
 
 // boundCertificate is the thumbprint of the certificate that the client's

@@ -111,7 +111,7 @@ func mtlsWorld(t testing.TB) (w *world, ca *authority, own *x509.Certificate) {
 	return w, ca, own
 }
 
-// covers: AS-MTLS-01, R10
+// covers: AS-MTLS-01
 func TestClientsWithCertificates(t *testing.T) {
 	w, ca, own := mtlsWorld(t)
 	dn := pkix.Name{CommonName: "client", Organization: []string{"Example, Inc."}, Country: []string{"DE"}}

@@ -47,8 +47,8 @@ type Config struct {
 	TLS TLSConfig `yaml:"tls"`
 	// TrustedProxies are ranges of addresses (10.0.0.0/8) whose X-Forwarded-For is
 	// believed: the caller, for limits and in the audit, is the last address in it
-	// that is not in these ranges. Nothing else that proxies say is read. Default:
-	// none.
+	// that is not in these ranges. Nothing else that proxies say is read, but for
+	// tls.client_cert_header. Default: none.
 	TrustedProxies []proxies `yaml:"trusted_proxies"`
 
 	// Providers are identity providers, by the name that accounts get
@@ -228,6 +228,16 @@ type ClientConfig struct {
 	// DPoPBound refuses this client tokens that are not bound to a key (RFC 9449,
 	// section 5.2). Default: false.
 	DPoPBound bool `yaml:"dpop_bound_access_tokens"`
+	// TLSSubject authenticates it by a certificate of tls.client_ca with this
+	// subject (RFC 8705, tls_client_auth): a distinguished name as RFC 4514 writes
+	// it (CN=client,O=Example), or dns:NAME, uri:URI, ip:ADDRESS, email:ADDRESS for
+	// an alternative name. A client with jwks may come with a certificate of one of
+	// these keys instead, whoever signed it, where certificates are looked at
+	// (tls.client_ca or client_cert_header is set). Default: none.
+	TLSSubject string `yaml:"tls_subject"`
+	// CertBound binds its tokens to the certificate that it shows; it gets none
+	// without. Default: false.
+	CertBound bool `yaml:"tls_client_certificate_bound_access_tokens"`
 	// Introspects are names of servers whose access tokens this client may
 	// introspect (RFC 7662): it is their resource server elsewhere. It must be
 	// able to authenticate, and has no grants but those of grant_types. Default:

@@ -31,6 +31,7 @@ func (c *Config) check() []Finding {
 	k.basics()
 	k.addresses()
 	k.checkTLS()
+	k.checkClientCerts()
 	k.providers()
 	k.people()
 	k.clients()
@@ -243,6 +244,7 @@ func (k *checker) clients() {
 		}
 		k.scopes(at.add("scopes"), cl.Scopes, nil)
 		k.clientKeys(at, cl)
+		k.clientCert(at, cl)
 		k.grantTypes(at, cl)
 	}
 }
@@ -284,7 +286,7 @@ func words(err error) string {
 
 func (k *checker) grantTypes(at keyPath, cl ClientConfig) {
 	secret := cl.Secret != "" || k.broken(at.add("secret"))
-	elsewhere := len(cl.JWKS) > 0 || k.broken(at.add("jwks")) || cl.JWKSURI != "" || k.given(at.add("tls_subject")...)
+	elsewhere := len(cl.JWKS) > 0 || k.broken(at.add("jwks")) || cl.JWKSURI != "" || cl.TLSSubject != ""
 	public := !secret && !elsewhere
 	for i, name := range cl.Introspects {
 		p := at.add("introspects").add(index(i))

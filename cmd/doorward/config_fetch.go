@@ -41,6 +41,29 @@ func (f *rootsFile) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 	*f = rootsFile{path, pool}
 }
 
+// caFile is a PEM file of certificates, without the system's.
+type caFile struct {
+	path string
+	pool *x509.CertPool // nil: none
+}
+
+func (f *caFile) fromYAML(l *loader, n *yaml.Node, p keyPath) {
+	text, ok := l.str(n, p)
+	if !ok || text == "" {
+		return
+	}
+	path, pool := l.absolute(text), x509.NewCertPool()
+	pem, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		l.fail(l.place(n), "%s: %v", p, err)
+	case !pool.AppendCertsFromPEM(pem):
+		l.fail(l.place(n), "%s: %s has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", p, path)
+	default:
+		*f = caFile{path, pool}
+	}
+}
+
 // readPrivate reads a range of private addresses. Other ranges are refused:
 // public ones are open, and loopback, link-local and the like cannot be opened.
 func readPrivate(v reflect.Value, text string) error {

@@ -31,6 +31,8 @@ func (c *Config) authserverConfig() authserver.Config {
 		Audiences:      c.audiencesOf(),
 		Tokens:         c.tokens(),
 		DPoP:           c.Tokens.DPoP,
+		MTLS:           c.mtls(),
+		ClientCAs:      c.TLS.ClientCA.pool,
 		KeyRotation:    c.Keys.Rotate,
 		Limits:         authserver.Limits{Token: c.Limits.Token.bound(), Authorize: c.Limits.Authorize.bound(), Register: c.Limits.Register.bound()},
 		BodyLimit:      int64(c.Limits.Body),
@@ -82,7 +84,8 @@ func (c *Config) clientsOf() map[string]authserver.Client {
 			introspects = append(introspects, c.resourceID(c.Servers[name]))
 		}
 		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), JWKS: cl.JWKS, JWKSURI: cl.JWKSURI, RedirectURIs: cl.RedirectURIs,
-			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects, PushedOnly: cl.PushedOnly, DPoPBound: cl.DPoPBound}
+			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects, PushedOnly: cl.PushedOnly, DPoPBound: cl.DPoPBound,
+			TLSSubject: cl.TLSSubject, CertBound: cl.CertBound}
 	}
 	return out
 }

@@ -165,6 +165,8 @@ func (i *instance) reload(cfg *Config) error {
 		{"url", i.cfg.URL, cfg.URL}, {"listen", i.cfg.Listen, cfg.Listen}, {"ops", i.cfg.Ops, cfg.Ops},
 		{"state", string(i.cfg.State), string(cfg.State)}, {"database", i.cfg.Database, cfg.Database},
 		{"tls (on or off)", fmt.Sprint(i.cfg.TLS.isSet()), fmt.Sprint(cfg.TLS.isSet())},
+		{"tls.client_cert_header", i.cfg.TLS.ClientCertHeader, cfg.TLS.ClientCertHeader},
+		{"certificates of clients (looked at or not)", fmt.Sprint(i.cfg.mtls()), fmt.Sprint(cfg.mtls())},
 		{"keys.master", string(i.cfg.Keys.Master), string(cfg.Keys.Master)},
 		{"limits.body", fmt.Sprint(i.cfg.Limits.Body), fmt.Sprint(cfg.Limits.Body)},
 		{"audit.keep", i.cfg.Audit.Keep.String(), cfg.Audit.Keep.String()},
@@ -277,7 +279,8 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 			}
 		}()
 	}
-	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() }, i.counted(strictTransport(i.cfg.URL, i)))), i.cfg.TLS.isSet())
+	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() },
+		peer.CertHeader(i.cfg.TLS.ClientCertHeader, i.counted(strictTransport(i.cfg.URL, i))))), i.cfg.TLS.isSet())
 	start(socket, s.wrap("admin", i.adminHandler()), false)
 	if s.ops != nil {
 		start(s.ops, s.wrap("ops", i.opsHandler()), false)

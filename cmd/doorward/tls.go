@@ -22,6 +22,15 @@ type TLSConfig struct {
 	// key. They are read again when they change. Default: plain HTTP.
 	Cert filePath `yaml:"cert"`
 	Key  filePath `yaml:"key"`
+	// ClientCA is a PEM file of the authorities whose certificates clients with
+	// tls_subject show (RFC 8705). With it, certificates are asked for, by which
+	// a browser that has one may ask its person. Default: none.
+	ClientCA caFile `yaml:"client_ca"`
+	// ClientCertHeader is the header in which trusted_proxies, where they end TLS,
+	// say which certificate a client showed: base64, or PEM with its characters
+	// escaped. They must set or remove it on every request. Default: none, and
+	// certificates are those of the connection.
+	ClientCertHeader string `yaml:"client_cert_header"`
 }
 
 func (c TLSConfig) isSet() bool { return c.Cert != "" }
@@ -150,7 +159,12 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // serverTLS is the configuration of the main listener. TLS 1.2 at least; the
 // suites are those that Go thinks safe.
 func (i *instance) serverTLS() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: i.cert.get}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: i.cert.get}
+	if i.cfg.mtls() && i.cfg.TLS.ClientCertHeader == "" {
+		c.ClientAuth = tls.RequestClientCert // checked by the engine, where it counts
+		c.ClientCAs = i.cfg.authoritiesAsked()
+	}
+	return c
 }
 
 // strictTransport tells browsers to come by https only (RFC 6797), if that is
