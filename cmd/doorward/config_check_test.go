@@ -87,7 +87,6 @@ func TestNotInThisVersion(t *testing.T) {
 		{"another database", "database: mysql://x\n", `c.yaml:1:11: database must be sqlite:PATH or "sqlite::memory:"`},
 		{"tls", "tls:\n  cert: x\n", "c.yaml:2:9: tls.cert: goes with tls.key, the private key of that certificate"},
 		{"consent", "clients: {consent: {others: admin}}\n", "c.yaml:1:21: clients.consent.others: not in this version (admin)"},
-		{"keys of clients", "clients: {registered: {z: {tls_subject: CN=x}}}\n", "c.yaml:1:28: clients.registered.z.tls_subject: not in this version"},
 		{"credentials", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault}}\n", "c.yaml:1:59: servers.s.credential: not in this version (vault)"},
 		{"forms of tokens", "tokens: {alg: EdDSA, format: opaque}\n", "c.yaml:1:22: tokens.format: not in this version"},
 		{"from the environment", "mode: direct\nredis: ${SET}\ntokens: {format: \"${EMPTY}\"}\n", "c.yaml:2:1: redis: not in this version"},
