@@ -114,6 +114,7 @@ func (d *documents) get(ctx context.Context, id string, now time.Time) (ledger.C
 		d.mu.Unlock()
 		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" is not fetched again so soon: try in a minute", nil))
 	}
+	id = strings.Clone(id) // it is a piece of a request, and will be kept
 	f := &flight{done: make(chan struct{})}
 	d.flights[id] = f
 	d.mu.Unlock()

@@ -60,6 +60,7 @@ func (a *Attempts) Keep(e Event, known bool) (ref string) {
 		return e.Ref
 	}
 	e.bound(maxText)
+	e.own()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.ring) < MaxAttempts {
@@ -137,12 +138,24 @@ func (a *Attempts) Flush(ctx context.Context) error {
 // bound cuts every text of the event; the copy lets go of a larger text that it
 // may be a piece of.
 func (e *Event) bound(size int) {
-	for _, s := range []*string{&e.Action, &e.Outcome, &e.Reason, &e.Rule, &e.Person, &e.Client, &e.Resource, &e.Tool,
-		&e.Scope, &e.Grant, &e.Issuer, &e.JTI, &e.GrantType, &e.Address, &e.Detail, &e.Step} {
+	for _, s := range e.texts() {
 		if len(*s) > size {
 			*s = strings.Clone(strings.ToValidUTF8((*s)[:size], ""))
 		}
 	}
+}
+
+// own copies every text: a short one may be a piece of a large request, which
+// would stay in memory with it.
+func (e *Event) own() {
+	for _, s := range e.texts() {
+		*s = strings.Clone(*s)
+	}
+}
+
+func (e *Event) texts() []*string {
+	return []*string{&e.Action, &e.Outcome, &e.Reason, &e.Rule, &e.Person, &e.Client, &e.Resource, &e.Tool,
+		&e.Scope, &e.Grant, &e.Issuer, &e.JTI, &e.GrantType, &e.Address, &e.Detail, &e.Step}
 }
 
 // newRef is eight characters that a person can read out.

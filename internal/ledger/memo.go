@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ func (m *memo) put(r store.Record, parsed any) {
 	if m.byID == nil {
 		m.byID = make(map[memoKey]memoEntry, memoSize)
 	}
-	at := memoKey{r.Kind, r.Key}
+	at := memoKey{r.Kind, strings.Clone(r.Key)} // it may be a piece of a large request
 	if _, ok := m.byID[at]; !ok && len(m.byID) >= memoSize {
 		for some := range m.byID {
 			delete(m.byID, some)

@@ -8,8 +8,10 @@ package limit
 
 import (
 	"container/list"
+	"crypto/sha256"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,19 @@ type Rate struct {
 
 // Keys is how many keys a Limiter or a Set keeps; about 200 bytes each.
 const Keys = 20_000
+
+// maxKey is how many bytes of a key are kept.
+const maxKey = 128
+
+// Key is text, which a stranger may have chosen, as what is kept of it: a long
+// one's digest, and in no case a piece of the request that it came with.
+func Key(text string) string {
+	if len(text) <= maxKey {
+		return strings.Clone(text)
+	}
+	sum := sha256.Sum256([]byte(text))
+	return "sha256 " + string(sum[:])
+}
 
 // Limiter bounds each key to a rate. nil allows everything. It is safe for use
 // by any number of goroutines.
@@ -101,7 +116,8 @@ func (s *Set) Has(now time.Time, key string) bool {
 	return ok && now.Sub(at) < s.life
 }
 
-// lru is a map that forgets what was not used for longest.
+// lru is a map that forgets what was not used for longest. It keeps keys as Key
+// makes them.
 type lru[V any] struct {
 	most  int
 	order *list.List // of entries, the latest first
@@ -118,6 +134,9 @@ func newLRU[V any](most int) lru[V] {
 }
 
 func (c *lru[V]) get(key string) (v V, ok bool) {
+	if len(key) > maxKey {
+		key = Key(key)
+	}
 	el, ok := c.byKey[key]
 	if !ok {
 		return v, false
@@ -127,6 +146,7 @@ func (c *lru[V]) get(key string) (v V, ok bool) {
 }
 
 func (c *lru[V]) put(key string, v V) {
+	key = Key(key)
 	if el, ok := c.byKey[key]; ok {
 		el.Value.(*entry[V]).value = v
 		c.order.MoveToFront(el)

@@ -2,10 +2,14 @@ package limit
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/time/rate"
 )
 
 var noon = time.Date(2026, 7, 28, 12, 0, 0, 0, time.UTC)
@@ -106,6 +110,39 @@ func TestNetwork(t *testing.T) {
 	} {
 		if got := Network(address); got != want {
 			t.Errorf("%q: %q, not %q", address, got, want)
+		}
+	}
+}
+
+// A long key costs no more than a short one, is told from others that begin
+// like it, and none holds on to the request that it is a piece of.
+//
+// covers: SEC-38
+func TestKeysAreShort(t *testing.T) {
+	l, s := New(Rate{1, time.Hour}, 100), NewSet(time.Hour, 100)
+	request := strings.Repeat("x", 1<<20)
+	for i, key := range []string{request[:20], request[:1<<19], request} {
+		if wait := l.Take(noon, key); wait != 0 {
+			t.Errorf("key %d is another's", i)
+		}
+		if wait := l.Wait(noon, key); wait == 0 {
+			t.Errorf("key %d is not counted", i)
+		}
+		if s.Has(noon, key) {
+			t.Errorf("key %d is another's in the set", i)
+		}
+		if s.Add(noon, key); !s.Has(noon, key) {
+			t.Errorf("key %d is not in the set", i)
+		}
+	}
+	for key := range l.buckets.byKey {
+		if len(key) > maxKey || unsafe.StringData(key) == unsafe.StringData(request) {
+			t.Errorf("%d bytes are kept, or a piece of the request", len(key))
+		}
+	}
+	for el := l.buckets.order.Front(); el != nil; el = el.Next() {
+		if key := el.Value.(*entry[*rate.Limiter]).key; len(key) > maxKey || unsafe.StringData(key) == unsafe.StringData(request) {
+			t.Errorf("%d bytes are in order, or a piece of the request", len(key))
 		}
 	}
 }

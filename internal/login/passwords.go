@@ -60,10 +60,10 @@ func (p *Passwords) Check(ctx context.Context, now time.Time, name, address, phc
 			return err
 		}
 	}
-	from := limit.Network(address)
+	from, who := limit.Network(address), limit.Key(name) // what is typed for a name may be as long as a form
 	// Taken before the check and given back after a right one, so that many at
 	// once are no more than one after the other.
-	use := []use{{"both\x00" + name + "\x00" + from, wrongHere}, {"person\x00" + name, wrongPerson}, {"address\x00" + from, wrongAddress}}
+	use := []use{{"both\x00" + who + "\x00" + from, wrongHere}, {"person\x00" + who, wrongPerson}, {"address\x00" + from, wrongAddress}}
 	if wait := p.throttle.take(now, use); wait > 0 {
 		return &TooMany{Wait: wait}
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"container/list"
 	"slices"
+	"strings"
 	"sync"
 
 	"doorward/store"
@@ -12,6 +13,7 @@ const (
 	cacheBytes  = 4 << 20 // of records that are remembered
 	cacheRecord = 8 << 10 // of one; larger ones are read each time
 	cacheCost   = 300     // of an entry beside its value, about
+	cacheName   = 16      // of an index name beside its bytes
 )
 
 // cache remembers records as they lie in the database at one state of the file,
@@ -152,6 +154,7 @@ func (c *cache) set(r remembered) {
 	if len(r.value) > cacheRecord {
 		return
 	}
+	r.key = strings.Clone(r.key) // it may be a piece of a large request
 	c.bytes += r.size()
 	c.byID[r.id] = c.recent.PushFront(&r)
 	for c.bytes > cacheBytes {
@@ -171,7 +174,13 @@ func (c *cache) forget(now stamp) {
 	}
 }
 
-func (r *remembered) size() int { return cacheCost + len(r.key) + len(r.value) }
+func (r *remembered) size() int {
+	n := cacheCost + len(r.key) + len(r.value)
+	for _, name := range r.names {
+		n += cacheName + len(name)
+	}
+	return n
+}
 
 // record is the record as callers get it: theirs to change.
 func (r *remembered) record() store.Record {

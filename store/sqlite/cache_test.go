@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"doorward/store"
 )
@@ -155,6 +157,33 @@ func TestRememberedIsNotRead(t *testing.T) {
 		}
 		if _, err := s.Get(ctx, "test", "b"); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%s: the record that is not there: %v", path, err)
+		}
+	}
+}
+
+// Index names count, too; and a key is no piece of what it was cut from.
+func TestRememberedNamesAreBounded(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "auth.db"))
+	name := strings.Repeat("n", 500)
+	for i := range 40 {
+		ops := make([]store.Op, 50)
+		for j := range ops {
+			ops[j] = store.Put(store.Record{Kind: "test", Key: fmt.Sprint(i, j), Index: []string{name + "1", name + "2", name + "3", name + "4"}})
+		}
+		if err := s.Commit(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.cache.byID); n > cacheBytes/2000 {
+		t.Errorf("%d records with names of 2000 bytes are remembered", n)
+	}
+	request := strings.Repeat("k", 1<<20)
+	if _, err := s.Get(t.Context(), "test", request[:40]); !errors.Is(err, store.ErrNotFound) {
+		t.Fatal(err)
+	}
+	for at := range s.cache.byID {
+		if unsafe.StringData(at.key) == unsafe.StringData(request) {
+			t.Error("the whole request stays in memory with the key")
 		}
 	}
 }
