@@ -224,11 +224,20 @@ func readAll(r io.Reader, announced int64) ([]byte, error) {
 
 // secureHeaders are on every answer; pages replace the policy by their own.
 func secureHeaders(h http.Header) {
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h["X-Content-Type-Options"] = nosniff
+	h["Referrer-Policy"] = noReferrer
+	h["X-Frame-Options"] = denyFrames
+	h["Content-Security-Policy"] = nothingLoads
 }
+
+// Values of headers that are the same on every answer. Handlers replace them
+// (Header.Set) and never append to them.
+var (
+	nosniff      = []string{"nosniff"}
+	noReferrer   = []string{"no-referrer"}
+	denyFrames   = []string{"DENY"}
+	nothingLoads = []string{"default-src 'none'; frame-ancestors 'none'"}
+)
 
 // preflight answers the question of a browser before a request of another
 // origin. No credentials: what an origin may send is what anybody may.
