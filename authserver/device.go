@@ -201,7 +201,7 @@ func (s *Server) examineDevice(ctx context.Context, st *settings, key, userCode 
 // page and once for the device.
 func (v *visit) approveDevice(a *asking, more ...store.Op) {
 	subject, now, d := v.session.Subject, v.s.now(), a.device.record
-	g := oauth.Grant{ID: newID(), Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details,
+	g := oauth.Grant{ID: orderedText(v.s.now(), idSize), Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details,
 		Type: oauth.DeviceCode, Created: now, Expires: d.Until}
 	if least := now.Add(codeLife); g.Expires.Before(least) {
 		g.Expires = least

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"doorward/internal/jose"
 	"doorward/internal/ledger"
@@ -103,7 +105,7 @@ func (a *asked) intersect(entitled oauth.Scopes, res *resource) error {
 // of jti, which is spent in the same commit (AS-JAG-09).
 func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, jag idjag, res *resource, scopes oauth.Scopes) (granted, error) {
 	hash := sha256.Sum256([]byte(a.Assertion))
-	id := s.assertionID(hash[:], a.client.client.ID, res.ID)
+	id := s.assertionID(hash[:], a.client.client.ID, res.ID, jag.expires)
 	now := s.now()
 	out := granted{rules: res.rules, life: a.st.tokens.AccessIDJAG, write: true}
 	var rec ledger.Grant
@@ -170,9 +172,12 @@ func (s *Server) accountOps(ctx context.Context, a *asked, from *issuer, jag idj
 	return []store.Op{acc.Put()}, nil
 }
 
-func (s *Server) assertionID(hash []byte, client, resource string) string {
+// assertionID is the name of the grant, which begins with the second of the
+// assertion's end, so that new grants lie together.
+func (s *Server) assertionID(hash []byte, client, resource string, end time.Time) string {
 	sum := mac(s.derived.assertion, fmt.Appendf(nil, "%x %q %q", hash, client, resource))
-	return base64.RawURLEncoding.EncodeToString(sum[:idSize])
+	id := append(binary.BigEndian.AppendUint64(nil, uint64(end.Unix()))[4:], sum...)
+	return base64.RawURLEncoding.EncodeToString(id[:idSize])
 }
 
 // unacceptable makes a rejection look the same as every other from outside.

@@ -98,7 +98,7 @@ func (s *Server) register(ctx context.Context, st *settings, r *http.Request, bo
 		}
 		return answerFor(c, w.redirectURIs()), nil
 	}
-	c.ID = "dyn-" + newID()
+	c.ID = "dyn-" + orderedText(c.Created, idSize)
 	secret := s.newSecret(st, &c)
 	token := randomText(32)
 	c.RegistrationHash = hashText(token)
