@@ -31,7 +31,7 @@ var step = map[string]int{
 	"authserver": 3, "internal/gateway": 3, "internal/bridge": 3, "internal/doctor": 3,
 	"internal/keep": 3, "internal/console": 3,
 	"authtest": 4, "internal/probe": 4, "internal/sample": 4,
-	"cmd/doorward": 5, "conformance/client": 5,
+	"cmd/doorward": 5, "conformance/client": 5, "conformance/beside": 5,
 }
 
 type listed struct {
