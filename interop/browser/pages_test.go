@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,7 +18,6 @@ import (
 
 	"doorward/authserver"
 	"doorward/authtest"
-	"doorward/store/sqlite"
 )
 
 const (
@@ -148,6 +146,8 @@ func (p *place) walk(see func(b *tab, name string)) {
 	see(b, "consent-rtl")
 	b.lands(click(allow))
 	p.walkAccount(b, see)
+	p.walkDevice(see)
+	p.walkRefused(see)
 	b.open(p.withProviders() + "/login")
 	see(b, "login-providers")
 	b.open(p.ask(p.Server, "nobody"))
@@ -168,27 +168,13 @@ func (p *place) walk(see func(b *tab, name string)) {
 // withProviders is a server where people may sign in in three ways.
 func (p *place) withProviders() string {
 	p.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	db, err := sqlite.Open(":memory:")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	issuer := "http://" + l.Addr().String()
-	s, err := authserver.New(authserver.Config{URL: issuer, Store: db, Name: "Acme", SignIn: authserver.AnyOf(
-		authserver.LocalPeople(map[string]authserver.LocalPerson{"alice": {Password: password}}),
-		authserver.OIDC(authserver.OIDCProvider{Name: "corp", Title: "Acme SSO", Issuer: p.IdP, ClientID: "x", ClientSecret: "y"},
-			authserver.OIDCProvider{Name: "far", Title: "A partner with a name that is rather long for one button", Issuer: p.Server, ClientID: "x", ClientSecret: "y"}),
-	)})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	srv := &http.Server{Handler: s}
-	go srv.Serve(l)
-	p.t.Cleanup(func() { srv.Close(); s.Close(); db.Close() })
-	return issuer
+	return p.serve(func(c *authserver.Config) {
+		c.SignIn = authserver.AnyOf(
+			authserver.LocalPeople(map[string]authserver.LocalPerson{"alice": {Password: password}}),
+			authserver.OIDC(authserver.OIDCProvider{Name: "corp", Title: "Acme SSO", Issuer: p.IdP, ClientID: "x", ClientSecret: "y"},
+				authserver.OIDCProvider{Name: "far", Title: "A partner with a name that is rather long for one button", Issuer: p.Server, ClientID: "x", ClientSecret: "y"}),
+		)
+	})
 }
 
 func (p *place) walkAccount(b *tab, see func(b *tab, name string)) {
