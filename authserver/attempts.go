@@ -26,17 +26,17 @@ type attemptError struct {
 func (e *attemptError) Unwrap() error { return e.error }
 
 // refused is the error of a token request with what it found out. What
-// strangers cause (no secret shown, no genuine grant or assertion named) is
-// kept in memory only, so that they cannot fill a disk.
+// strangers cause (no secret shown that an administrator gave, no genuine grant
+// or assertion named) is kept in memory only, so that they cannot fill a disk.
 func (a *asked) refused(err error) error {
 	a.seen.Action = "token.refuse"
-	proven := a.client.proven && a.client.client.Source != ledger.FromDocument // whose keys are a stranger's
+	proven := a.client.proven && a.client.client.OfAdministrator()
 	return &attemptError{err, a.seen, proven || a.seen.Grant != "" || a.seen.Person != ""}
 }
 
 // keepRefusal keeps a refusal at an endpoint and returns its reference.
 func (s *Server) keepRefusal(r *http.Request, err error, e *oauth.Error) string {
-	event, known := audit.Event{Action: endpointOf(r) + ".refuse", Address: address(r)}, false
+	event, known := audit.Event{Action: s.endpointOf(r) + ".refuse", Address: address(r)}, false
 	var at *attemptError
 	if errors.As(err, &at) {
 		event, known = at.event, at.known
@@ -62,9 +62,13 @@ func (s *Server) keepAttempt(event audit.Event, e *oauth.Error, known bool) stri
 	return s.attempts.Keep(s.event(event.Action, event), known)
 }
 
-// endpointOf is the last part of the path: token, register, revoke, …
-func endpointOf(r *http.Request) string {
+// endpointOf is the last part of the path: token, register, revoke, … What
+// stands behind /register/ is whatever a caller wrote there.
+func (s *Server) endpointOf(r *http.Request) string {
 	path := strings.TrimSuffix(r.URL.Path, "/")
+	if strings.HasPrefix(path, s.current().path+managePath) {
+		return "register"
+	}
 	return path[strings.LastIndexByte(path, '/')+1:]
 }
 

@@ -71,7 +71,7 @@ func (k *clientKeys) remote(c ledger.Client, now func() time.Time) *keyset.Remot
 	defer k.mu.Unlock()
 	named := "stranger "
 	fetch := func(ctx context.Context) ([]byte, error) { return k.documents.keys(ctx, c.JWKSURI, now()) }
-	if c.Source == ledger.FromFile || c.Source == ledger.FromAdmin {
+	if c.OfAdministrator() {
 		named = "operator "
 		fetch = func(ctx context.Context) ([]byte, error) { return fetchDocument(ctx, k.trusted, c.JWKSURI) }
 	}

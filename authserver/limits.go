@@ -26,7 +26,7 @@ type Limits struct {
 	// Authorize is for authorization requests. The zero value: 20 a second; none
 	// for an issuer on loopback.
 	Authorize Rate
-	// Register is for registrations, per address. The zero value: 20 an hour;
+	// Register is for registrations and their changes, per address. The zero value: 20 an hour;
 	// none for an issuer on loopback.
 	Register Rate
 }
@@ -110,7 +110,7 @@ type caller struct {
 	limits  *limits
 	network string
 	known   bool          // a client or a person was charged instead
-	free    bool          // who is proven is not charged
+	free    bool          // a proven client of an administrator is not charged
 	wait    time.Duration // the address has used what it may
 }
 
@@ -128,8 +128,8 @@ func callerOf(ctx context.Context) *caller {
 // secret to show.
 func (s *Server) limited(h http.HandlerFunc) http.HandlerFunc { return s.limitedAs(caller{}, h) }
 
-// limitedStrangers counts those who proved nothing: a resource server asks as
-// often as it is asked itself.
+// limitedStrangers counts those who proved nothing, and the clients that
+// strangers made: a resource server asks as often as it is asked itself.
 func (s *Server) limitedStrangers(h http.HandlerFunc) http.HandlerFunc {
 	return s.limitedAs(caller{free: true}, h)
 }
@@ -237,7 +237,7 @@ func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, 
 	case err == nil && client.proven:
 		c.known = true
 		c.limits.wrong.right.Add(now, id+" "+c.network)
-		if c.free {
+		if c.free && client.client.OfAdministrator() {
 			return client, nil
 		}
 		if wait := c.limits.token.Take(now, "client "+id); wait > 0 {

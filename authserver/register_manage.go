@@ -51,19 +51,21 @@ func (s *Server) namedRoute(path string) (route, bool) {
 	if !ok || id == "" || strings.Contains(id, "/") {
 		return route{}, false
 	}
-	return route{[]string{http.MethodGet, http.MethodPut, http.MethodDelete}, true, s.limited(s.manage)}, true
+	return route{[]string{http.MethodGet, http.MethodPut, http.MethodDelete}, true, s.manage}, true
 }
 
-// manage is the client configuration endpoint (RFC 7592 section 2).
+// manage is the client configuration endpoint (RFC 7592 section 2). A change is
+// written, and its event kept for months, so it counts as a registration.
 func (s *Server) manage(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodPut:
-		s.answerJSON(http.StatusOK, s.replaceRegistration)(w, r)
+		s.limitedTo(registering, s.answerJSON(http.StatusOK, s.replaceRegistration))(w, r)
 	case http.MethodDelete:
-		s.answer(w, r, http.StatusNoContent, nil, s.deleteRegistration(r.Context(), s.current(), r))
+		s.limited(func(w http.ResponseWriter, r *http.Request) {
+			s.answer(w, r, http.StatusNoContent, nil, s.deleteRegistration(r.Context(), s.current(), r))
+		})(w, r)
 	default:
-		v, err := s.readRegistration(r.Context(), s.current(), r)
-		s.answer(w, r, http.StatusOK, v, err)
+		s.limited(s.answerPlain(s.readRegistration))(w, r)
 	}
 }
 
