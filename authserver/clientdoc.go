@@ -213,6 +213,9 @@ func described(c ledger.Client) string {
 	if c.AuthMethod == authPrivateKey {
 		parts = append(parts, strings.Join(c.AuthMethods, " "), c.AuthAlg, c.JWKSURI, string(c.JWKS))
 	}
+	if slices.Contains(c.GrantTypes, oauth.RefreshToken) { // the page says how long the access lasts
+		parts = append(parts, oauth.RefreshToken)
+	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

@@ -89,6 +89,8 @@ func (s *Server) register(ctx context.Context, st *settings, r *http.Request, bo
 	if err != nil {
 		return nil, err
 	}
+	// Whoever has the initial access token had it from an administrator.
+	c.Approved = c.Approved || st.cfg.Registration.Mode == registrationToken
 	c.Created, c.Expires = s.now(), s.now().Add(st.unused())
 	if c.AuthMethod == authNone && (c.Known != "" || onlyLoopback(c.RedirectURIs)) {
 		// Whoever registers the same has the same client: nobody owns it.
@@ -130,7 +132,7 @@ func (st *settings) mayRegister(h http.Header) error {
 }
 
 // wished is the client that a registration comes to, with what policy says of
-// it. Whoever has the initial access token had it from an administrator.
+// it.
 func (st *settings) wished(w wish) (ledger.Client, error) {
 	c, err := w.check()
 	if err != nil {
@@ -145,7 +147,7 @@ func (st *settings) wished(w wish) (ledger.Client, error) {
 		return c, &oauth.Error{Code: oauth.InvalidClientMetadata, Reason: "client_not_known",
 			Description: "access_denied by policy: only known clients may register here; ask an administrator to add yours"}
 	}
-	c.Approved = c.Known != "" || policy == othersAllow || st.cfg.Registration.Mode == registrationToken
+	c.Approved = c.Known != "" || policy == othersAllow
 	return c, nil
 }
 

@@ -357,3 +357,57 @@ func FuzzRegistrationUpdate(f *testing.F) {
 		}
 	})
 }
+
+// An update is no registration: where registrations need the initial access
+// token, whoever changes theirs without it has not been approved by that.
+//
+// covers: AS-DCR-12, SEC-24
+func TestUpdateDoesNotApprove(t *testing.T) {
+	const initial = "initial-access-token-0123"
+	s := newSite(t, func(c *Config) { c.OtherClients = "ask-admin" })
+	id, _, uri, token := registeredWith(s.mustRegister(`{"client_name":"App","redirect_uris":["` + webCB + `"]}`))
+	s.cfg.Registration = Registration{Mode: "token", Token: initial}
+	if err := s.Reload(s.cfg); err != nil {
+		t.Fatal(err)
+	}
+	approved := func(id, uri, token, name string) bool {
+		t.Helper()
+		if got := s.manageAt("PUT", uri, token, `{"client_id":"`+id+`","client_name":"`+name+`","redirect_uris":["`+webCB+`"]}`); got.status != http.StatusOK {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		c, err := s.ledger.Client(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Approved
+	}
+	if approved(id, uri, token, "App") {
+		t.Error("a stranger's update approved the stranger")
+	}
+	got := s.manageAt("POST", s.url+"/register", initial, `{"client_name":"App","redirect_uris":["`+webCB+`"]}`)
+	if got.status != http.StatusCreated {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	id, uri, token = got.text("client_id"), got.text("registration_client_uri"), got.text("registration_access_token")
+	if !approved(id, uri, token, "App") {
+		t.Error("an update that says the same ended the approval")
+	}
+	if approved(id, uri, token, "Payroll") {
+		t.Error("another name was approved")
+	}
+}
+
+// Access that lasts longer than what a person allowed needs their word again.
+//
+// covers: SEC-24
+func TestLongerAccessIsConsentedAnew(t *testing.T) {
+	s := newSite(t, nil)
+	id, _, uri, token := registeredWith(s.mustRegister(`{"client_name":"App","redirect_uris":["` + webCB + `"]}`))
+	b := s.browser()
+	b.submit(b.signIn(b.get(s.ask(id, webCB)), "alice")).arrived(t, webCB)
+	b.get(s.ask(id, webCB)).arrived(t, webCB)
+	if got := s.manageAt("PUT", uri, token, `{"client_id":"`+id+`","client_name":"App","redirect_uris":["`+webCB+`"],"grant_types":["authorization_code","refresh_token"]}`); got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	b.get(s.ask(id, webCB)).shows(t, http.StatusOK, "Allow", "App", "as long as it is in use")
+}
