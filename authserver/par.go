@@ -130,10 +130,7 @@ func pushedURI(query url.Values) (string, bool) {
 // counts besides its name (RFC 9126 section 4).
 func (v *visit) authorizePushed(clients []string, uri string) {
 	key := codeKey(strings.TrimPrefix(uri, pushedPrefix))
-	req, err := v.firstBrowser(key)
-	if err == nil && (len(clients) != 1 || clients[0] != req.ClientID) {
-		err = errPushedOver
-	}
+	req, err := v.firstBrowser(key, clients)
 	if err != nil {
 		v.turnDown(nil, err)
 		return
@@ -141,9 +138,9 @@ func (v *visit) authorizePushed(clients []string, uri string) {
 	v.goOn(attempt{Request: &req, Pushed: key})
 }
 
-// firstBrowser reads a pushed request for the browser that brings its name
-// first, and for no other.
-func (v *visit) firstBrowser(key string) (oauth.AuthorizationRequest, error) {
+// firstBrowser reads a pushed request for the browser that brings its name, and
+// its client's, first, and for no other.
+func (v *visit) firstBrowser(key string, clients []string) (oauth.AuthorizationRequest, error) {
 	ctx := v.r.Context()
 	for range attempts {
 		rec, err := v.s.ledger.Store.Get(ctx, ledger.KindPushed, key)
@@ -156,6 +153,9 @@ func (v *visit) firstBrowser(key string) (oauth.AuthorizationRequest, error) {
 		var p pushedRecord
 		if err := json.Unmarshal(rec.Value, &p); err != nil {
 			return oauth.AuthorizationRequest{}, fmt.Errorf("authserver: pushed request cannot be read: %w", err)
+		}
+		if len(clients) != 1 || clients[0] != p.Request.ClientID {
+			return oauth.AuthorizationRequest{}, errPushedOver
 		}
 		switch p.Browser {
 		case v.browser:

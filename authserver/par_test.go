@@ -166,3 +166,13 @@ func TestNamesOfPushedRequests(t *testing.T) {
 		seen[name] = true
 	}
 }
+
+// Who has the name of a pushed request and not its client's takes nothing away.
+//
+// covers: AS-PAR-04
+func TestPushedRequestOfAnotherClientStays(t *testing.T) {
+	s := newSite(t, nil)
+	target := s.push(t)
+	s.browser().get(strings.Replace(target, "client_id=desktop", "client_id=two", 1)).shows(t, http.StatusBadRequest, "request_uri")
+	s.browser().get(target).shows(t, http.StatusOK, "Sign in")
+}
