@@ -18,6 +18,11 @@ import (
 // private_key_jwt: the client signs an assertion with a key that it registered
 // (RFC 7521 section 4.2, RFC 7523 section 3 and its successor).
 
+// afterwards is how long after the check of its time it may take to write down
+// that an assertion or a page was used: two requests may be checked in the last
+// moment and written after it.
+const afterwards = time.Minute
+
 // maxAssertionLife is how far ahead of now an assertion may expire: so long is
 // its jti remembered.
 const maxAssertionLife = time.Hour
@@ -115,5 +120,5 @@ func checkAssertionClaims(c jose.Claims, client, own string, now time.Time) (onc
 		return "", until, errors.New("jti is missing or too long")
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q", client, jti))
-	return "client-assertion:" + hex.EncodeToString(sum[:]), exp.Add(assertionSkew), nil
+	return "client-assertion:" + hex.EncodeToString(sum[:]), exp.Add(assertionSkew + afterwards), nil
 }

@@ -67,7 +67,7 @@ func (v *visit) decide(a *asking, at attempt) {
 		return
 	}
 	if a.device != nil {
-		v.approveDevice(a, store.Once("consent/"+at.ID, at.Until))
+		v.approveDevice(a, store.Once("consent/"+at.ID, at.Until.Add(afterwards)))
 		return
 	}
 	remembered, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
@@ -76,7 +76,7 @@ func (v *visit) decide(a *asking, at attempt) {
 		return
 	}
 	v.approve(a,
-		store.Once("consent/"+at.ID, at.Until),
+		store.Once("consent/"+at.ID, at.Until.Add(afterwards)),
 		v.s.consentOp(v.session.Subject.ID, a, remembered.Union(a.scopes)))
 }
 

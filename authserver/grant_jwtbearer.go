@@ -150,7 +150,7 @@ func (s *Server) firstUse(ctx context.Context, a *asked, from *issuer, jag idjag
 		return ops, nil
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q", from.Issuer, jag.jti))
-	return append(ops, store.Once("jag:"+hex.EncodeToString(sum[:]), jag.expires.Add(assertionSkew))), nil
+	return append(ops, store.Once("jag:"+hex.EncodeToString(sum[:]), jag.expires.Add(assertionSkew+afterwards))), nil
 }
 
 // accountOps makes the account of a person who is new, or refuses them; what

@@ -61,11 +61,16 @@ type Proof struct {
 // proof; "" of the zero Proof.
 func (p Proof) Key() string { return p.key }
 
+// afterwards is how long after the check of a proof it may take to write down
+// that it was used: two requests may be checked in its last moment and written
+// after it.
+const afterwards = time.Minute
+
 // Once is a name of this proof, the same for no other, and how long it must be
 // remembered so that the proof is accepted once.
 func (p Proof) Once() (name string, until time.Time) {
 	sum := p.sum()
-	return "dpop:" + hex.EncodeToString(sum[:]), p.until
+	return "dpop:" + hex.EncodeToString(sum[:]), p.until.Add(afterwards)
 }
 
 // sum tells proofs apart: the jti is unique to its key (RFC 9449 section 4.2).

@@ -206,7 +206,7 @@ func TestMake(t *testing.T) {
 			t.Fatalf("%+v, %v", p, refusal)
 		}
 		name, until := p.Once()
-		if seen[name] || !until.Equal(noon.Add(Allowed)) {
+		if seen[name] || !until.Equal(noon.Add(Allowed+afterwards)) {
 			t.Errorf("%s until %s", name, until)
 		}
 		seen[name] = true
@@ -348,5 +348,16 @@ func BenchmarkCheck(b *testing.B) {
 		if _, refusal := c.Check(h, at); refusal != nil {
 			b.Fatal(refusal)
 		}
+	}
+}
+
+// A proof that is checked in its last moment and written down after it is
+// remembered then: another one was checked in the same moment.
+//
+// covers: SEC-14
+func TestProofIsRememberedPastItsEnd(t *testing.T) {
+	p := Proof{key: "k", id: "1", until: time.Unix(1000, 0)}
+	if _, until := p.Once(); until.Before(p.until.Add(30 * time.Second)) {
+		t.Errorf("until %v, and it is good until %v", until, p.until)
 	}
 }
