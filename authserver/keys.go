@@ -294,10 +294,15 @@ func (s *Server) housekeep(ctx context.Context) {
 	}
 }
 
-// sweep removes expired records, in portions that hold up no request.
+// sweepTime is how long one sweep may last, so that what else has to be done
+// has its turn.
+const sweepTime = 10 * time.Second
+
+// sweep removes expired records, in portions that hold up no request, until none
+// is left: what a flood of requests leaves behind must go as fast as it came.
 func (s *Server) sweep(ctx context.Context) error {
-	const portion, portions = 200, 50
-	for range portions {
+	const portion = 200
+	for end := time.Now().Add(sweepTime); time.Now().Before(end); {
 		n, err := s.ledger.Store.Sweep(ctx, portion)
 		if err != nil || n < portion {
 			return err

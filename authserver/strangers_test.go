@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"doorward/internal/audit"
+	"doorward/internal/ledger"
+	"doorward/store"
 )
 
 // written is how many events of an action lie in the store.
@@ -114,5 +116,29 @@ func TestIntrospectionOfStrangersIsLimited(t *testing.T) {
 		if got := post(s.Server, "/introspect", "files-server a secret of the files", form("token=x")); got.status != http.StatusOK {
 			t.Fatalf("a resource server: %d %s", got.status, got.body)
 		}
+	}
+}
+
+// What a flood of requests leaves behind is gone with the next sweep, however
+// much it is.
+//
+// covers: SEC-38
+func TestSweepKeepsUp(t *testing.T) {
+	s := newSite(t, nil)
+	for range 12 {
+		ops := make([]store.Op, 1000)
+		for i := range ops {
+			ops[i] = store.Add(store.Record{Kind: ledger.KindPushed, Key: newID(), Expires: s.now().Add(pushedLife)})
+		}
+		if err := s.ledger.Store.Commit(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.wait(pushedLife)
+	if err := s.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.ledger.Store.Sweep(t.Context(), 1); n != 0 || err != nil {
+		t.Errorf("%d were left, %v", n, err)
 	}
 }
