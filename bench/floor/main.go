@@ -83,7 +83,7 @@ func (f *floor) routes(upstream *url.URL) http.Handler {
 	mux := http.NewServeMux()
 	for path, h := range map[string]http.HandlerFunc{
 		"/hello": f.hello, "/commit": f.commit(1), "/commit2": f.commit(2), "/form": f.form, "/json": f.json, "/metadata": f.metadata, "/credentials": f.credentials, "/refresh": f.refresh,
-		"/authorize": f.authorize, "/assertion": f.assertion, "/exchange": f.exchange, "/register": f.register, "/guard": f.guard, "/guard-first": f.guardFirst,
+		"/authorize": f.authorize, "/assertion": f.assertion, "/exchange": f.exchange, "/introspect": f.introspect, "/register": f.register, "/guard": f.guard, "/guard-first": f.guardFirst,
 	} {
 		mux.HandleFunc(path, h)
 	}
@@ -198,6 +198,12 @@ func (f *floor) exchange(w http.ResponseWriter, r *http.Request) {
 	_, err1 := verify(f.trusted, r.PostForm.Get("subject_token"), "sub")
 	token, err2 := sign(f.key)
 	f.write(w, answer(token, ""), err1, err2)
+}
+
+func (f *floor) introspect(w http.ResponseWriter, r *http.Request) {
+	err1 := f.knows(r)
+	subject, err2 := verify(f.trusted, r.PostForm.Get("token"), "sub")
+	f.write(w, active(subject), err1, err2)
 }
 
 func (f *floor) register(w http.ResponseWriter, r *http.Request) {

@@ -23,6 +23,16 @@ func answer(token []byte, refresh string) []byte {
 	return append(b, `,"scope":"use"}`...)
 }
 
+// active is the answer of an introspection, of the size of ours.
+func active(subject string) []byte {
+	now := time.Now().Unix()
+	b := make([]byte, 0, 384)
+	b = append(append(append(b, `{"active":true,"scope":"use","client_id":"desktop","token_type":"Bearer","sub":"`...), subject...), `","exp":`...)
+	b = append(strconv.AppendInt(b, now+3600, 10), `,"iat":`...)
+	b = append(strconv.AppendInt(b, now, 10), `,"aud":"http://127.0.0.1:8080/mcp","iss":"http://127.0.0.1:8080"`...)
+	return append(b, `,"jti":"BBBBBBBBBBBBBBBBBBBBBBBBBB"}`...)
+}
+
 var header = base64.RawURLEncoding.EncodeToString([]byte(`{"typ":"at+jwt","alg":"ES256","kid":"3q2-7wAAAAAAAAAAAAAAAA3q2-7wAAAAAAAAAAAAAAAA"}`)) + "."
 
 // sign makes an ES256 JWT with as many claims as an access token of ours has.

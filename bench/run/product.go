@@ -125,9 +125,10 @@ clients:
   registered:
     desktop: {name: Desktop, secret: %s, redirect_uris: ["http://127.0.0.1/callback"]}
     agent: {secret: %s, grant_types: [client_credentials]}
+    api: {secret: %s, introspects: [mcp]}
 servers:
   mcp: {path: /mcp, upstream: %s/mcp, scopes: {use: Use the server}, allow: [{who: [everyone, "client:agent"]}]}
-`, host, host, b.world.url, b.world.url, password, secret, secret, b.world.url)
+`, host, host, b.world.url, b.world.url, password, secret, secret, secret, b.world.url)
 }
 
 // inside measures memory: idle, and then under every load of the table.

@@ -48,6 +48,7 @@ func rows() []row {
 			side{"floor", assertions("/assertion")}, side{"serve", assertions("/token")}},
 		{"token exchange → ID-JAG", 1.35, 5000, "form+verify+sign", exchanged, same("floor", "/exchange", exchanged), side{"idp", exchange}},
 		{"dynamic registration, durable", 1.4, 5000, "json+commit", nil, register("floor"), register("serve")},
+		{"introspection of a JWT", 1.3, 5000, "form+verify", introspected, side{"floor", introspectAtFloor}, side{"serve", introspect(introspectForm)}},
 		{"guard: bearer JWT, seen before", 1.4, 16000, "hello", nil, side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
 		{"guard: bearer JWT, first sight", 1.3, 5000, "hello+verify", nil, side{"floor", bearer("/guard-first", true)}, side{"serve", bearer("/guarded", true)}},
 		{"gateway: one tool call, over httputil.ReverseProxy", 1.15, 5000, "", nil, side{"floor", callAtFloor}, side{"serve", call}},

@@ -72,6 +72,7 @@ func serve(cfg authserver.Config, db *sqlite.Store, upstream, issuer string, lis
 	scopes := map[string]string{"use": "Use the server"}
 	allow := append(everyone(), authserver.Rule{Who: []string{"client:agent"}})
 	cfg.Clients["agent"] = authserver.Client{Secret: secret, GrantTypes: []string{"client_credentials"}}
+	cfg.Clients["api"] = authserver.Client{Secret: secret, Introspects: []string{cfg.URL + "/mcp"}}
 	cfg.Registration = authserver.Registration{Mode: "open", Total: 1 << 30}
 	cfg.Resources = []authserver.Resource{{ID: cfg.URL + "/mcp", Name: "mcp", Scopes: scopes, DefaultScopes: []string{"use"}, RuleName: "servers.mcp", Allow: allow}}
 	cfg.Issuers = map[string]authserver.TrustedIssuer{"corp": {Issuer: issuer, JWKSURI: issuer + "/jwks", EmailDomains: []string{"example.com"}}}
