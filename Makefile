@@ -39,8 +39,8 @@ lint: ## formatting, vet, staticcheck
 conformance: build ## the official MCP conformance suite: our client and our server
 	@.ci/conformance
 
-bench: ## what requests cost beside bare programs: bench/RESULTS.md (BENCHTIME=5s: longer)
-	$(GO) run ./bench/run -time $(BENCHTIME)
+bench: ## what requests cost beside bare programs and other servers: bench/RESULTS.md (BENCHTIME=5s: longer)
+	$(GO) run ./bench/run -peers -time $(BENCHTIME)
 
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)

@@ -22,6 +22,7 @@ type options struct {
 	only        string
 	out         string
 	keep        string
+	peers       bool
 }
 
 func main() {
@@ -32,6 +33,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only rows whose name has this in it, and nothing else; they are profiled")
 	flag.StringVar(&o.out, "out", "bench/RESULTS.md", "file for the table")
 	flag.StringVar(&o.keep, "keep", "", "directory that profiles are kept in")
+	flag.BoolVar(&o.peers, "peers", false, "other makers' servers too (bench/peers), those that can be had")
 	flag.Parse()
 	o.seconds = length.Seconds()
 	if err := run(o); err != nil {
@@ -51,7 +53,7 @@ func run(o options) error {
 		return err
 	}
 	defer b.close()
-	r := results{options: o, began: time.Now(), primitives: primitives{}}
+	r := results{options: o, began: time.Now(), primitives: primitives{}, peers: b.peers}
 	if err := b.rounds(&r); err != nil {
 		return err
 	}
@@ -77,6 +79,7 @@ type bench struct {
 	world     *world
 	processes map[string]*process
 	targets   map[string]target
+	peers     []peer // that are measured
 }
 
 // open builds the programs, starts them and signs in.
@@ -104,11 +107,17 @@ func open(o options, dir string) (*bench, error) {
 	}
 	for _, name := range []string{"serve", "idp"} {
 		t := b.targets[name]
-		if t.cookie, err = browser(t.base); err != nil {
+		if t.cookie, err = browser(t.base, ""); err != nil {
 			b.close()
 			return nil, fmt.Errorf("signing in at %s: %w", name, err)
 		}
 		b.targets[name] = t
+	}
+	if o.peers {
+		if err := b.openPeers(); err != nil {
+			b.close()
+			return nil, err
+		}
 	}
 	return b, nil
 }
@@ -134,11 +143,11 @@ func (b *bench) build() error {
 	return nil
 }
 
-// rounds measures every row, floor and ours in turn.
+// rounds measures every row, floor, ours and the peers' in turn.
 func (b *bench) rounds(r *results) error {
 	for _, row := range rows() {
 		if strings.Contains(row.name, b.o.only) {
-			r.lines = append(r.lines, line{row: row})
+			r.lines = append(r.lines, line{row: row, theirs: map[string]figure{}})
 		}
 	}
 	if len(r.lines) == 0 {
@@ -161,6 +170,9 @@ func (b *bench) rounds(r *results) error {
 			}
 			if round > 0 {
 				l.floor, l.ours = l.floor.better(floor), l.ours.better(ours)
+			}
+			if err := b.roundOfPeers(l, round, seconds); err != nil {
+				return err
 			}
 		}
 		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds/2, r.lines); err != nil {

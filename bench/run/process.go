@@ -36,6 +36,7 @@ func start(program string, args ...string) (*process, error) {
 		return nil, err
 	}
 	if _, err := fmt.Fscan(bufio.NewReader(out), &p.base, &p.control); err != nil {
+		p.stop()
 		return nil, fmt.Errorf("%s does not say where it listens: %w", program, err)
 	}
 	return p, nil

@@ -134,7 +134,7 @@ servers:
 // inside measures memory: idle, and then under every load of the table.
 func (b *bench) inside(s *served, p *product) error {
 	var err error
-	if s.t.cookie, err = browser(s.t.base); err != nil {
+	if s.t.cookie, err = browser(s.t.base, ""); err != nil {
 		return err
 	}
 	pid := s.cmd.Process.Pid

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -18,13 +20,25 @@ type row struct {
 	ours  side
 }
 
+// The rows that other makers' servers have too.
+const (
+	metadataRow      = "AS metadata"
+	credentialsRow   = "client_credentials → ES256 JWT"
+	refreshRow       = "refresh with rotation → ES256 JWT, durable"
+	codeRow          = "code flow: authorize + token, durable"
+	assertionRow     = "jwt-bearer with an ES256 ID-JAG, durable jti"
+	registrationRow  = "dynamic registration, durable"
+	introspectionRow = "introspection of a JWT"
+	guardRow         = "guard: bearer JWT, seen before"
+)
+
 // request makes the bytes of one request to a path.
 type request func(t target, path string) ([]byte, error)
 
-// side is what one of the two programs is asked. prepare is called once for
+// side is what one of the programs is asked. prepare is called once for
 // each connection before the clock runs; what it returns is one operation.
 type side struct {
-	at      string // "floor", "serve" or "idp"
+	at      string // "floor", "serve", "idp" or the name of a peer
 	prepare func(t target, n int) (operation, error)
 }
 
@@ -35,21 +49,23 @@ type operation func(c *conn) error
 type target struct {
 	base, host string
 	cookie     string // a header line
+	redirect   int    // status of its authorization responses; 0: 303
+	scope      string // asked for where a row asks for none
 	world      *world
 }
 
 func rows() []row {
 	return []row{
-		{"AS metadata", 1.3, 16000, "hello", nil, fetch("floor", "/metadata"), fetch("serve", "/.well-known/oauth-authorization-server")},
-		{"client_credentials → ES256 JWT", 1.3, 7000, "form+sign", credentials, same("floor", "/credentials", credentials), same("serve", "/token", credentials)},
-		{"refresh with rotation → ES256 JWT, durable", 1.3, 4000, "form+sign+commit2", refreshed, same("floor", "/refresh", refreshed), side{"serve", refresh}},
-		{"code flow: authorize + token, durable", 1.35, 2500, "hello+commit+form+sign+commit2", redeemed, side{"floor", codeAtFloor}, side{"serve", code}},
-		{"jwt-bearer with an ES256 ID-JAG, durable jti", 1.3, 3000, "form+verify+sign+commit", asserted,
+		{metadataRow, 1.3, 16000, "hello", nil, fetch("floor", "/metadata"), fetch("serve", "/.well-known/oauth-authorization-server")},
+		{credentialsRow, 1.3, 7000, "form+sign", credentials, same("floor", "/credentials", credentials), same("serve", "/token", credentials)},
+		{refreshRow, 1.3, 4000, "form+sign+commit2", refreshed, same("floor", "/refresh", refreshed), side{"serve", refresh}},
+		{codeRow, 1.35, 2500, "hello+commit+form+sign+commit2", redeemed, side{"floor", codeAtFloor}, side{"serve", code}},
+		{assertionRow, 1.3, 3000, "form+verify+sign+commit", asserted,
 			side{"floor", assertions("/assertion")}, side{"serve", assertions("/token")}},
 		{"token exchange → ID-JAG", 1.35, 5000, "form+verify+sign", exchanged, same("floor", "/exchange", exchanged), side{"idp", exchange}},
-		{"dynamic registration, durable", 1.4, 5000, "json+commit", nil, register("floor"), register("serve")},
-		{"introspection of a JWT", 1.3, 5000, "form+verify", introspected, side{"floor", introspectAtFloor}, side{"serve", introspect(introspectForm)}},
-		{"guard: bearer JWT, seen before", 1.4, 16000, "hello", nil, side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
+		{registrationRow, 1.4, 5000, "json+commit", nil, register("floor"), register("serve")},
+		{introspectionRow, 1.3, 5000, "form+verify", introspected, side{"floor", introspectAtFloor}, side{"serve", introspect(introspectForm)}},
+		{guardRow, 1.4, 16000, "hello", nil, side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
 		{"guard: bearer JWT, first sight", 1.3, 5000, "hello+verify", nil, side{"floor", bearer("/guard-first", true)}, side{"serve", bearer("/guarded", true)}},
 		{"gateway: one tool call, over httputil.ReverseProxy", 1.15, 5000, "", nil, side{"floor", callAtFloor}, side{"serve", call}},
 	}
@@ -106,7 +122,7 @@ func refresh(t target, _ int) (operation, error) {
 // codeFlow is an authorization request of a browser that is signed in, and the
 // token request that follows.
 func (t target) codeFlow(c *conn, token, scope string) error {
-	if err := c.do(get(t.host, authorization(scope), t.cookie), 303); err != nil {
+	if err := c.do(get(t.host, authorization(cmp.Or(scope, t.scope)), t.cookie), cmp.Or(t.redirect, http.StatusSeeOther)); err != nil {
 		return err
 	}
 	back, err := url.Parse(c.location)
@@ -200,7 +216,10 @@ func registration(t target, path string) []byte {
 }
 
 func register(at string) side {
-	status := map[string]int{"floor": 200, "serve": 201}[at]
+	status := http.StatusCreated
+	if at == "floor" {
+		status = http.StatusOK
+	}
 	return side{at, func(t target, _ int) (operation, error) { return always(registration(t, "/register"), status), nil }}
 }
 

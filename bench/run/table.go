@@ -15,13 +15,15 @@ type results struct {
 	lines      []line
 	primitives primitives
 	product    product
+	peers      []peer
 }
 
 // line is a row with its figures.
 type line struct {
 	row         row
 	floor, ours figure
-	profile     string // of a row that is over its goal
+	theirs      map[string]figure // by the name of the peer
+	profile     string            // of a row that is over its goal
 }
 
 func (l *line) ratio() float64 { return l.ours.cpu / l.floor.cpu }
@@ -51,7 +53,7 @@ func (r *results) markdown() string {
 	fmt.Fprintf(&b, "# What requests cost\n\n%s, %d cores, %s %s/%s, %d connections, %d rounds, the least. Made by `make bench`; [README.md](README.md) says how.\n\n",
 		r.began.UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, r.options.connections, r.options.rounds)
 	b.WriteString("µs of CPU of the server process for each operation, user and system. Only the ratios travel to other machines.\n\n")
-	b.WriteString("| operation | floor | Doorward | ratio | goal | | a second | median | 99 % |\n|---|--:|--:|--:|--:|---|--:|--:|--:|\n")
+	b.WriteString("| operation | floor | Doorward | ratio | goal | | a second | median | 99 % |" + r.heads() + "\n")
 	for i := range r.lines {
 		l := &r.lines[i]
 		verdict := "within"
@@ -61,9 +63,10 @@ func (r *results) markdown() string {
 		case l.ratio() > l.row.goal:
 			verdict = "**over**"
 		}
-		fmt.Fprintf(&b, "| %s | %.0f | %.0f | **%.2f** | %.2f | %s | %.0f | %s | %s |\n", l.row.name, l.floor.cpu, l.ours.cpu, l.ratio(), l.row.goal, verdict,
-			l.ours.rate, millis(l.ours.median), millis(l.ours.worst))
+		fmt.Fprintf(&b, "| %s | %.0f | %.0f | **%.2f** | %.2f | %s | %.0f | %s | %s |%s\n", l.row.name, l.floor.cpu, l.ours.cpu, l.ratio(), l.row.goal, verdict,
+			l.ours.rate, millis(l.ours.median), millis(l.ours.worst), r.cells(l))
 	}
+	b.WriteString(r.aboutPeers())
 	b.WriteString("\nPrimitives of the same run (µs):")
 	for _, name := range []string{"hello", "json", "sign", "verify", "commit", "commit2"} {
 		fmt.Fprintf(&b, " %s %.1f ·", name, r.primitives[name])

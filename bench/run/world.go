@@ -97,15 +97,15 @@ func (w *world) access(resource string) (string, error) {
 		"exp": now + 3600, "iat": now, "scope": "use", "gid": "AAAAAAAAAAAAAAAAAAAAAA"})
 }
 
-// browser signs alice in at an issuer, lets her consent, and returns the
+// browser signs alice in at an issuer, lets her consent to a scope, and returns the
 // headers of her browser.
-func browser(base string) (string, error) {
+func browser(base, scope string) (string, error) {
 	wire := &cookies{held: map[string]string{}}
 	p, err := browse.New("alice", password, wire)
 	if err != nil {
 		return "", err
 	}
-	if err := p.Open(context.Background(), base+authorization("")); err != nil {
+	if err := p.Open(context.Background(), base+authorization(scope)); err != nil {
 		return "", err
 	}
 	return wire.header(), nil
