@@ -12,9 +12,9 @@ import (
 	"doorward/internal/oauth"
 )
 
-// Limits bound how often one caller may ask: a client, or a person at a client,
-// once they are proven; before that an address (IPv6: its /64). So a stranger
-// who is refused keeps nobody else out. The answer is 429 with Retry-After. Each
+// Limits bound how often one caller may ask: a client that an administrator made
+// or a person at another client, once they are proven; before that an address
+// (IPv6: its /64). So a stranger who is refused keeps nobody else out. The answer is 429 with Retry-After. Each
 // process counts for itself.
 type Limits struct {
 	// Token is for every endpoint at which clients authenticate. Unless it is
@@ -216,7 +216,9 @@ func overdrawn(ctx context.Context, h http.Header, err error) error {
 }
 
 // authenticate is prove, within the limits: what was proven is charged to the
-// client instead of the address, what failed is counted against guessing.
+// client instead of the address, what failed is counted against guessing. Of
+// clients that register themselves, or describe themselves, a stranger can have
+// as many as they like: there it is the person that counts (chargePerson).
 func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, req oauth.TokenRequest) (authenticated, error) {
 	c := callerOf(ctx)
 	if c == nil {
@@ -235,18 +237,27 @@ func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, 
 	case errors.As(err, &e) && e.Code == oauth.InvalidClient:
 		c.limits.wrong.count(now, id, c.network)
 	case err == nil && client.proven:
-		c.known = true
 		c.limits.wrong.right.Add(now, id+" "+c.network)
-		if c.free && client.client.OfAdministrator() {
-			return client, nil
+		if client.client.OfAdministrator() {
+			return client, c.chargeClient(now, id)
 		}
-		if wait := c.limits.token.Take(now, "client "+id); wait > 0 {
-			return authenticated{}, tooMany(wait)
-		}
-	case err == nil && c.wait > 0: // its name proves nothing
+	}
+	if err == nil && c.wait > 0 { // a name proves nothing, nor does a secret of a client that anybody can make
 		return authenticated{}, tooMany(c.wait)
 	}
 	return client, err
+}
+
+// chargeClient charges a client instead of the address.
+func (c *caller) chargeClient(now time.Time, id string) error {
+	c.known = true
+	if c.free {
+		return nil
+	}
+	if wait := c.limits.token.Take(now, "client "+id); wait > 0 {
+		return tooMany(wait)
+	}
+	return nil
 }
 
 // wait is how long no authentication of the client is tried from there.
@@ -264,8 +275,8 @@ func (t *wrongSecrets) count(now time.Time, id, network string) {
 	t.client.Take(now, id)
 }
 
-// chargePerson charges a person at a public client, who showed something
-// genuine, instead of the address.
+// chargePerson charges a person at a client that no administrator made or that
+// is public, who showed something genuine, instead of the address.
 func (s *Server) chargePerson(ctx context.Context, a *asked) error {
 	c := callerOf(ctx)
 	if c == nil || c.known {

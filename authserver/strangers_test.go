@@ -142,3 +142,36 @@ func TestSweepKeepsUp(t *testing.T) {
 		t.Errorf("%d were left, %v", n, err)
 	}
 }
+
+// However many clients a stranger registers, they have one limit: that of their
+// address. A person at one of them has their own.
+//
+// covers: H02, H07, SEC-31
+func TestManyClientsOfOneStranger(t *testing.T) {
+	s := newSite(t, func(c *Config) {
+		c.Limits = Limits{Token: Rate{6, time.Minute}, Register: Rate{Requests: -1}, Authorize: Rate{Requests: -1}}
+	})
+	body := `{"redirect_uris":["` + webCB + `"],"grant_types":["authorization_code","refresh_token"]}`
+	id, secret, _, _ := registeredWith(s.mustRegister(body))
+	b := s.browser()
+	code := b.submit(b.signIn(b.get(s.ask(id, webCB)), "alice")).arrived(t, webCB).Get("code")
+	got := post(s.Server, "/token", id+" "+secret, form("grant_type=authorization_code", "code="+code, "redirect_uri="+webCB, "code_verifier="+verifier))
+	if got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	n, last := crowd(t, func() reply {
+		other, its, _, _ := registeredWith(s.mustRegister(body))
+		return post(s.Server, "/token", other+" "+its, form("grant_type=authorization_code", "code=x", "code_verifier="+verifier))
+	})
+	tooManyAs(t, last, 60)
+	if n != 6 {
+		t.Errorf("%d requests of as many clients were answered", n)
+	}
+	if got := post(s.Server, "/token", "desktop a secret of the desktop", form("grant_type=authorization_code", "code=x", "code_verifier="+verifier)); got.status != http.StatusBadRequest {
+		t.Errorf("an administrator's client at the same address: %d %s", got.status, got.body)
+	}
+	s.wait(10 * time.Second)
+	if got := post(s.Server, "/token", id+" "+secret, form("grant_type=refresh_token", "refresh_token="+got.text("refresh_token"))); got.status != http.StatusOK {
+		t.Errorf("a person's client: %d %s", got.status, got.body)
+	}
+}
