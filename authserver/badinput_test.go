@@ -227,7 +227,9 @@ func TestBadParameters(t *testing.T) {
 			}
 			for _, parameter := range names {
 				for kind, values := range badValues() {
-					turn++
+					if turn++; raceDetector && turn%17 != 0 {
+						continue
+					}
 					f := maps.Clone(forms[turn%len(forms)])
 					f[parameter] = values
 					method := rt.methods[turn%len(rt.methods)]
