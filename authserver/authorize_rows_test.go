@@ -167,7 +167,7 @@ func TestScopesAndResourcesOfARequest(t *testing.T) {
 	}
 }
 
-// covers: C22
+// covers: C22, AS-AUTHZ-09
 // iss is for the client's redirect URI: no step before it carries one, and a
 // client's own parameter of that name does not stand beside it.
 func TestIssIsForTheClientOnly(t *testing.T) {

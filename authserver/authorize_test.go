@@ -86,6 +86,7 @@ func TestAuthorizeByPost(t *testing.T) {
 	b.get(s.ask("desktop", desktopCB, "state", strings.Repeat("x", maxRequest))).shows(t, 400, "too long")
 }
 
+// covers: AS-AUTHZ-09
 func TestRequestWithoutStateHasNone(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browser()

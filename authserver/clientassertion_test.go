@@ -445,7 +445,6 @@ func TestKeysGiveNoGrant(t *testing.T) {
 	}
 }
 
-// covers: AS-CAUTH-04, AS-CAUTH-05
 func TestClientsOfTheFileWithKeys(t *testing.T) {
 	for name, c := range map[string]Client{
 		"a secret and keys": {Secret: "a-secret-0123456789", JWKS: jwksOf("es")},

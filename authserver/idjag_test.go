@@ -108,6 +108,10 @@ func TestCheckIDJAGRefuses(t *testing.T) {
 			}
 		})
 	}
+	_, err := checkIDJAG(claimsWith(t, `"cnf": {"jkt": "x"}`), trustedCorp(), asURL, "desktop", "y", jagNow())
+	if r := (*rejection)(nil); !errors.As(err, &r) || r.reason != "dpop_key" {
+		t.Errorf("with a proof of another key: error %v", err)
+	}
 }
 
 func text(n int64) string {

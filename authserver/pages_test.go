@@ -425,6 +425,7 @@ func (f foreignSignIn) SignIn(w http.ResponseWriter, r *http.Request, a Attempt)
 	return f(w, r, a)
 }
 
+// covers: AS-CC-03
 func TestOwnSignIn(t *testing.T) {
 	var answer func() (*Person, error)
 	var seen Attempt
