@@ -351,6 +351,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
+// covers: AS-DPOP-01
 func TestVerifyEmbedded(t *testing.T) {
 	k := newP256(t, "")
 	jwk, err := gojose.JSONWebKey{Key: k.pub, KeyID: "mine"}.MarshalJSON()
@@ -373,6 +374,9 @@ func TestVerifyEmbedded(t *testing.T) {
 	}
 	if jti, _ := v.Claims().Text("jti"); jkt != k.ID() || jti != "1" {
 		t.Errorf("thumbprint %s, want %s; jti %s", jkt, k.ID(), jti)
+	}
+	if _, _, err := VerifyEmbedded(proof, []string{PS256}, types); err == nil {
+		t.Error("taken with an algorithm that is not asked for")
 	}
 	for name, rest := range map[string]string{
 		"absent":         `"alg":"ES256","typ":"dpop+jwt"`,
