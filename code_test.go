@@ -26,11 +26,17 @@ func TestAuthorizationCode(t *testing.T) {
 	flow.ClientName = "Test"
 	flow.Scopes = []string{"more"}
 	tr := &doorward.Transport{Flow: flow}
-	must(t, context.Background(), tr, w.url())
-	must(t, context.Background(), tr, w.url())
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	must(t, ctx, tr, w.url())
+	must(t, ctx, tr, w.url())
 
 	if len(w.sent) != 1 {
 		t.Fatalf("%d authorization requests", len(w.sent))
+	}
+	must(t, ctx, &doorward.Transport{Flow: flow}, w.url())
+	if w.sent[0].Get("state") == w.sent[1].Get("state") || w.sent[0].Get("code_challenge") == w.sent[1].Get("code_challenge") {
+		t.Error("state or verifier is used twice")
 	}
 	q, form := w.sent[0], w.forms["as"][0]
 	for name, want := range map[string]string{"tenant": "7", "response_type": "code", "client_id": "dynamic-1",
@@ -382,6 +388,8 @@ func TestBrowserThatDoesNotOpen(t *testing.T) {
 }
 
 // Somebody else's answer ends nothing: the person's own still arrives.
+//
+// covers: C-AUTHZ-03
 func TestForeignAnswerEndsNothing(t *testing.T) {
 	w := newWorld(t)
 	var statuses []int

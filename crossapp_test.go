@@ -14,7 +14,7 @@ import (
 	"doorward"
 )
 
-// covers: P01, P02, C-DISC-01, C-EMA-02, C-EMA-06, N25, O16, M18
+// covers: P01, P02, C-DISC-01, C-EMA-02, C-EMA-06, N25, O16
 func TestCrossAppIsEightRequests(t *testing.T) {
 	w := newWorld(t)
 	tr := &doorward.Transport{Flow: w.crossApp()}
@@ -108,6 +108,8 @@ func TestFiftyCallersShareOneFlight(t *testing.T) {
 }
 
 // Two paths under one resource are two needs, and one token.
+//
+// covers: S14
 func TestOneTokenRequestAtATime(t *testing.T) {
 	w := newWorld(t)
 	goOn := make(chan bool)
@@ -164,6 +166,28 @@ func TestTwoPeopleShareNothing(t *testing.T) {
 	}
 	if w.count("idp") != 2 || w.count("as") != 2 {
 		t.Errorf("%d exchanges and %d redemptions for two people", w.count("idp"), w.count("as"))
+	}
+}
+
+// What the servers say of themselves is asked once, whoever calls: of the
+// second person only the resource, which may have moved.
+//
+// covers: M18
+func TestMetadataIsKeptBetweenPeople(t *testing.T) {
+	w := newWorld(t)
+	tr := &doorward.Transport{Flow: w.crossApp()}
+	must(t, as("alice"), tr, w.url())
+	w.trace()
+	must(t, as("bob"), tr, w.url())
+	want := []string{
+		"mcp POST /mcp 401",
+		"mcp GET /.well-known/oauth-protected-resource/mcp 200",
+		"idp POST /token 200",
+		"as POST /token 200",
+		"mcp POST /mcp 200",
+	}
+	if got := w.trace(); !slices.Equal(got, want) {
+		t.Errorf("requests:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
