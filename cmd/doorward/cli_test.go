@@ -429,3 +429,16 @@ func TestFlagsAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// Ctrl-C is no failure to be explained.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	errs := newBuffer()
+	code := run(ctx, []string{"token", "http://127.0.0.1:1/mcp", "--no-browser"}, d.env(newBuffer(), errs))
+	if got := errs.String(); code != 1 || got != "doorward: interrupted\n" {
+		t.Errorf("exit %d: %q", code, got)
+	}
+}

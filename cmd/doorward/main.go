@@ -35,6 +35,10 @@ func run(ctx context.Context, args []string, e env) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &f):
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) { // Ctrl-C
+			fmt.Fprintln(e.stderr, "doorward: interrupted")
+			return 1
+		}
 		if f.err != nil {
 			fmt.Fprintln(e.stderr, "doorward: "+strings.TrimPrefix(f.err.Error(), "doorward: ")) // the library says so, too
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/pkg/browser"
@@ -225,7 +226,7 @@ func (f *tokenFlags) opener(e env) func(context.Context, string) error {
 		if f.noBrowser {
 			return nil
 		}
-		browser.Stdout, browser.Stderr = e.stderr, e.stderr
+		browser.Stdout, browser.Stderr = io.Discard, io.Discard // browsers and those who look for one talk a lot
 		if err := browser.OpenURL(address); err != nil {
 			e.say("(no browser could be started: open the address yourself)")
 		}
