@@ -115,7 +115,7 @@ func (v *visit) takeCode(typed string) {
 	if wait := v.s.typed.take(now, v.session.Subject.ID, v.r.RemoteAddr); wait > 0 {
 		seconds := int(wait.Seconds()) + 1
 		v.w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		v.askForCode(http.StatusTooManyRequests, typed, fmt.Sprintf("Too many codes. Wait %d seconds, then try again. Reference: %s", seconds, v.keepCode("too_many_codes")))
+		v.askForCode(http.StatusTooManyRequests, typed, fmt.Sprintf("Too many codes. Wait %d s, then try again. Reference: %s", seconds, v.keepCode("too_many_codes")))
 		return
 	}
 	if typed != "" {

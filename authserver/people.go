@@ -75,7 +75,7 @@ func (l *localPeople) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) 
 		return p, nil
 	case errors.As(err, &tooMany):
 		seconds := int(tooMany.Wait.Seconds()) + 1
-		view.Problem = fmt.Sprintf("Too many wrong passwords. Wait %d seconds, then try again. Reference: %s", seconds, v.keepPassword(name, hash != "", err))
+		view.Problem = fmt.Sprintf("Too many wrong passwords. Wait %d s, then try again. Reference: %s", seconds, v.keepPassword(name, hash != "", err))
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		v.show(http.StatusTooManyRequests, "login.html", view, v.redirect)
 		return nil, nil
