@@ -442,3 +442,12 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("exit %d: %q", code, got)
 	}
 }
+
+// Who uses a command wrongly is sent to that command's help.
+func TestWrongUseNamesItsHelp(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.refused(2, []string{"setup"}, "See: doorward setup -h")
+	d.refused(2, []string{"serve", "--cofnig", "x"}, "unknown flag: --cofnig", "See: doorward serve -h")
+	d.refused(2, []string{"serv"}, "See: doorward -h")
+}

@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string, e env) int {
 	root.SetArgs(args)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var f *failure
 	switch {
 	case err == nil:
@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, e env) int {
 		}
 		return 1
 	}
-	fmt.Fprintf(e.stderr, "doorward: %v\nSee: doorward -h\n", err)
+	fmt.Fprintf(e.stderr, "doorward: %v\nSee: %s -h\n", err, cmd.CommandPath())
 	return 2
 }
 
