@@ -138,13 +138,16 @@ func (s *Server) replaceRegistration(ctx context.Context, st *settings, r *http.
 		}
 		c.ID, c.Created, c.Expires, c.RegistrationHash, c.Version = old.ID, old.Created, old.Expires, old.RegistrationHash, old.Version
 		c.Approved = c.Approved || old.Approved && described(c) == described(old)
+		if c.Expires.IsZero() && !c.Approved { // it was approved for good, and is no more
+			c.Expires = s.now().Add(st.unused())
+		}
 		secret := ""
 		if expired := !old.SecretExpires.IsZero() && !s.now().Before(old.SecretExpires); len(old.SecretHash) == 0 || expired {
 			secret = s.newSecret(st, &c)
 		} else if c.AuthMethod == authBasic || c.AuthMethod == authPost {
 			c.SecretHash, c.SecretExpires = old.SecretHash, old.SecretExpires
 		}
-		err = s.commit(ctx, c.Put(), s.ledger.AuditOp(s.event("client.update", audit.Event{Client: c.ID, Detail: c.Name})))
+		err = s.commit(ctx, c.Put(), s.ledger.AuditOp(s.event("client.update", audit.Event{Client: c.ID, Detail: c.Name, Address: address(r)})))
 		if errors.Is(err, store.ErrConflict) {
 			continue // the token may be over by now
 		}

@@ -411,3 +411,34 @@ func TestLongerAccessIsConsentedAnew(t *testing.T) {
 	}
 	b.get(s.ask(id, webCB)).shows(t, http.StatusOK, "Allow", "App", "as long as it is in use")
 }
+
+// A client that an administrator approved stays for good; one that says
+// something else of itself since then waits for approval no longer than others.
+//
+// covers: AS-DCR-12, SEC-24
+func TestChangedRegistrationExpires(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.OtherClients = "ask-admin" })
+	id, _, uri, token := registeredWith(s.mustRegister(`{"client_name":"App","redirect_uris":["` + webCB + `"]}`))
+	client := func() ledger.Client {
+		t.Helper()
+		c, err := s.ledger.Client(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := client()
+	c.Approved, c.Expires = true, time.Time{}
+	if err := s.ledger.Store.Commit(t.Context(), c.Put()); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name  string
+		until time.Time
+	}{{"App", time.Time{}}, {"Payroll", s.now().Add(defaultUnused)}} {
+		got := s.manageAt("PUT", uri, token, `{"client_id":"`+id+`","client_name":"`+step.name+`","redirect_uris":["`+webCB+`"]}`)
+		if until := client().Expires; got.status != http.StatusOK || !until.Equal(step.until) {
+			t.Errorf("%s: %d, until %v, not %v", step.name, got.status, until, step.until)
+		}
+	}
+}
