@@ -109,7 +109,7 @@ func openWriter(connector driver.Connector, path string) (*conn, error) {
 }
 
 func openReader(connector driver.Connector) (*conn, error) {
-	return newConn(connector, "PRAGMA busy_timeout=5000; PRAGMA query_only=1; PRAGMA cache_size=-2000")
+	return newConn(connector, "PRAGMA busy_timeout=5000; PRAGMA query_only=1; PRAGMA cache_size=-1000")
 }
 
 // prepareFile checks whose file it is, migrates it and sets up the connection
@@ -128,7 +128,7 @@ func prepareFile(c *conn, path string) error {
 		}
 	}
 	// FULL before the first write: the migration is to be as durable as the rest.
-	if err := c.script("PRAGMA synchronous=FULL; PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=16777216"); err != nil {
+	if err := c.script("PRAGMA synchronous=FULL; PRAGMA cache_size=-4000; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=16777216"); err != nil {
 		return err
 	}
 	if err := migrate(c); err != nil {
