@@ -82,7 +82,7 @@ func build(url, database string) (http.Handler, error) {
 			},
 		},
 		Audiences: nil, // an identity provider has them: {Resources, ClientIDs, Subject, Claims, PublicClients, Allow, Deny}
-		Tokens: authserver.Tokens{
+		Tokens: authserver.Tokens{Alg: "ES256",
 			Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: time.Minute, IDToken: time.Hour, IDJAG: 5 * time.Minute,
 		},
