@@ -43,7 +43,7 @@ func TestRegistrationIsManaged(t *testing.T) {
 		t.Fatalf("%s, token of %d characters", uri, len(token))
 	}
 	c, err := s.ledger.Client(t.Context(), id)
-	if err != nil || strings.Contains(fmt.Sprintf("%s", c.Put().Record.Value), token) || len(c.RegistrationHash) != 32 {
+	if err != nil || strings.Contains(string(c.Put().Record.Value), token) || len(c.RegistrationHash) != 32 {
 		t.Errorf("record %+v, %v", c, err)
 	}
 	got := s.manageAt("GET", uri, token, "")
