@@ -175,7 +175,7 @@ func (b *bench) rounds(r *results) error {
 				return err
 			}
 		}
-		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds/2, r.lines); err != nil {
+		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds/2); err != nil {
 			return err
 		}
 	}

@@ -109,7 +109,7 @@ func firstOf(errs []error) error {
 }
 
 // primitives are what floors are checked against, in µs: the least of the
-// rounds so far. A row's form has the row's name.
+// rounds so far.
 type primitives map[string]float64
 
 func (ps primitives) keep(name string, us float64) {
@@ -120,20 +120,17 @@ func (ps primitives) keep(name string, us float64) {
 
 // requests are the primitives that go over the wire, each as a request of its
 // own, since commits are shared by those who arrive together.
-func requests(lines []line) map[string]side {
-	all := map[string]side{"hello": fetch("floor", "/hello"), "hello+commit": fetch("floor", "/commit"), "hello+commit2": fetch("floor", "/commit2"),
-		"json": {"floor", func(t target, _ int) (operation, error) { return always(registration(t, "/json"), 200), nil }}}
-	for i := range lines {
-		if r := lines[i].row; r.bare != nil {
-			all[r.name] = same("floor", "/form", r.bare)
-		}
-	}
-	return all
+func requests() map[string]side {
+	return map[string]side{"hello": fetch("floor", "/hello"), "hello+commit": fetch("floor", "/commit"), "hello+commit2": fetch("floor", "/commit2"),
+		"form": same("floor", "/form", credentials),
+		"json": {"floor", func(t target, _ int) (operation, error) {
+			return always(post(t.host, "/json", "application/json", "", `{"client_name":"Bench","redirect_uris":["https://client.example/callback"]}`), 200), nil
+		}}}
 }
 
 // round measures every primitive once.
-func (ps primitives) round(p *process, t target, connections int, seconds float64, lines []line) error {
-	for name, s := range requests(lines) {
+func (ps primitives) round(p *process, t target, connections int, seconds float64) error {
+	for name, s := range requests() {
 		f, err := measure(p, s, t, connections, int(10000*seconds))
 		if err != nil {
 			return err
@@ -159,9 +156,6 @@ func (ps primitives) round(p *process, t target, connections int, seconds float6
 func (ps primitives) of(r row) float64 {
 	sum := 0.0
 	for part := range strings.SplitSeq(r.parts, "+") {
-		if part == "form" {
-			part = r.name
-		}
 		sum += ps[part]
 	}
 	return sum

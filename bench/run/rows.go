@@ -14,8 +14,7 @@ type row struct {
 	name  string
 	goal  float64 // at most so many times the floor
 	rate  int     // operations that are sent for each second of -time
-	parts string  // what the floor may cost: primitives, joined by +; form is a bare POST of this row's own form
-	bare  request // this row's form, for the bare POST that the floor is checked with; nil: it posts none
+	parts string  // what the floor may cost: primitives, joined by +
 	floor side
 	ours  side
 }
@@ -56,18 +55,18 @@ type target struct {
 
 func rows() []row {
 	return []row{
-		{metadataRow, 1.3, 16000, "hello", nil, fetch("floor", "/metadata"), fetch("serve", "/.well-known/oauth-authorization-server")},
-		{credentialsRow, 1.3, 7000, "form+sign", credentials, same("floor", "/credentials", credentials), same("serve", "/token", credentials)},
-		{refreshRow, 1.3, 4000, "form+sign+commit2", refreshed, same("floor", "/refresh", refreshed), side{"serve", refresh}},
-		{codeRow, 1.35, 2500, "hello+commit+form+sign+commit2", redeemed, side{"floor", codeAtFloor}, side{"serve", code}},
-		{assertionRow, 1.3, 3000, "form+verify+sign+commit", asserted,
+		{metadataRow, 1.3, 16000, "hello", fetch("floor", "/metadata"), fetch("serve", "/.well-known/oauth-authorization-server")},
+		{credentialsRow, 1.3, 7000, "form+sign", same("floor", "/credentials", credentials), same("serve", "/token", credentials)},
+		{refreshRow, 1.3, 4000, "form+sign+commit2", same("floor", "/refresh", refreshed), side{"serve", refresh}},
+		{codeRow, 1.35, 2500, "hello+commit+form+sign+commit2", side{"floor", codeAtFloor}, side{"serve", code}},
+		{assertionRow, 1.3, 3000, "form+verify+sign+commit",
 			side{"floor", assertions("/assertion")}, side{"serve", assertions("/token")}},
-		{"token exchange → ID-JAG", 1.35, 5000, "form+verify+sign", exchanged, same("floor", "/exchange", exchanged), side{"idp", exchange}},
-		{registrationRow, 1.4, 5000, "json+commit", nil, register("floor"), register("serve")},
-		{introspectionRow, 1.3, 5000, "form+verify", introspected, side{"floor", introspectAtFloor}, side{"serve", introspect(introspectForm)}},
-		{guardRow, 1.4, 16000, "hello", nil, side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
-		{"guard: bearer JWT, first sight", 1.3, 5000, "hello+verify", nil, side{"floor", bearer("/guard-first", true)}, side{"serve", bearer("/guarded", true)}},
-		{"gateway: one tool call, over httputil.ReverseProxy", 1.15, 5000, "", nil, side{"floor", callAtFloor}, side{"serve", call}},
+		{"token exchange → ID-JAG", 1.35, 5000, "form+verify+sign", same("floor", "/exchange", exchanged), side{"idp", exchange}},
+		{registrationRow, 1.4, 5000, "json+commit", register("floor"), register("serve")},
+		{introspectionRow, 1.3, 5000, "form+verify", side{"floor", introspectAtFloor}, side{"serve", introspect(introspectForm)}},
+		{guardRow, 1.4, 16000, "hello", side{"floor", bearer("/guard", false)}, side{"serve", bearer("/guarded", false)}},
+		{"guard: bearer JWT, first sight", 1.3, 5000, "hello+verify", side{"floor", bearer("/guard-first", true)}, side{"serve", bearer("/guarded", true)}},
+		{"gateway: one tool call, over httputil.ReverseProxy", 1.15, 5000, "", side{"floor", callAtFloor}, side{"serve", call}},
 	}
 }
 
@@ -139,10 +138,6 @@ func (t target) codeFlow(c *conn, token, scope string) error {
 func codeForm(host, path, code string) []byte {
 	return form(host, path, "grant_type", "authorization_code", "client_id", "desktop", "client_secret", secret,
 		"code", code, "code_verifier", verifier, "redirect_uri", callback)
-}
-
-func redeemed(t target, path string) ([]byte, error) {
-	return codeForm(t.host, path, "DDDDDDDDDDDDDDDDDDDDDDDDDD"), nil
 }
 
 func codeAtFloor(t target, _ int) (operation, error) {

@@ -68,14 +68,8 @@ func (r *results) markdown() string {
 	}
 	b.WriteString(r.aboutPeers())
 	b.WriteString("\nPrimitives of the same run (µs):")
-	for _, name := range []string{"hello", "json", "sign", "verify", "commit", "commit2"} {
+	for _, name := range []string{"hello", "form", "json", "sign", "verify", "commit", "commit2"} {
 		fmt.Fprintf(&b, " %s %.1f ·", name, r.primitives[name])
-	}
-	for i := range r.lines {
-		if l := &r.lines[i]; l.row.bare != nil {
-			name, _, _ := strings.Cut(l.row.name, " ")
-			fmt.Fprintf(&b, " form of %s %.1f ·", name, r.primitives[l.row.name])
-		}
 	}
 	b.WriteString(" where commit is one row of 300 bytes and commit2 two, over a request without them. A floor that costs more than " +
 		"1.25 × its primitives makes its row void.\n")
