@@ -31,8 +31,14 @@ type AuthorizationCode struct {
 	RedirectURL string
 	// Open shows a URL to the person, in the system's browser and without a
 	// shell. It may return before the person is done; its ctx ends when the
-	// answer is there. Required.
+	// answer is there. Required, but for ShowCode.
 	Open func(ctx context.Context, url string) error
+	// ShowCode signs the person in on another device (device authorization
+	// grant, RFC 8628), wherever the authorization server offers that: it shows
+	// the code and the address to enter it at, or the complete address with the
+	// code in it ("": there is none), and returns at once; its ctx ends when the
+	// answer is there. nil: only by Open. Without Open there is no other way.
+	ShowCode func(ctx context.Context, userCode, verificationURI, complete string) error
 	// Scopes are asked for besides those that the MCP server names.
 	Scopes []string
 	// AssumeS256For lists issuers that know PKCE though their metadata has no
@@ -63,7 +69,7 @@ func (f *AuthorizationCode) obtain(ctx context.Context, w want) (got, error) {
 		}
 		w.t.log().InfoContext(ctx, "refresh token refused", "issuer", md.Issuer, "error", err)
 		if hasCode(err, oauth.InvalidClient) {
-			w.t.state.clients.drop(md.Issuer)
+			w.t.state.clients.drop(f.clientKey(md))
 		}
 	}
 	if w.quiet {
@@ -73,10 +79,14 @@ func (f *AuthorizationCode) obtain(ctx context.Context, w want) (got, error) {
 		return got{}, err
 	}
 	w.scopes = f.scopes(w.scopes, md)
-	g, err := f.authorize(ctx, w, md)
+	authorize := f.authorize
+	if f.byDevice(md) {
+		authorize = f.authorizeDevice
+	}
+	g, err := authorize(ctx, w, md)
 	if err != nil && g.client.dynamic && hasCode(err, oauth.InvalidClient) {
-		w.t.state.clients.drop(md.Issuer) // C-REG-07
-		g, err = f.authorize(ctx, w, md)
+		w.t.state.clients.drop(f.clientKey(md)) // C-REG-07
+		g, err = authorize(ctx, w, md)
 	}
 	return g, err
 }
@@ -86,6 +96,10 @@ func (f *AuthorizationCode) check(md *oauth.ServerMetadata) error {
 	methods := md.CodeChallengeMethodsSupported
 	assumed := methods == nil && slices.Contains(f.AssumeS256For, md.Issuer)
 	switch {
+	case f.byDevice(md) && md.DeviceAuthorizationEndpoint == "":
+		return unusable(stepDiscover, md.Issuer, "its metadata names no device_authorization_endpoint: the person has to come by a browser (Open)")
+	case f.byDevice(md):
+		return nil
 	case f.Open == nil:
 		return &Error{Step: stepConfigure, Server: md.Issuer, Who: whoMaker,
 			Description: "a person has to sign in, and AuthorizationCode.Open is not set: set it to a function that opens the system's browser"}

@@ -38,24 +38,39 @@ func (f *AuthorizationCode) known(w want, md *oauth.ServerMetadata) (registratio
 	case f.ClientIDMetadataURL != "" && md.ClientIDMetadataDocument:
 		return registration{id: f.ClientIDMetadataURL}, true, nil
 	}
-	r, ok := w.t.state.clients.get(w.t.now(), md.Issuer)
+	r, ok := w.t.state.clients.get(w.t.now(), f.clientKey(md))
 	return r, ok, nil
 }
 
-// register makes a client at this issuer (RFC 7591).
+// clientKey is what a registration is kept under. One for devices has other
+// grants than one for browsers.
+func (f *AuthorizationCode) clientKey(md *oauth.ServerMetadata) string {
+	if f.byDevice(md) {
+		return md.Issuer + " " + oauth.DeviceCode
+	}
+	return md.Issuer
+}
+
+// register makes a client at this issuer (RFC 7591); redirect "": one for
+// devices, to which no browser comes back.
 func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.ServerMetadata, redirect string) (registration, error) {
 	if md.RegistrationEndpoint == "" {
 		return registration{}, &Error{Step: stepRegister, Server: md.Issuer, Who: whoMaker,
 			Description: "this authorization server knows neither client ID metadata documents nor dynamic registration: register a client there and set AuthorizationCode.Client"}
 	}
-	body, err := json.Marshal(oauth.ClientMetadata{
+	asked := oauth.ClientMetadata{
 		ClientName:              f.name(),
 		RedirectURIs:            []string{redirect},
 		GrantTypes:              []string{oauth.AuthorizationCode, oauth.RefreshToken},
 		ResponseTypes:           []string{"code"},
 		TokenEndpointAuthMethod: registrationMethod(md.TokenEndpointAuthMethodsSupported),
 		ApplicationType:         "native", // its redirect URI is loopback (C-REG-05)
-	})
+	}
+	if redirect == "" {
+		asked.RedirectURIs, asked.ResponseTypes = nil, nil
+		asked.GrantTypes[0] = oauth.DeviceCode
+	}
+	body, err := json.Marshal(asked)
 	if err != nil {
 		return registration{}, misconfigured("the client cannot be described: %v", err)
 	}
@@ -63,11 +78,11 @@ func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.Serv
 	if err != nil {
 		return registration{}, unreachable(stepRegister, md.Issuer, err)
 	}
-	return w.readRegistration(md, status, data, redirect)
+	return w.readRegistration(md, f.clientKey(md), status, data, redirect)
 }
 
 // readRegistration reads what the server made of it (RFC 7591 section 3.2).
-func (w want) readRegistration(md *oauth.ServerMetadata, status int, data []byte, redirect string) (registration, error) {
+func (w want) readRegistration(md *oauth.ServerMetadata, key string, status int, data []byte, redirect string) (registration, error) {
 	var a struct {
 		oauth.ClientMetadata
 		ClientSecret     string `json:"client_secret"`
@@ -81,7 +96,7 @@ func (w want) readRegistration(md *oauth.ServerMetadata, status int, data []byte
 		return registration{}, refusal(stepRegister, md.Issuer, status, a.Error, a.ErrorDescription)
 	case !readable || a.ClientID == "":
 		return registration{}, unusable(stepRegister, md.Issuer, "the answer of its registration endpoint has no client_id")
-	case len(a.RedirectURIs) > 0 && !oauth.MatchRedirect(a.RedirectURIs, redirect):
+	case redirect != "" && len(a.RedirectURIs) > 0 && !oauth.MatchRedirect(a.RedirectURIs, redirect):
 		return registration{}, unusable(stepRegister, md.Issuer, "it registered other redirect URIs than %s", redirect)
 	}
 	r := registration{id: a.ClientID, secret: a.ClientSecret, method: a.TokenEndpointAuthMethod, dynamic: true, redirect: redirect}
@@ -89,7 +104,7 @@ func (w want) readRegistration(md *oauth.ServerMetadata, status int, data []byte
 	if a.SecretExpiresAt > 0 {
 		until = time.Unix(a.SecretExpiresAt, 0)
 	}
-	w.t.state.clients.put(w.t.now(), md.Issuer, r, until)
+	w.t.state.clients.put(w.t.now(), key, r, until)
 	return r, nil
 }
 
