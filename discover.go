@@ -19,8 +19,8 @@ const metadataTTL = 5 * time.Minute
 // need is what an MCP server's refusal asks for. Equal needs of one person
 // share one attempt.
 type need struct {
-	server   string // URL that was called, without query and fragment
-	metadata string // resource_metadata of the challenge
+	server   address // that was called
+	metadata string  // resource_metadata of the challenge
 	scope    string
 	acr, age string // RFC 9470
 	rejected string // the token that was refused; empty: none was sent
@@ -41,7 +41,10 @@ type target struct {
 
 // readNeed reads what a refusal asks for (C-DISC-01); false: nothing that a
 // token could change.
-func readNeed(resp *http.Response, server, sent string) (need, bool) {
+func readNeed(resp *http.Response, server address, sent string) (need, bool) {
+	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return need{}, false
+	}
 	c := bestChallenge(oauth.ParseChallenges(resp.Header.Values("WWW-Authenticate")))
 	n := need{server: server, rejected: sent, metadata: c["resource_metadata"], scope: c["scope"]}
 	switch {
@@ -84,9 +87,10 @@ func bestChallenge(all []oauth.Challenge) map[string]string {
 // document is read again each time: a changed issuer shows only there
 // (C-DISC-08).
 func (t *Transport) discover(ctx context.Context, n need) (target, error) {
-	server, err := checkEndpoint(n.server)
+	called := n.server.String()
+	server, err := checkEndpoint(called)
 	if err != nil {
-		return target{}, &Error{Step: stepDiscover, Server: n.server, Who: whoMaker, Description: "no token is sent to this URL", Err: err}
+		return target{}, &Error{Step: stepDiscover, Server: called, Who: whoMaker, Description: "no token is sent to this URL", Err: err}
 	}
 	prm, found, err := t.resourceMetadata(ctx, server, n.metadata)
 	if err != nil {
@@ -97,10 +101,10 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 		return t.legacyTarget(server, by)
 	}
 	// C-DISC-03, CONFLICT-3: same origin and a prefix of the path.
-	if !oauth.ResourceCovers(prm.Resource, n.server) {
-		return target{}, unusable(stepDiscover, n.server, "its resource metadata is for %q, which is not the server that was called", prm.Resource)
+	if !oauth.ResourceCovers(prm.Resource, called) {
+		return target{}, unusable(stepDiscover, called, "its resource metadata is for %q, which is not the server that was called", prm.Resource)
 	}
-	issuer, err := t.chooseIssuer(n.server, prm.AuthorizationServers)
+	issuer, err := t.chooseIssuer(called, prm.AuthorizationServers)
 	if err != nil {
 		return target{}, err
 	}
@@ -111,7 +115,7 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 	if t.Flow.server().Issuer == issuer {
 		by = byUser
 	}
-	return target{server: n.server, covers: prm.Resource, resource: prm.Resource, issuer: issuer, scopes: scopes, by: by}, nil
+	return target{server: called, covers: prm.Resource, resource: prm.Resource, issuer: issuer, scopes: scopes, by: by}, nil
 }
 
 // chooseIssuer takes the issuer that the client was configured for, else the

@@ -3,7 +3,6 @@ package doorward
 import (
 	"context"
 	"errors"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -15,7 +14,10 @@ import (
 
 // place is where a person's tokens for one origin are kept. Tokens of two
 // people never lie in one place.
-type place struct{ origin, person string }
+type place struct {
+	origin origin
+	person string
+}
 
 // maxShelf bounds the resources of one origin.
 const maxShelf = 64
@@ -32,6 +34,8 @@ type grant struct {
 	turn           chan struct{} // one token request at a time (C-TOK-05)
 
 	mu     sync.Mutex
+	asked  address // the last that somebody wanted to know of whether it is covered
+	within bool    // the answer
 	target target
 	held   held
 	pause  time.Time // no renewal before this time: the last one failed
@@ -41,6 +45,7 @@ type grant struct {
 // held is a token, and what it takes to get the next one.
 type held struct {
 	access  string
+	header  []string     // the values of Authorization that it is sent as; never changed
 	scopes  oauth.Scopes // all that were asked for so far
 	refresh string
 	client  registration
@@ -85,50 +90,59 @@ func (g *grant) at() target {
 	return g.target
 }
 
-// ready is the token to send to a server: "" if there is none yet. One that
-// ends soon is renewed first, as far as that needs no person.
-func (t *Transport) ready(ctx context.Context, server string, who Subject) (string, error) {
+// ready is the token to send to a server: the zero value if there is none yet.
+// One that ends soon is renewed first, as far as that needs no person.
+func (t *Transport) ready(ctx context.Context, server address, who Subject) (held, error) {
 	g, h := t.find(server, who.Person)
 	if g == nil {
-		return "", nil
+		return held{}, nil
 	}
 	now := t.now()
 	if !h.due(now) || !h.over(now) && g.pausing(now) {
-		return h.access, nil
+		return h, nil
 	}
 	n := need{server: server, rejected: h.access, quiet: true}
-	token, err := t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (string, error) {
+	token, err := t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (held, error) {
 		return t.obtain(ctx, g, g.at(), n, who)
 	})
 	switch {
 	case err == nil:
 		return token, nil
 	case ctx.Err() != nil:
-		return "", ctx.Err()
+		return held{}, ctx.Err()
 	case !h.over(now):
 		g.rest(now.Add(5 * time.Second))
-		return h.access, nil
+		return h, nil
 	}
 	// The next request starts from a challenge: the issuer may have changed.
 	g.drop(h.access)
 	if errors.Is(err, errQuiet) {
-		return "", nil
+		return held{}, nil
 	}
-	return "", err
+	return held{}, err
 }
 
 // held is the living token for a server.
-func (t *Transport) held(server, person string) (held, bool) {
+func (t *Transport) held(server address, person string) (held, bool) {
 	g, h := t.find(server, person)
 	return h, g != nil && !h.over(t.now())
 }
 
 // find returns the grant with a token whose resource covers the server most
 // closely; of two issuers', the newer.
-func (t *Transport) find(server, person string) (*grant, held) {
+func (t *Transport) find(server address, person string) (*grant, held) {
 	var best *grant
 	var bestHeld held
-	for _, g := range t.grants(server, person) {
+	s, ok := t.state.shelves.get(t.now(), placeOf(server, person))
+	if !ok {
+		return nil, held{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.grants {
+		if !g.covering(server) {
+			continue
+		}
 		h := g.now()
 		if h.access == "" {
 			continue
@@ -142,7 +156,7 @@ func (t *Transport) find(server, person string) (*grant, held) {
 }
 
 // grants are those that cover a server (C-TOK-02), with or without a token.
-func (t *Transport) grants(server, person string) []*grant {
+func (t *Transport) grants(server address, person string) []*grant {
 	s, ok := t.state.shelves.get(t.now(), placeOf(server, person))
 	if !ok {
 		return nil
@@ -151,48 +165,59 @@ func (t *Transport) grants(server, person string) []*grant {
 	defer s.mu.Unlock()
 	var all []*grant
 	for _, g := range s.grants {
-		if oauth.ResourceCovers(g.covers, server) {
+		if g.covering(server) {
 			all = append(all, g)
 		}
 	}
 	return all
 }
 
+// covering reports whether the grant's resource covers an address. Most
+// programs call one address of a server again and again: its answer is kept.
+func (g *grant) covering(server address) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.asked != server {
+		g.asked, g.within = server, oauth.ResourceCovers(g.covers, server.String())
+	}
+	return g.within
+}
+
 // satisfy gets a token that meets the need: one that somebody else got in the
 // meantime, or a new one, by one attempt for all who have the same need.
-func (t *Transport) satisfy(ctx context.Context, n need, who Subject) (string, error) {
+func (t *Transport) satisfy(ctx context.Context, n need, who Subject) (held, error) {
 	for _, g := range t.grants(n.server, who.Person) {
 		if !g.patient(t.now(), n) {
-			return "", errGiveUp
+			return held{}, errGiveUp
 		}
 		if !n.wider && n.rejected != "" {
 			g.drop(n.rejected)
 		}
 	}
 	if h, ok := t.held(n.server, who.Person); ok && h.meets(n) {
-		return h.access, nil
+		return h, nil
 	}
-	return t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (string, error) {
+	return t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (held, error) {
 		at, err := t.discover(ctx, n)
 		if err != nil {
-			return "", err
+			return held{}, err
 		}
-		return t.obtain(ctx, t.grantFor(at, who.Person), at, n, who)
+		return t.obtain(ctx, t.grantFor(at, n.server, who.Person), at, n, who)
 	})
 }
 
 // obtain runs the Flow for a grant, unless a run before this one brought what
 // is needed.
-func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who Subject) (string, error) {
+func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who Subject) (held, error) {
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return held{}, ctx.Err()
 	}
 	h := g.now()
 	if h.meets(n) && !h.due(t.now()) {
-		return h.access, nil
+		return h, nil
 	}
 	if n.wider {
 		g.tried(t.now(), n)
@@ -207,17 +232,17 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 		} else {
 			t.log().WarnContext(ctx, "no token", "resource", g.covers, "issuer", g.issuer, "error", err)
 		}
-		return "", err
+		return held{}, err
 	}
 	now := t.now()
 	g.mu.Lock()
-	g.held = held{access: brought.access, scopes: w.scopes, refresh: brought.refresh, client: brought.client, made: now, expires: brought.expires}
+	g.held = held{access: brought.access, header: []string{"Bearer " + brought.access}, scopes: w.scopes, refresh: brought.refresh, client: brought.client, made: now, expires: brought.expires}
 	next := g.held
 	g.mu.Unlock()
-	t.keep(g, placeOf(at.server, who.Person), next)
+	t.keep(g, placeOf(n.server, who.Person), next)
 	t.log().InfoContext(ctx, "token obtained", "resource", g.covers, "issuer", g.issuer,
 		"scope", w.scopes.String(), "expires", brought.expires)
-	return brought.access, nil
+	return next, nil
 }
 
 // asked are the scopes to ask for: those that were asked for before, and the
@@ -238,8 +263,8 @@ func (at target) asked(n need, before oauth.Scopes) oauth.Scopes {
 
 // grantFor is the grant of a person at a target. Grants of another issuer for
 // the same resource end here: the server has moved (C-DISC-08).
-func (t *Transport) grantFor(at target, person string) *grant {
-	key := placeOf(at.server, person)
+func (t *Transport) grantFor(at target, server address, person string) *grant {
+	key := placeOf(server, person)
 	t.state.mu.Lock()
 	s, ok := t.state.shelves.get(t.now(), key)
 	if !ok {
@@ -318,10 +343,4 @@ func (g *grant) rest(until time.Time) {
 	g.pause = until
 }
 
-func placeOf(server, person string) place {
-	u, err := url.Parse(server)
-	if err != nil {
-		return place{server, person}
-	}
-	return place{originOf(u), person}
-}
+func placeOf(server address, person string) place { return place{originOf(server.url()), person} }

@@ -34,7 +34,7 @@ type reach struct{ private, loopback bool }
 // trust says who named a URL: the user, or an MCP server at origin.
 type trust struct {
 	typed  bool
-	origin string
+	origin origin
 	reach  reach
 }
 
@@ -77,11 +77,11 @@ func (t *Transport) carrier(u *url.URL, by trust) http.RoundTripper {
 // remembered. Behind a proxy there is nothing to see.
 func (t *Transport) observe(ctx context.Context, u *url.URL) context.Context {
 	rt, ok := t.typed().(*http.Transport)
-	origin := originOf(u)
 	if !ok {
 		return ctx
 	}
-	if _, known := t.state.addresses.get(t.now(), origin); known {
+	at := originOf(u)
+	if _, known := t.state.addresses.get(t.now(), at); known {
 		return ctx
 	}
 	if rt.Proxy != nil {
@@ -91,7 +91,7 @@ func (t *Transport) observe(ctx context.Context, u *url.URL) context.Context {
 	}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
 		if a, ok := c.Conn.RemoteAddr().(*net.TCPAddr); ok {
-			t.state.addresses.put(t.now(), origin, reachOf(a.AddrPort().Addr().Unmap()), t.now().Add(10*time.Minute))
+			t.state.addresses.put(t.now(), at, reachOf(a.AddrPort().Addr().Unmap()), t.now().Add(10*time.Minute))
 		}
 	}})
 }
@@ -249,17 +249,20 @@ func transient(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout() && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// originOf is scheme, host and port in one spelling.
-func originOf(u *url.URL) string {
-	port := u.Port()
+// origin is scheme, host and port in one spelling, so that equal ones compare
+// equal.
+type origin struct{ scheme, host, port string }
+
+func originOf(u *url.URL) origin {
+	o := origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()}
 	switch {
-	case port != "":
-	case u.Scheme == "https":
-		port = "443"
-	case u.Scheme == "http":
-		port = "80"
+	case o.port != "":
+	case o.scheme == "https":
+		o.port = "443"
+	case o.scheme == "http":
+		o.port = "80"
 	}
-	return strings.ToLower(u.Scheme) + "://" + strings.ToLower(u.Hostname()) + ":" + port
+	return o
 }
 
 // seconds reads a number of seconds, which some servers send as a string.

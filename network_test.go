@@ -146,8 +146,8 @@ func TestReach(t *testing.T) {
 }
 
 func TestMayOpen(t *testing.T) {
-	outside := trust{origin: "https://mcp.example:443"}
-	inside := trust{origin: "https://mcp.example:443", reach: reach{loopback: true, private: true}}
+	outside := trust{origin: origin{"https", "mcp.example", "443"}}
+	inside := trust{origin: origin{"https", "mcp.example", "443"}, reach: reach{loopback: true, private: true}}
 	for address, want := range map[string][2]bool{ // from outside, from inside
 		"https://as.example/authorize":   {true, true},
 		"https://10.0.0.1/authorize":     {false, true},

@@ -14,8 +14,8 @@ import (
 type handler struct {
 	t      *Transport
 	mu     sync.Mutex
-	server string // that it is for, once known
-	mixed  bool   // it was used for two servers
+	server address // that it is for, once known
+	mixed  bool    // it was used for two servers
 }
 
 // OAuth returns a new OAuthHandler for the MCP Go SDK, for one connection to one
@@ -30,8 +30,8 @@ func (t *Transport) OAuth() *handler { return &handler{t: t} } //nolint:revive /
 // TokenSource returns the source of the token that is held for the server, or
 // nil before the first authorization.
 func (h *handler) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
-	server, err := h.pin("")
-	if server == "" || err != nil {
+	server, err := h.pin(address{})
+	if server == (address{}) || err != nil {
 		return nil, err
 	}
 	who, err := h.t.who(ctx)
@@ -39,7 +39,7 @@ func (h *handler) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
 		return nil, err
 	}
 	token, err := h.t.ready(ctx, server, who)
-	if token == "" || err != nil {
+	if token.access == "" || err != nil {
 		return nil, err
 	}
 	held, ok := h.t.held(server, who.Person)
@@ -55,9 +55,9 @@ func (h *handler) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
 func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.Response) error {
 	defer resp.Body.Close()
 	if crossedOrigin(req) {
-		return unusable(stepDiscover, serverURL(req.URL), "a redirect led here from another server: no token is sent")
+		return unusable(stepDiscover, addressOf(req.URL).String(), "a redirect led here from another server: no token is sent")
 	}
-	server, err := h.pin(serverURL(req.URL))
+	server, err := h.pin(addressOf(req.URL))
 	if err != nil {
 		return err
 	}
@@ -71,14 +71,14 @@ func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.R
 	}
 	n, refused := readNeed(resp, server, sent)
 	if !refused {
-		e := unusable(stepDiscover, server, "it refused the request and names nothing that a token could change")
+		e := unusable(stepDiscover, server.String(), "it refused the request and names nothing that a token could change")
 		e.Status = resp.StatusCode
 		return e
 	}
 	h.t.refused(n, who.Person) // nobody tells here which tokens are accepted
 	if _, err := h.t.satisfy(ctx, n, who); err != nil {
 		if errors.Is(err, errGiveUp) {
-			e := unusable(stepToken, server, "it refuses new tokens again and again")
+			e := unusable(stepToken, server.String(), "it refuses new tokens again and again")
 			e.Status = resp.StatusCode
 			return e
 		}
@@ -88,15 +88,15 @@ func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.R
 }
 
 // pin fixes the server of the handler at the first call with one.
-func (h *handler) pin(server string) (string, error) {
+func (h *handler) pin(server address) (address, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.server == "" {
+	if h.server == (address{}) {
 		h.server = server
 	}
-	h.mixed = h.mixed || server != "" && server != h.server
+	h.mixed = h.mixed || server != (address{}) && server != h.server
 	if h.mixed {
-		return "", misconfigured("an OAuthHandler is for one server: call OAuth once for each connection")
+		return address{}, misconfigured("an OAuthHandler is for one server: call OAuth once for each connection")
 	}
 	return h.server, nil
 }

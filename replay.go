@@ -12,60 +12,65 @@ const maxReplay = 4 << 20
 // replay gives a request's body as often as it can.
 type replay struct {
 	length int64
-	get    func() (io.ReadCloser, error) // nil: it can be sent once only
-	once   io.ReadCloser
+	body   io.ReadCloser                 // what is sent next, unless it was
+	get    func() (io.ReadCloser, error) // what is sent after it; nil: nothing
+	empty  bool                          // there is no body, so it can be sent for ever
 }
 
-// newReplay takes over the body of a request: the caller's GetBody, else a
-// buffer, else the body itself, once.
-func newReplay(req *http.Request) (*replay, error) {
-	body := req.Body
-	r := &replay{length: req.ContentLength}
+// newReplay takes over the body of a request. It is sent as it is the first
+// time; after that the caller's GetBody has it, or a buffer.
+func newReplay(req *http.Request) (replay, error) {
+	r := replay{length: req.ContentLength, body: req.Body, get: req.GetBody}
 	switch {
-	case body == nil || body == http.NoBody:
-		r.get = func() (io.ReadCloser, error) { return body, nil }
+	case r.body == nil || r.body == http.NoBody:
+		r.empty = true
 		return r, nil
-	case req.GetBody != nil:
-		r.get = req.GetBody
-		return r, body.Close()
-	case req.ContentLength > maxReplay:
-		r.once = body
+	case r.get != nil || r.length > maxReplay:
 		return r, nil
 	}
-	buffer, err := io.ReadAll(io.LimitReader(body, maxReplay+1))
+	return r, r.buffer()
+}
+
+// buffer reads the body, so that there is a copy, unless it is too long.
+func (r *replay) buffer() error {
+	source := r.body
+	data, err := io.ReadAll(io.LimitReader(source, maxReplay+1))
 	if err != nil {
-		body.Close()
-		return nil, err
+		source.Close()
+		return err
 	}
-	if len(buffer) > maxReplay {
-		r.once = struct {
+	if len(data) > maxReplay {
+		r.body = struct {
 			io.Reader
 			io.Closer
-		}{io.MultiReader(bytes.NewReader(buffer), body), body}
-		return r, nil
+		}{io.MultiReader(bytes.NewReader(data), source), source}
+		return nil
 	}
-	r.length = int64(len(buffer))
-	r.get = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buffer)), nil }
-	return r, body.Close()
+	r.length = int64(len(data))
+	r.get = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	r.body, _ = r.get()
+	return source.Close()
 }
 
 // again reports whether the body can be sent once more.
-func (r *replay) again() bool { return r.get != nil }
+func (r *replay) again() bool { return r.empty || r.get != nil }
 
 // next is the body of the next request, which closes it.
 func (r *replay) next() (io.ReadCloser, error) {
-	if r.get != nil {
-		return r.get()
+	if r.empty {
+		return r.body, nil
 	}
-	body := r.once
-	r.once = nil
-	return body, nil
+	if body := r.body; body != nil || r.get == nil {
+		r.body = nil
+		return body, nil
+	}
+	return r.get()
 }
 
 // close closes a body that was never sent.
 func (r *replay) close() {
-	if r.once != nil {
-		r.once.Close()
+	if r.body != nil {
+		r.body.Close()
 	}
 }
 

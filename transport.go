@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"sync"
@@ -51,12 +52,12 @@ type state struct {
 	mu        sync.Mutex
 	guarded   map[reach]http.RoundTripper
 	pinned    string // issuer that a secret without issuer belongs to
-	addresses cache[string, reach]
+	addresses cache[origin, reach]
 	servers   fresh[metadataKey, *oauth.ServerMetadata]
 	shelves   cache[place, *shelf]
 	jags      cache[jagKey, jag]
 	clients   cache[string, registration]
-	flights   flights[errand, string]
+	flights   flights[errand, held]
 }
 
 // errand is what one flight is for.
@@ -84,19 +85,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := serverURL(req.URL)
+	server := addressOf(req.URL)
 	token, err := t.ready(req.Context(), server, who)
 	if err != nil {
 		return nil, err
 	}
 	for renewed, steps := false, 0; ; {
-		resp, err := t.send(req, body, token)
+		resp, err := t.send(req, &body, token)
 		if err != nil {
 			return nil, err
 		}
-		n, refused := readNeed(resp, server, token)
+		n, refused := readNeed(resp, server, token.access)
 		if !refused {
-			t.accepted(server, who.Person, token)
+			t.accepted(server, who.Person, token.access)
 			return resp, nil
 		}
 		if !n.wider && renewed || n.wider && steps >= stepUps || !body.again() {
@@ -131,12 +132,12 @@ func (t *Transport) Token(ctx context.Context, address string) (*oauth2.Token, e
 	if err != nil {
 		return nil, err
 	}
-	server := serverURL(u)
+	server := addressOf(u)
 	token, err := t.ready(ctx, server, who)
 	if err != nil {
 		return nil, err
 	}
-	if token == "" {
+	if token.access == "" {
 		n, err := t.challengeOf(ctx, u)
 		if err != nil {
 			return nil, err
@@ -147,7 +148,7 @@ func (t *Transport) Token(ctx context.Context, address string) (*oauth2.Token, e
 	}
 	held, ok := t.held(server, who.Person)
 	if !ok {
-		return nil, unusable(stepToken, server, "the token ended at once")
+		return nil, unusable(stepToken, server.String(), "the token ended at once")
 	}
 	return held.oauth2(), nil
 }
@@ -155,8 +156,8 @@ func (t *Transport) Token(ctx context.Context, address string) (*oauth2.Token, e
 // challengeOf asks the server what it wants, with an unauthenticated GET. A
 // server that has no challenge for it is asked by its well-known documents.
 func (t *Transport) challengeOf(ctx context.Context, u *url.URL) (need, error) {
-	server := serverURL(u)
-	if _, err := checkEndpoint(server); err != nil {
+	server := addressOf(u)
+	if _, err := checkEndpoint(server.String()); err != nil {
 		return need{}, misconfigured("no token is sent to %s: %v", server, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, getTimeout)
@@ -168,7 +169,7 @@ func (t *Transport) challengeOf(ctx context.Context, u *url.URL) (need, error) {
 	req.Header.Set("Accept", "application/json, text/event-stream")
 	resp, err := t.typed().RoundTrip(req)
 	if err != nil {
-		return need{}, unreachable(stepDiscover, server, err)
+		return need{}, unreachable(stepDiscover, server.String(), err)
 	}
 	resp.Body.Close() // unread: it may be a stream without end
 	if n, refused := readNeed(resp, server, ""); refused {
@@ -185,17 +186,21 @@ func (t *Transport) who(ctx context.Context) (Subject, error) {
 	return t.Flow.subject(ctx)
 }
 
-// send sends a copy of the request. The answer shows the caller's request, in
-// which there is no token.
-func (t *Transport) send(req *http.Request, body *replay, token string) (*http.Response, error) {
-	out := req.Clone(t.observe(req.Context(), req.URL))
+// send sends a copy of the request, with a header of its own: all else is the
+// caller's, which no RoundTripper changes. The answer shows the caller's
+// request, in which there is no token.
+func (t *Transport) send(req *http.Request, body *replay, token held) (*http.Response, error) {
+	out := req.WithContext(t.observe(req.Context(), req.URL))
 	var err error
 	if out.Body, err = body.next(); err != nil {
 		return nil, err
 	}
 	out.ContentLength = body.length
-	if token != "" {
-		out.Header.Set("Authorization", "Bearer "+token)
+	if token.access != "" {
+		if out.Header = maps.Clone(req.Header); out.Header == nil {
+			out.Header = http.Header{}
+		}
+		out.Header["Authorization"] = token.header
 	}
 	resp, err := t.typed().RoundTrip(out)
 	if resp != nil {
@@ -207,20 +212,28 @@ func (t *Transport) send(req *http.Request, body *replay, token string) (*http.R
 // crossedOrigin reports whether redirects have led the request away from where
 // the caller sent it (C-TOK-02).
 func crossedOrigin(req *http.Request) bool {
-	origin := originOf(req.URL)
+	if req.Response == nil {
+		return false
+	}
+	here := originOf(req.URL)
 	for resp := req.Response; resp != nil && resp.Request != nil; resp = resp.Request.Response {
-		if originOf(resp.Request.URL) != origin {
+		if originOf(resp.Request.URL) != here {
 			return true
 		}
 	}
 	return false
 }
 
-// serverURL is a URL without what does not name a server.
-func serverURL(u *url.URL) string {
-	c := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
-	return c.String()
+// address is a URL without what does not name a server (query, fragment, user).
+type address struct{ scheme, host, path, rawPath string }
+
+func addressOf(u *url.URL) address { return address{u.Scheme, u.Host, u.Path, u.RawPath} }
+
+func (a address) url() *url.URL {
+	return &url.URL{Scheme: a.scheme, Host: a.host, Path: a.path, RawPath: a.rawPath}
 }
+
+func (a address) String() string { return a.url().String() }
 
 func (t *Transport) now() time.Time {
 	if t.Now != nil {

@@ -29,7 +29,7 @@ func (t *Transport) refused(n need, person string) {
 }
 
 // accepted ends the count of refused tokens.
-func (t *Transport) accepted(server, person, token string) {
+func (t *Transport) accepted(server address, person, token string) {
 	if token == "" {
 		return
 	}
