@@ -71,6 +71,30 @@ func (c *cache[K, V]) drop(key K) {
 	}
 }
 
+// dropAll drops what has a key of a kind.
+func (c *cache[K, V]) dropAll(of func(K) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, e := range c.items {
+		if of(key) {
+			c.remove(e)
+		}
+	}
+}
+
+// values are those whose key is of a kind.
+func (c *cache[K, V]) values(of func(K) bool) []V {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []V
+	for key, e := range c.items {
+		if of(key) {
+			all = append(all, e.Value.(*item[K, V]).value)
+		}
+	}
+	return all
+}
+
 func (c *cache[K, V]) sweep(now time.Time) {
 	c.swept = now
 	for e := c.order.Front(); e != nil; {

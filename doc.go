@@ -11,7 +11,7 @@
 // To be called: a [Guard] checks tokens in front of an http.Handler and serves
 // the metadata that clients look for.
 //
-// The package keeps tokens in memory only, starts no browser and writes no
-// file. It imports the standard library, golang.org/x/oauth2 and a JOSE
+// The package keeps tokens in memory, and in the [TokenStore] that it is given;
+// it starts no browser and writes no file. It imports the standard library, golang.org/x/oauth2 and a JOSE
 // library. [Transport.RoundTrip] is the function to read first.
 package doorward

@@ -29,6 +29,7 @@ const (
 	stepRedeem    = "redeem"
 	stepToken     = "token"
 	stepRefresh   = "refresh"
+	stepStore     = "store"
 )
 
 // Error says why no token could be had, and who can change that. Every error
@@ -39,7 +40,8 @@ type Error struct {
 	// function that names the person), discover (metadata of the server or of
 	// an issuer), register (a client of this authorization server), authorize
 	// (the browser's way), exchange (ID-JAG at the IdP), redeem (code or ID-JAG
-	// at the authorization server), token (client credentials), refresh.
+	// at the authorization server), token (client credentials), refresh, store
+	// (the TokenStore of the program).
 	Step string
 	// Server is who answered or was asked: an issuer, or the MCP server's URL.
 	Server string

@@ -42,17 +42,23 @@ func (f *CrossApp) subject(ctx context.Context) (Subject, error) {
 	if err != nil {
 		return Subject{}, &Error{Step: stepSubject, Server: f.IdP.Issuer, Who: whoPerson, Description: "nobody is signed in", Err: err}
 	}
-	if s.Person == "" {
-		if s.Token == "" {
-			return Subject{}, &Error{Step: stepSubject, Server: f.IdP.Issuer, Who: whoMaker, Description: "Subject names neither a Person nor a Token"}
-		}
-		sum := sha256.Sum256([]byte(s.Token))
-		s.Person = "sha256:" + hex.EncodeToString(sum[:])
+	if s.Person == "" && s.Token == "" {
+		return Subject{}, &Error{Step: stepSubject, Server: f.IdP.Issuer, Who: whoMaker, Description: "Subject names neither a Person nor a Token"}
 	}
+	s = s.named()
 	if s.Type == "" {
 		s.Type = oauth.TokenTypeIDToken
 	}
 	return s, nil
+}
+
+// named is a Subject with a Person: the hash of its Token if it has none.
+func (s Subject) named() Subject {
+	if s.Person == "" && s.Token != "" {
+		sum := sha256.Sum256([]byte(s.Token))
+		s.Person = "sha256:" + hex.EncodeToString(sum[:])
+	}
+	return s
 }
 
 // jagKey is what an ID-JAG is for.

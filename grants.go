@@ -40,6 +40,7 @@ type grant struct {
 	held   held
 	pause  time.Time // no renewal before this time: the last one failed
 	tries  map[string]tries
+	gone   bool // forgotten: what is still brought is not kept
 }
 
 // held is a token, and what it takes to get the next one.
@@ -94,6 +95,12 @@ func (g *grant) at() target {
 // One that ends soon is renewed first, as far as that needs no person.
 func (t *Transport) ready(ctx context.Context, server address, who Subject) (held, error) {
 	g, h := t.find(server, who.Person)
+	if g == nil && t.Store != nil {
+		if err := t.restore(ctx, server, who.Person); err != nil {
+			return held{}, err
+		}
+		g, h = t.find(server, who.Person)
+	}
 	if g == nil {
 		return held{}, nil
 	}
@@ -180,7 +187,7 @@ func (g *grant) covering(server address) bool {
 	if g.asked != server {
 		g.asked, g.within = server, oauth.ResourceCovers(g.covers, server.String())
 	}
-	return g.within
+	return g.within && !g.gone
 }
 
 // satisfy gets a token that meets the need: one that somebody else got in the
@@ -215,6 +222,11 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	case <-ctx.Done():
 		return held{}, ctx.Err()
 	}
+	unlock, err := t.alone(ctx, g, at, who.Person)
+	if err != nil {
+		return held{}, err
+	}
+	defer unlock()
 	h := g.now()
 	if h.meets(n) && !h.due(t.now()) {
 		return h, nil
@@ -229,6 +241,7 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	if err != nil {
 		if errors.Is(err, errQuiet) {
 			g.forget(h.refresh)
+			err = errors.Join(err, t.save(ctx, g, who.Person))
 		} else {
 			t.log().WarnContext(ctx, "no token", "resource", g.covers, "issuer", g.issuer, "error", err)
 		}
@@ -240,6 +253,10 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	next := g.held
 	g.mu.Unlock()
 	t.keep(g, placeOf(n.server, who.Person), next)
+	if err := t.save(ctx, g, who.Person); err != nil {
+		t.log().ErrorContext(ctx, "token not saved", "resource", g.covers, "issuer", g.issuer, "error", err)
+		return held{}, err
+	}
 	t.log().InfoContext(ctx, "token obtained", "resource", g.covers, "issuer", g.issuer,
 		"scope", w.scopes.String(), "expires", brought.expires)
 	return next, nil
@@ -275,7 +292,7 @@ func (t *Transport) grantFor(at target, server address, person string) *grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.grants = slices.DeleteFunc(s.grants, func(g *grant) bool {
-		return g.covers == at.covers && g.issuer != at.issuer
+		return g.covers == at.covers && g.issuer != at.issuer || g.ended()
 	})
 	for _, g := range s.grants {
 		if g.covers == at.covers && g.issuer == at.issuer {
@@ -297,6 +314,9 @@ func (t *Transport) grantFor(at target, server address, person string) *grant {
 func (t *Transport) keep(g *grant, key place, h held) {
 	t.state.mu.Lock()
 	defer t.state.mu.Unlock()
+	if g.ended() {
+		return
+	}
 	s, ok := t.state.shelves.get(t.now(), key)
 	if !ok {
 		s = &shelf{grants: []*grant{g}}

@@ -39,6 +39,9 @@ type Transport struct {
 	// Legacy falls back to the rules of MCP 2025-03-26 for servers that publish
 	// no resource metadata: the server's origin is its authorization server.
 	Legacy bool
+	// Store keeps tokens between runs and shares them with other processes. nil:
+	// they are kept in memory, and end with the Transport.
+	Store TokenStore
 	// Logger gets what happens, without secrets and tokens. nil: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. nil: time.Now.
@@ -58,6 +61,7 @@ type state struct {
 	jags      cache[jagKey, jag]
 	clients   cache[string, registration]
 	flights   flights[errand, held]
+	looked    fresh[looked, bool]
 }
 
 // errand is what one flight is for.
