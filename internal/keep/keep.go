@@ -19,6 +19,17 @@ import (
 type Profile struct {
 	// SignIn is the person's sign-in at the company's provider; nil: none.
 	SignIn *SignIn `json:"sign_in,omitempty"`
+	// Tokens are what a [Tokens] keeps, by its keys.
+	Tokens map[string]json.RawMessage `json:"tokens,omitempty"`
+	// Clients are the clients that the person named for authorization servers,
+	// by issuer: to no other one goes their secret.
+	Clients map[string]Client `json:"clients,omitempty"`
+}
+
+// Client is a client that was registered beforehand.
+type Client struct {
+	ID     string `json:"id"`
+	Secret string `json:"secret,omitempty"`
 }
 
 // SignIn is what a provider gave at sign-in, and the client that it gave it to.
@@ -52,7 +63,7 @@ type Config struct {
 type Store struct{ c Config }
 
 // maxFile bounds a profile's file, in bytes.
-const maxFile = 1 << 20
+const maxFile = 8 << 20
 
 const suffix = ".sealed"
 
@@ -163,25 +174,11 @@ func (s *Store) read(ctx context.Context, profile string) (Profile, error) {
 		err = json.Unmarshal(plain, &p)
 	}
 	if err != nil {
-		return Profile{}, &UnreadableError{profile, s.file(profile), err}
+		return Profile{}, &Error{Reason: Unreadable, File: s.file(profile), Err: err, Hint: fmt.Sprintf(
+			"put the right key back, or start anew with doorward logout --profile %s and doorward login", profile)}
 	}
 	return p, nil
 }
-
-// UnreadableError is a file that the key does not open.
-type UnreadableError struct {
-	Profile, File string
-	Err           error
-}
-
-// Error says what to do.
-func (e *UnreadableError) Error() string {
-	return fmt.Sprintf("the profile %s in %s cannot be read: %v; put the right key back, or start anew with doorward logout --profile %s and doorward login",
-		e.Profile, e.File, e.Err, e.Profile)
-}
-
-// Unwrap returns the cause.
-func (e *UnreadableError) Unwrap() error { return e.Err }
 
 func (s *Store) write(ctx context.Context, profile string, p Profile) error {
 	plain, err := json.Marshal(p)
@@ -189,13 +186,14 @@ func (s *Store) write(ctx context.Context, profile string, p Profile) error {
 		return err
 	}
 	if len(plain) > maxFile/2 {
-		return fmt.Errorf("the profile %s is too large to keep: %d bytes", profile, len(plain))
+		return &Error{Reason: TooLarge, File: s.file(profile), Err: fmt.Errorf("%d bytes", len(plain)),
+			Hint: "doorward logout --profile " + profile + " makes room"}
 	}
 	v, err := s.vault(ctx)
 	if err != nil {
 		return err
 	}
-	return replaceFile(s.file(profile), v.Seal(place(profile), plain))
+	return s.replaceFile(profile, v.Seal(place(profile), plain))
 }
 
 // alone runs f while this process has the profile to itself.
@@ -206,9 +204,17 @@ func (s *Store) alone(ctx context.Context, profile string, f func() error) error
 	return s.locked(ctx, profile+".lock", f)
 }
 
-func (s *Store) locked(ctx context.Context, name string, f func() error) error {
+// ensureDir makes the directory, for its owner alone.
+func (s *Store) ensureDir() error {
 	if err := os.MkdirAll(s.c.Dir, 0o700); err != nil {
-		return fmt.Errorf("sign-ins cannot be kept in %s: %w", s.c.Dir, err)
+		return &Error{Reason: NotWritable, File: s.c.Dir, Err: err, Hint: "set HOME or XDG_STATE_HOME to a place that is yours"}
+	}
+	return nil
+}
+
+func (s *Store) locked(ctx context.Context, name string, f func() error) error {
+	if err := s.ensureDir(); err != nil {
+		return err
 	}
 	l, err := lock(ctx, filepath.Join(s.c.Dir, name))
 	if err != nil {
@@ -221,6 +227,9 @@ func (s *Store) locked(ctx context.Context, name string, f func() error) error {
 // readOwn reads a file of ours, which nobody else may write or read.
 func readOwn(path string) ([]byte, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, &Error{Reason: NotOurs, File: path, Err: err, Hint: "run this as the person whose file it is, or set XDG_STATE_HOME to a place that is yours"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -230,24 +239,40 @@ func readOwn(path string) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(b) > maxFile {
-		err = fmt.Errorf("%s is larger than anything that is kept there", path)
+		err = &Error{Reason: TooLarge, File: path, Hint: "it is larger than anything that is kept there: move it away"}
 	}
 	return b, err
 }
 
-// replaceFile puts b in the place of a file in one step. A new file is 0600.
-func replaceFile(path string, b []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+// replaceFile puts b in the place of a profile's file in one step. The new file
+// is 0600. Whoever was killed while it wrote one left it half done: under the
+// lock there is no other writer, so it goes.
+func (s *Store) replaceFile(profile string, b []byte) error {
+	name := ".new-" + profile + "+" // no part of a profile's name
+	left, err := filepath.Glob(filepath.Join(s.c.Dir, name+"[0-9]*"))
 	if err != nil {
 		return err
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	tmp, err := os.CreateTemp(s.c.Dir, name+"*")
+	if err != nil {
+		return s.notWritten(profile, err)
 	}
 	_, err = tmp.Write(b)
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err == nil {
-		err = os.Rename(tmp.Name(), path)
+		err = os.Rename(tmp.Name(), s.file(profile))
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
+		return s.notWritten(profile, errors.Join(err, os.Remove(tmp.Name())))
 	}
 	return nil
+}
+
+func (s *Store) notWritten(profile string, err error) error {
+	return &Error{Reason: NotWritable, File: s.file(profile), Err: err, Hint: "is there room, and may you write there?"}
 }

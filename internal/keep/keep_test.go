@@ -19,6 +19,9 @@ import (
 const counterEnv = "DOORWARD_KEEP_TEST_COUNT"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(holderEnv); dir != "" {
+		hold(New(Config{Dir: dir}))
+	}
 	if dir := os.Getenv(counterEnv); dir != "" {
 		if err := count(New(Config{Dir: dir}), 25); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -181,23 +184,25 @@ func TestUnreadable(t *testing.T) {
 		spoil  func(t *testing.T, dir string)
 		after  Config
 		says   string
+		reason string
 	}{
-		"another key": {Config{Key: strings.Repeat("a5", 32)}, nil, Config{Key: strings.Repeat("5a", 32)}, "another master key"},
-		"no key":      {Config{Key: strings.Repeat("a5", 32)}, nil, Config{Key: "short"}, "openssl rand -hex 32"},
-		"changed":     {Config{}, flip, Config{}, "doorward login"},
-		"cut off":     {Config{}, func(t *testing.T, dir string) { truncate(t, dir, 20) }, Config{}, "doorward login"},
-		"empty":       {Config{}, func(t *testing.T, dir string) { truncate(t, dir, 0) }, Config{}, "doorward login"},
-		"other name":  {Config{}, func(t *testing.T, dir string) { move(t, dir, "other.sealed", "default.sealed") }, Config{}, "another place"},
-		"key is gone": {Config{}, func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, keyFile)) }, Config{}, "logout --all"},
+		"another key": {Config{Key: strings.Repeat("a5", 32)}, nil, Config{Key: strings.Repeat("5a", 32)}, "another master key", Unreadable},
+		"no key":      {Config{Key: strings.Repeat("a5", 32)}, nil, Config{Key: "short"}, "openssl rand -hex 32", BadKey},
+		"changed":     {Config{}, flip, Config{}, "doorward login", Unreadable},
+		"cut off":     {Config{}, func(t *testing.T, dir string) { truncate(t, dir, 20) }, Config{}, "doorward login", Unreadable},
+		"empty":       {Config{}, func(t *testing.T, dir string) { truncate(t, dir, 0) }, Config{}, "doorward login", Unreadable},
+		"other name":  {Config{}, func(t *testing.T, dir string) { move(t, dir, "other.sealed", "default.sealed") }, Config{}, "another place", Unreadable},
+		"key is gone": {Config{}, func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, keyFile)) }, Config{}, "logout --all", NoKey},
 		"readable": {Config{}, func(t *testing.T, dir string) { os.Chmod(filepath.Join(dir, "default.sealed"), 0o644) }, Config{},
-			"chmod 600"},
-		"readable key": {Config{}, func(t *testing.T, dir string) { os.Chmod(filepath.Join(dir, keyFile), 0o640) }, Config{}, "chmod 600"},
-		"large":        {Config{}, func(t *testing.T, dir string) { truncate(t, dir, maxFile+10) }, Config{}, "larger"},
-		"locked ring":  {Config{Keyring: keyring}, nil, Config{Keyring: &ring{down: errors.New("locked")}}, "unlock the keyring"},
-		"emptied ring": {Config{Keyring: keyring}, nil, Config{Keyring: &ring{m: map[string]string{}}}, "no such secret"},
+			"chmod 600", OpenToOthers},
+		"another user's": {Config{}, giveAway, Config{}, "another user of this machine", NotOurs},
+		"readable key":   {Config{}, func(t *testing.T, dir string) { os.Chmod(filepath.Join(dir, keyFile), 0o640) }, Config{}, "chmod 600", BadKey},
+		"large":          {Config{}, func(t *testing.T, dir string) { truncate(t, dir, maxFile+10) }, Config{}, "larger", TooLarge},
+		"locked ring":    {Config{Keyring: keyring}, nil, Config{Keyring: &ring{down: errors.New("locked")}}, "unlock the keyring", KeyringShut},
+		"emptied ring":   {Config{Keyring: keyring}, nil, Config{Keyring: &ring{m: map[string]string{}}}, "no such secret", NoKey},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if runtime.GOOS == "windows" && strings.HasPrefix(name, "readable") {
+			if runtime.GOOS == "windows" && (strings.HasPrefix(name, "readable") || name == "another user's") {
 				t.Skip("Windows has no such bits")
 			}
 			dir := t.TempDir()
@@ -213,6 +218,10 @@ func TestUnreadable(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want %q in it", err, c.says)
 			}
+			var typed *Error
+			if !errors.As(err, &typed) || typed.Reason != c.reason || typed.Hint == "" || typed.File == "" {
+				t.Errorf("%#v, want the reason %q", err, c.reason)
+			}
 			if err != nil && strings.Contains(err.Error(), "canary") {
 				t.Error("the error tells a secret")
 			}
@@ -226,6 +235,20 @@ func TestUnreadable(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// giveAway makes the file somebody else's: what root may do, and else what is
+// root's anyway.
+func giveAway(t *testing.T, dir string) {
+	path := filepath.Join(dir, "default.sealed")
+	err := os.Chown(path, 12345, 12345)
+	if os.Geteuid() != 0 {
+		os.Remove(path)
+		err = os.Symlink("/etc/passwd", path)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -31,7 +31,7 @@ const keyFile = "store.key"
 const (
 	inKeyring = `What you sign in to is kept in %s, sealed with a key in the system's keyring. That protects it from whoever gets a
 copy of the files (a backup, a lost disk), not from programs that run as you while the keyring is open.`
-	inFile = `What you sign in to is kept in %s, sealed with the key in store.key beside it, since there is no keyring here. That
+	inFile = `What you sign in to is kept in %s, sealed with the key in store.key beside it, since no keyring can be used here. That
 protects it from other users of this machine, not from whoever copies the whole directory, nor from programs that run as
 you. To keep the key elsewhere set DOORWARD_STORE_KEY (64 hex digits).`
 	inEnvironment = `What you sign in to is kept in %s, sealed with the key in DOORWARD_STORE_KEY. That protects it from whoever gets a
@@ -62,7 +62,7 @@ func (s *Store) key(ctx context.Context) (key []byte, err error) {
 func (s *Store) givenKey() ([]byte, error) {
 	key, err := hex.DecodeString(s.c.Key)
 	if err != nil || len(key) != vault.MasterKeySize {
-		return nil, errors.New("DOORWARD_STORE_KEY is not 64 hex digits: make one with openssl rand -hex 32")
+		return nil, &Error{Reason: BadKey, File: "DOORWARD_STORE_KEY", Hint: "it is not 64 hex digits: make one with openssl rand -hex 32"}
 	}
 	if s.empty() {
 		s.say(inEnvironment)
@@ -73,8 +73,11 @@ func (s *Store) givenKey() ([]byte, error) {
 func (s *Store) keptKey() ([]byte, error) {
 	path := filepath.Join(s.c.Dir, keyFile)
 	key, err := vault.LoadMaster(path)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+	if err == nil {
+		return key, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Reason: BadKey, File: path, Err: err, Hint: "put the right key back, or forget the sign-ins with doorward logout --all"}
 	}
 	if s.c.Keyring != nil {
 		key, err = s.keyringKey()
@@ -83,17 +86,28 @@ func (s *Store) keptKey() ([]byte, error) {
 		}
 		// A key file made now would make everything unreadable that a key in
 		// the keyring has sealed.
+		var known *Error
+		if errors.As(err, &known) {
+			return nil, err
+		}
 		if !s.empty() {
-			return nil, fmt.Errorf("the key of %s should be in the system's keyring: %w; unlock the keyring, or forget the sign-ins with doorward logout --all", s.c.Dir, err)
+			reason := KeyringShut
+			if errors.Is(err, ErrNoSecret) {
+				reason = NoKey
+			}
+			return nil, &Error{Reason: reason, File: s.c.Dir, Err: err,
+				Hint: "its key should be in the system's keyring: unlock the keyring, or forget the sign-ins with doorward logout --all"}
 		}
 	} else if !s.empty() {
-		return nil, fmt.Errorf("the key of %s is missing: put %s back, set DOORWARD_STORE_KEY, or forget the sign-ins with doorward logout --all", s.c.Dir, path)
+		return nil, &Error{Reason: NoKey, File: s.c.Dir,
+			Hint: fmt.Sprintf("put %s back, set DOORWARD_STORE_KEY, or forget the sign-ins with doorward logout --all", path)}
 	}
 	key, err = vault.CreateMaster(path)
-	if err == nil {
-		s.say(inFile)
+	if err != nil {
+		return nil, &Error{Reason: NotWritable, File: path, Err: err, Hint: "is there room, and may you write there?"}
 	}
-	return key, err
+	s.say(inFile)
+	return key, nil
 }
 
 // keyringKey reads the key of this directory from the keyring, or makes it.
@@ -114,7 +128,7 @@ func (s *Store) keyringKey() ([]byte, error) {
 	}
 	key, err := hex.DecodeString(text)
 	if err != nil || len(key) != vault.MasterKeySize {
-		return nil, errors.New("what the keyring has under doorward is no key")
+		return nil, &Error{Reason: BadKey, File: s.c.Dir, Hint: "what the keyring has under doorward is no key: remove it there"}
 	}
 	return key, nil
 }

@@ -13,7 +13,7 @@ import (
 func lock(ctx context.Context, path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, &Error{Reason: NotWritable, File: path, Err: err, Hint: "is it yours?"}
 	}
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		got, err := tryLock(f)
@@ -22,28 +22,30 @@ func lock(ctx context.Context, path string) (*os.File, error) {
 		}
 		if err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s cannot be locked: %w", path, err)
+			return nil, &Error{Reason: NotWritable, File: path, Err: err, Hint: "locks are needed there: set XDG_STATE_HOME to a local disk"}
 		}
 		select {
 		case <-ctx.Done():
 			f.Close()
-			return nil, fmt.Errorf("another process holds %s: %w", path, ctx.Err())
+			return nil, &Error{Reason: Held, File: path, Err: ctx.Err(), Hint: "another doorward of yours is busy there: finish its sign-in, or end it"}
 		case <-time.After(wait):
 		}
 	}
 }
 
-// checkOwn wants a regular file that only its owner can read and change.
-// Windows keeps no such bits; there the directory's access list protects it.
+// checkOwn wants a regular file of this user that nobody else can read and
+// change. Windows keeps no such bits; there the directory's access list protects it.
 func checkOwn(f *os.File, path string) error {
 	info, err := f.Stat()
 	switch {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is no regular file", path)
+		return &Error{Reason: NotOurs, File: path, Hint: "it is no regular file: move it away"}
+	case !ownedByUs(info):
+		return &Error{Reason: NotOurs, File: path, Hint: "it belongs to another user of this machine: run this as that person, or set XDG_STATE_HOME to a place that is yours"}
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("others can read or change %s (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
+		return &Error{Reason: OpenToOthers, File: path, Hint: fmt.Sprintf("others can read or change it (mode %04o): chmod 600 %s", info.Mode().Perm(), path)}
 	}
 	return nil
 }

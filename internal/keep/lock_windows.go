@@ -2,10 +2,14 @@ package keep
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
+
+// ownedByUs leaves it to the access list of the directory.
+func ownedByUs(fs.FileInfo) bool { return true }
 
 // tryLock takes the lock if nobody has it.
 func tryLock(f *os.File) (bool, error) {
