@@ -107,7 +107,9 @@ func (p *polls) tooSoon(now time.Time, key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last == nil || len(p.last) >= mostPolls {
-		p.shrink(now)
+		if p.last = p.living(now); len(p.last) >= mostPolls {
+			p.last = map[string]poll{}
+		}
 	}
 	l, known := p.last[key]
 	if !known {
@@ -122,14 +124,21 @@ func (p *polls) tooSoon(now time.Time, key string) bool {
 	return soon
 }
 
-// shrink forgets the devices whose codes are over, or else all.
-func (p *polls) shrink(now time.Time) {
+// sweep forgets the devices whose codes are over.
+func (p *polls) sweep(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = p.living(now)
+}
+
+// living is a new map: an old one keeps the room for all that were ever in it
+// at once.
+func (p *polls) living(now time.Time) map[string]poll {
+	live := map[string]poll{}
 	for key, l := range p.last {
-		if now.Sub(l.at) >= deviceLife {
-			delete(p.last, key)
+		if now.Sub(l.at) < deviceLife {
+			live[key] = l
 		}
 	}
-	if p.last == nil || len(p.last) >= mostPolls {
-		p.last = map[string]poll{}
-	}
+	return live
 }

@@ -301,6 +301,7 @@ const sweepTime = 10 * time.Second
 // sweep removes expired records, in portions that hold up no request, until none
 // is left: what a flood of requests leaves behind must go as fast as it came.
 func (s *Server) sweep(ctx context.Context) error {
+	s.polls.sweep(s.now())
 	const portion = 200
 	for end := time.Now().Add(sweepTime); time.Now().Before(end); {
 		n, err := s.ledger.Store.Sweep(ctx, portion)
