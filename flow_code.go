@@ -69,7 +69,9 @@ func (f *AuthorizationCode) obtain(ctx context.Context, w want) (got, error) {
 		}
 		w.t.log().InfoContext(ctx, "refresh token refused", "issuer", md.Issuer, "error", err)
 		if hasCode(err, oauth.InvalidClient) {
-			w.t.state.clients.drop(f.clientKey(md))
+			if err := f.dropRegistration(ctx, w, md); err != nil {
+				return got{}, err
+			}
 		}
 	}
 	if w.quiet {
@@ -85,7 +87,9 @@ func (f *AuthorizationCode) obtain(ctx context.Context, w want) (got, error) {
 	}
 	g, err := authorize(ctx, w, md)
 	if err != nil && g.client.dynamic && hasCode(err, oauth.InvalidClient) {
-		w.t.state.clients.drop(f.clientKey(md)) // C-REG-07
+		if err := f.dropRegistration(ctx, w, md); err != nil {
+			return got{}, err
+		}
 		g, err = authorize(ctx, w, md)
 	}
 	return g, err
@@ -154,7 +158,7 @@ func (f *AuthorizationCode) authorize(ctx context.Context, w want, md *oauth.Ser
 // prepare finds or makes the client and opens the listener that its redirect
 // URI names.
 func (f *AuthorizationCode) prepare(ctx context.Context, w want, md *oauth.ServerMetadata) (registration, *callback, error) {
-	client, known, err := f.known(w, md)
+	client, known, err := f.known(ctx, w, md)
 	if err != nil {
 		return registration{}, nil, err
 	}

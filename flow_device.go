@@ -38,7 +38,7 @@ func (f *AuthorizationCode) byDevice(md *oauth.ServerMetadata) bool {
 // authorizeDevice shows the person a code and waits until they have entered it
 // in some browser (RFC 8628). got names the client also on failure.
 func (f *AuthorizationCode) authorizeDevice(ctx context.Context, w want, md *oauth.ServerMetadata) (got, error) {
-	client, known, err := f.known(w, md)
+	client, known, err := f.known(ctx, w, md)
 	if err != nil {
 		return got{}, err
 	}

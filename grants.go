@@ -1,6 +1,7 @@
 package doorward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,6 +19,12 @@ type place struct {
 	origin origin
 	person string
 }
+
+// quietPatience is how long a renewal that nobody asked for waits for its turn.
+const quietPatience = 5 * time.Second
+
+// errBusy is the end of that wait.
+var errBusy = errors.New("somebody is signing in")
 
 // maxShelf bounds the resources of one origin.
 const maxShelf = 64
@@ -38,6 +45,7 @@ type grant struct {
 	within bool    // the answer
 	target target
 	held   held
+	stored stamp     // what the TokenStore had last, as far as this process knows
 	pause  time.Time // no renewal before this time: the last one failed
 	tries  map[string]tries
 	gone   bool // forgotten: what is still brought is not kept
@@ -123,7 +131,7 @@ func (t *Transport) ready(ctx context.Context, server address, who Subject) (hel
 	}
 	// The next request starts from a challenge: the issuer may have changed.
 	g.drop(h.access)
-	if errors.Is(err, errQuiet) {
+	if errors.Is(err, errQuiet) || errors.Is(err, errBusy) {
 		return held{}, nil
 	}
 	return held{}, err
@@ -216,13 +224,22 @@ func (t *Transport) satisfy(ctx context.Context, n need, who Subject) (held, err
 // obtain runs the Flow for a grant, unless a run before this one brought what
 // is needed.
 func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who Subject) (held, error) {
+	turn := ctx
+	if n.quiet { // the token is good for a while: nobody waits until a person has signed in
+		var cancel context.CancelFunc
+		turn, cancel = context.WithTimeout(ctx, quietPatience)
+		defer cancel()
+	}
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
-	case <-ctx.Done():
-		return held{}, ctx.Err()
+	case <-turn.Done():
+		return held{}, cmp.Or(ctx.Err(), errBusy)
 	}
-	unlock, err := t.alone(ctx, g, at, who.Person)
+	unlock, err := t.alone(turn, g, at, who.Person)
+	if turn.Err() != nil && ctx.Err() == nil && err != nil {
+		err = errBusy
+	}
 	if err != nil {
 		return held{}, err
 	}

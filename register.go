@@ -23,7 +23,7 @@ type registration struct {
 // credentials are what the registration authenticates with.
 func (r registration) credentials(f *AuthorizationCode, issuer string) Credentials {
 	if r.id == f.Client.ID || r.id == f.ClientIDMetadataURL {
-		return Credentials{Issuer: issuer, ID: r.id, Secret: r.secret, Key: f.Client.Key, KeyID: f.Client.KeyID}
+		return Credentials{Issuer: issuer, ID: r.id, Secret: f.Client.Secret, Key: f.Client.Key, KeyID: f.Client.KeyID}
 	}
 	return Credentials{Issuer: issuer, ID: r.id, Secret: r.secret}
 }
@@ -31,24 +31,14 @@ func (r registration) credentials(f *AuthorizationCode, issuer string) Credentia
 // known is the client that needs no registration now: the configured one, a
 // client ID metadata document if the server takes them, one registered before
 // with this issuer and no other (C-REG-01, C-REG-02).
-func (f *AuthorizationCode) known(w want, md *oauth.ServerMetadata) (registration, bool, error) {
+func (f *AuthorizationCode) known(ctx context.Context, w want, md *oauth.ServerMetadata) (registration, bool, error) {
 	switch {
 	case f.Client.ID != "":
 		return registration{id: f.Client.ID, secret: f.Client.Secret}, true, w.t.bound(f.Client, md.Issuer)
 	case f.ClientIDMetadataURL != "" && md.ClientIDMetadataDocument:
 		return registration{id: f.ClientIDMetadataURL}, true, nil
 	}
-	r, ok := w.t.state.clients.get(w.t.now(), f.clientKey(md))
-	return r, ok, nil
-}
-
-// clientKey is what a registration is kept under. One for devices has other
-// grants than one for browsers.
-func (f *AuthorizationCode) clientKey(md *oauth.ServerMetadata) string {
-	if f.byDevice(md) {
-		return md.Issuer + " " + oauth.DeviceCode
-	}
-	return md.Issuer
+	return f.registered(ctx, w, md)
 }
 
 // register makes a client at this issuer (RFC 7591); redirect "": one for
@@ -78,11 +68,11 @@ func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.Serv
 	if err != nil {
 		return registration{}, unreachable(stepRegister, md.Issuer, err)
 	}
-	return w.readRegistration(md, f.clientKey(md), status, data, redirect)
+	return f.readRegistration(ctx, w, md, status, data, redirect)
 }
 
 // readRegistration reads what the server made of it (RFC 7591 section 3.2).
-func (w want) readRegistration(md *oauth.ServerMetadata, key string, status int, data []byte, redirect string) (registration, error) {
+func (f *AuthorizationCode) readRegistration(ctx context.Context, w want, md *oauth.ServerMetadata, status int, data []byte, redirect string) (registration, error) {
 	var a struct {
 		oauth.ClientMetadata
 		ClientSecret     string `json:"client_secret"`
@@ -104,8 +94,7 @@ func (w want) readRegistration(md *oauth.ServerMetadata, key string, status int,
 	if a.SecretExpiresAt > 0 {
 		until = time.Unix(a.SecretExpiresAt, 0)
 	}
-	w.t.state.clients.put(w.t.now(), key, r, until)
-	return r, nil
+	return r, f.keepRegistration(ctx, w, md, r, until)
 }
 
 // registrationMethod is the client authentication that a program on somebody's

@@ -73,9 +73,13 @@ type keptClient struct {
 	Until    time.Time `json:"until,omitzero"`
 }
 
+// keepClient leaves out the secret of a configured client: the program has it.
 func keepClient(r registration) *keptClient {
-	if r.id == "" {
+	switch {
+	case r.id == "":
 		return nil
+	case !r.dynamic:
+		r.secret = ""
 	}
 	return &keptClient{ID: r.id, Secret: r.secret, Method: r.method, Redirect: r.redirect, Dynamic: r.dynamic}
 }
@@ -145,7 +149,7 @@ func (t *Transport) restore(ctx context.Context, server address, person string) 
 			}
 			g, h := t.grantFor(at, server, person), k.held()
 			g.mu.Lock()
-			g.held = h
+			g.held, g.stored = h, h.stamp()
 			g.mu.Unlock()
 			t.keep(g, placeOf(server, person), h)
 			found = true
@@ -214,6 +218,11 @@ func (k *keptGrant) held() held {
 	return h
 }
 
+// stamp tells one saved grant from the next.
+type stamp struct{ access, refresh string }
+
+func (h held) stamp() stamp { return stamp{h.access, h.refresh} }
+
 // alone holds the TokenStore's lock for a grant, and takes up what another
 // process has saved in the meantime.
 func (t *Transport) alone(ctx context.Context, g *grant, at target, person string) (unlock func(), err error) {
@@ -238,8 +247,9 @@ func (t *Transport) alone(ctx context.Context, g *grant, at target, person strin
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if k.Made.After(g.held.made) {
-		g.held = k.held()
+	// By what was saved and not by when: a clock may have been set back.
+	if h := k.held(); h.stamp() != g.stored {
+		g.held, g.stored = h, h.stamp()
 	}
 	return unlock, nil
 }
@@ -272,5 +282,8 @@ func (t *Transport) save(ctx context.Context, g *grant, person string) error {
 	if err != nil {
 		return storeFailed(at.server, "the new token could not be saved and lives in this process only", err)
 	}
+	g.mu.Lock()
+	g.stored = h.stamp()
+	g.mu.Unlock()
 	return nil
 }
