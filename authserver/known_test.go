@@ -163,6 +163,21 @@ func TestKnownClientsByDocument(t *testing.T) {
 		}
 		s.finish(k.known, k.id, "", k.redirect, b.submit(page).arrived(t, k.redirect).Get("code"))
 	}
+	// ChatGPT's chooses private_key_jwt.
+	const chatgpt = "https://chatgpt.com/oauth/client.json"
+	c, err := parseDocument(chatgpt, []byte(`{"client_id":"`+chatgpt+`","client_name":"ChatGPT","client_uri":"https://chatgpt.com/","redirect_uris":["https://chatgpt.com/connector_platform_oauth_redirect"],
+		"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_methods_supported":["none","private_key_jwt"],"token_endpoint_auth_signing_alg":"RS256",
+		"jwks_uri":"https://chatgpt.com/oauth/jwks.json","grant_types":["authorization_code","refresh_token"],"response_types":["code"]}`))
+	if err != nil || c.AuthMethod != "private_key_jwt" || !c.Public() {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	docs := s.current().documents
+	docs.mu.Lock()
+	docs.keep(chatgpt, &keptDocument{client: c, fresh: s.now().Add(time.Hour), stale: s.now().Add(time.Hour), used: s.now()})
+	docs.mu.Unlock()
+	if got, err := s.client(t.Context(), s.current(), chatgpt); err != nil || got.Known != "chatgpt" || !got.Approved {
+		t.Errorf("%+v, %v", got, err)
+	}
 	// The catalogue has all of them, and nothing that is no document address.
 	for _, k := range known {
 		for _, id := range k.Documents {

@@ -42,6 +42,9 @@ type Config struct {
 	// by the challenge. nil: "use".
 	Scopes        map[string]string
 	DefaultScopes []string
+	// Fetch is how the server fetches client metadata documents. Those of
+	// [NewDocuments] need its Roots.
+	Fetch authserver.Fetch
 	// Wrap stands before the handlers "idp" and "server". nil: nothing does.
 	Wrap func(part string, h http.Handler) http.Handler
 }
@@ -163,7 +166,7 @@ func (w *World) startIdP(c Config, d *door) {
 	w.IdPEngine = w.engine(authserver.Config{
 		URL: w.IdP, Store: w.IdPStore, SignIn: authserver.LocalPeople(w.people),
 		Clients: map[string]authserver.Client{
-			IdPClientID: {Name: "Desktop", Secret: IdPClientSecret, RedirectURIs: []string{"http://127.0.0.1/callback"}},
+			IdPClientID: {Name: "Desktop", Secret: IdPClientSecret, RedirectURIs: []string{"http://127.0.0.1/callback", "http://127.0.0.1/"}},
 		},
 		Audiences: map[string]authserver.Audience{
 			w.Server: {Resources: []string{w.MCP}, ClientIDs: map[string]string{IdPClientID: ClientID}, Allow: c.Allow, Deny: c.Deny},
@@ -175,9 +178,9 @@ func (w *World) startIdP(c Config, d *door) {
 func (w *World) startServer(c Config, d *door) {
 	everyone := []authserver.Rule{{Who: []string{"everyone"}}}
 	w.ServerEngine = w.engine(authserver.Config{
-		URL: w.Server, Store: w.ServerStore, SignIn: authserver.LocalPeople(w.people),
+		URL: w.Server, Store: w.ServerStore, Fetch: c.Fetch, SignIn: authserver.LocalPeople(w.people),
 		Clients: map[string]authserver.Client{
-			ClientID: {Name: "Desktop", Secret: ClientSecret, RedirectURIs: []string{"http://127.0.0.1/callback"}},
+			ClientID: {Name: "Desktop", Secret: ClientSecret, RedirectURIs: []string{"http://127.0.0.1/callback", claudeAI, claudeCom}},
 		},
 		Registration: authserver.Registration{Mode: "open"},
 		Resources: []authserver.Resource{

@@ -12,5 +12,6 @@
 // every request of the two issuers, to count them or to make them fail.
 //
 // [NewWeak] is something else: a small authorization server with the holes that
-// its caller names, to try out what should find them.
+// its caller names, to try out what should find them. [Clients] are doubles of
+// the programs that people connect to MCP servers with, for any server.
 package authtest
