@@ -101,8 +101,9 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 		return t.legacyTarget(server, by)
 	}
 	// C-DISC-03, CONFLICT-3: same origin and a prefix of the path.
-	if !oauth.ResourceCovers(prm.Resource, called) {
-		return target{}, unusable(stepDiscover, called, "its resource metadata is for %q, which is not the server that was called", prm.Resource)
+	covers, err := t.covers(prm.Resource, called)
+	if err != nil {
+		return target{}, err
 	}
 	issuer, err := t.chooseIssuer(called, prm.AuthorizationServers)
 	if err != nil {
@@ -115,7 +116,21 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 	if t.Flow.server().Issuer == issuer {
 		by = byUser
 	}
-	return target{server: called, covers: prm.Resource, resource: prm.Resource, issuer: issuer, scopes: scopes, by: by}, nil
+	return target{server: called, covers: covers, resource: prm.Resource, issuer: issuer, scopes: scopes, by: by}, nil
+}
+
+// covers is the URL prefix that tokens for a resource are sent to: the resource
+// itself, or the called URL alone where the caller named the resource.
+func (t *Transport) covers(resource, called string) (string, error) {
+	switch {
+	case t.Resource != "" && resource != t.Resource:
+		return "", unusable(stepDiscover, called, "its resource metadata is for %q, and not for the resource %q that was named", resource, t.Resource)
+	case oauth.ResourceCovers(resource, called):
+		return resource, nil
+	case t.Resource != "":
+		return called, nil
+	}
+	return "", unusable(stepDiscover, called, "its resource metadata is for %q, which is not the server that was called", resource)
 }
 
 // chooseIssuer takes the issuer that the client was configured for, else the
@@ -169,7 +184,7 @@ func (t *Transport) legacyTarget(server *url.URL, by trust) (target, error) {
 		return target{}, unusable(stepDiscover, server.String(), "it wants authorization but publishes no resource metadata (RFC 9728)")
 	}
 	origin := server.Scheme + "://" + server.Host
-	return target{server: server.String(), covers: origin, issuer: origin, legacy: true, by: by}, nil
+	return target{server: server.String(), covers: origin, resource: t.Resource, issuer: origin, legacy: true, by: by}, nil
 }
 
 // metadata is the metadata of the target's authorization server.

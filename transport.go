@@ -39,6 +39,11 @@ type Transport struct {
 	// Legacy falls back to the rules of MCP 2025-03-26 for servers that publish
 	// no resource metadata: the server's origin is its authorization server.
 	Legacy bool
+	// Resource is the resource identifier (RFC 8707) of the MCP server, for a
+	// program that calls one server which names itself otherwise than by its
+	// address, or not at all. Empty: found from the server, whose address it
+	// has to cover.
+	Resource string
 	// Store keeps tokens between runs and shares them with other processes. nil:
 	// they are kept in memory, and end with the Transport.
 	Store TokenStore
