@@ -17,7 +17,7 @@ import (
 	"doorward/internal/oauth"
 )
 
-// covers: C-AUTHZ-01, C-AUTHZ-02, C-AUTHZ-03, C-AUTHZ-08, C-REG-04, C-REG-05, S06, S09
+// covers: C-AUTHZ-01, C-AUTHZ-02, C-AUTHZ-03, C-AUTHZ-08, C-REG-04, C-REG-05, S04, S06, S09
 func TestAuthorizationCode(t *testing.T) {
 	w := newWorld(t)
 	w.scope = "read"

@@ -134,7 +134,7 @@ func (t *Transport) covers(resource, called string) (string, error) {
 }
 
 // chooseIssuer takes the issuer that the client was configured for, else the
-// first (C-DISC-04).
+// one that the program chooses, else the first that can be one (C-DISC-04).
 func (t *Transport) chooseIssuer(server string, listed []string) (string, error) {
 	if len(listed) == 0 {
 		return "", unusable(stepDiscover, server, "its resource metadata lists no authorization_servers")
@@ -146,10 +146,19 @@ func (t *Transport) chooseIssuer(server string, listed []string) (string, error)
 		return "", &Error{Step: stepDiscover, Server: server, Who: whoMaker, Description: oauth.Printable(
 			"the client is registered with " + own + ", and this server is under " + strings.Join(listed, ", "))}
 	}
-	if err := oauth.CheckIssuer(listed[0]); err != nil {
-		return "", unusable(stepDiscover, server, "its resource metadata lists an authorization server that cannot be one: %v", err)
+	usable := slices.DeleteFunc(slices.Clone(listed), func(s string) bool { return oauth.CheckIssuer(s) != nil })
+	if len(usable) == 0 {
+		return "", unusable(stepDiscover, server, "its resource metadata lists an authorization server that cannot be one: %v", oauth.CheckIssuer(listed[0]))
 	}
-	return listed[0], nil
+	if t.ChooseIssuer == nil {
+		return usable[0], nil
+	}
+	chosen := t.ChooseIssuer(server, slices.Clone(usable))
+	if !slices.Contains(usable, chosen) {
+		return "", &Error{Step: stepDiscover, Server: server, Who: whoMaker, Description: oauth.Printable(
+			"ChooseIssuer wants none of this server's authorization servers: " + strings.Join(usable, ", "))}
+	}
+	return chosen, nil
 }
 
 // resourceMetadata gets the document that the challenge names, else the
@@ -168,13 +177,28 @@ func (t *Transport) resourceMetadata(ctx context.Context, server *url.URL, named
 		return prm, false, &Error{Step: stepDiscover, Server: server.String(), Who: whoMaker, Err: err}
 	}
 	root := server.Scheme + "://" + server.Host + oauth.WellKnownPRM
+	var broken error
 	for _, place := range slices.Compact([]string{inserted, root}) {
 		found, err := t.readMetadata(ctx, place, t.named(server), nil, &prm)
-		if err != nil || found {
+		if err = firstBroken(&broken, err); err != nil || found {
 			return prm, found, err
 		}
 	}
-	return prm, false, nil
+	return prm, false, broken
+}
+
+// firstBroken keeps the first answer of the kind 5xx, after which the next place
+// is looked at: many servers have such an answer for every path but one. All
+// other errors it returns.
+func firstBroken(broken *error, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Status < 500 {
+		return err
+	}
+	if *broken == nil {
+		*broken = err
+	}
+	return nil
 }
 
 // legacyTarget is the 2025-03-26 rule: the server is its own authorization
@@ -243,10 +267,11 @@ type metadataKey struct {
 // serverMetadata gets the first document that answers; nil if none does. Its
 // issuer is identical to the one asked for (C-DISC-06, RFC 8414 section 3.3).
 func (t *Transport) serverMetadata(ctx context.Context, issuer string, places []string, by trust, header http.Header) (*oauth.ServerMetadata, error) {
+	var broken error
 	for _, place := range places {
 		var md oauth.ServerMetadata
 		found, err := t.readMetadata(ctx, place, by, header, &md)
-		if err != nil {
+		if err = firstBroken(&broken, err); err != nil {
 			return nil, err
 		}
 		if !found {
@@ -257,7 +282,7 @@ func (t *Transport) serverMetadata(ctx context.Context, issuer string, places []
 		}
 		return &md, nil
 	}
-	return nil, nil
+	return nil, broken
 }
 
 // readMetadata gets one JSON document. found is false where there is none: a

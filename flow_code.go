@@ -41,6 +41,16 @@ type AuthorizationCode struct {
 	ShowCode func(ctx context.Context, userCode, verificationURI, complete string) error
 	// Scopes are asked for besides those that the MCP server names.
 	Scopes []string
+	// Parameters are added to each authorization request, such as audience or
+	// login_hint. Those that the flow itself sends cannot be named, but prompt,
+	// which is otherwise consent where offline_access is asked for (OpenID Connect
+	// Core section 11), and max_age and acr_values, unless the MCP server asks
+	// for others (RFC 9470).
+	Parameters map[string]string
+	// InitialAccessToken is sent where the client registers itself (RFC 7591
+	// section 3), to Client.Issuer, or, without one, to the first issuer that it is
+	// sent to and no other. Empty: registration is tried without.
+	InitialAccessToken string
 	// AssumeS256For lists issuers that know PKCE though their metadata has no
 	// code_challenge_methods_supported. All others are refused without it.
 	AssumeS256For []string
@@ -77,6 +87,9 @@ func (f *AuthorizationCode) obtain(ctx context.Context, w want) (got, error) {
 	if w.quiet {
 		return got{}, errQuiet
 	}
+	if err := f.checkFields(); err != nil {
+		return got{}, err
+	}
 	if err := f.check(md); err != nil {
 		return got{}, err
 	}
@@ -93,6 +106,21 @@ func (f *AuthorizationCode) obtain(ctx context.Context, w want) (got, error) {
 		g, err = authorize(ctx, w, md)
 	}
 	return g, err
+}
+
+// checkFields says what was configured wrongly.
+func (f *AuthorizationCode) checkFields() error {
+	for name := range f.Parameters {
+		if name == "" || slices.Contains(ownParameters, name) {
+			return misconfigured("AuthorizationCode.Parameters: %q is the flow's own", name)
+		}
+	}
+	if f.ClientIDMetadataURL != "" {
+		if err := checkDocumentURL(f.ClientIDMetadataURL); err != nil {
+			return misconfigured("AuthorizationCode.ClientIDMetadataURL %v", err)
+		}
+	}
+	return nil
 }
 
 // check wants what the flow cannot do without: S256 above all (C-DISC-07).
@@ -134,10 +162,10 @@ func (f *AuthorizationCode) authorize(ctx context.Context, w want, md *oauth.Ser
 	}
 	defer back.close()
 	verifier := oauth2.GenerateVerifier()
-	e := expected{issuer: md.Issuer, state: rand.Text(), iss: md.AuthorizationResponseIss}
-	address, err := f.authorizationURL(w, md, client, back.redirect, e.state, verifier)
+	e := expected{issuer: md.Issuer, state: rand.Text(), iss: md.AuthorizationResponseIss, client: f.name()}
+	address, err := f.authorizationURL(ctx, w, md, client, f.request(w, client, back.redirect, e.state, verifier))
 	if err != nil {
-		return got{}, err
+		return got{client: client}, err
 	}
 	back.serve(e)
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -152,7 +180,9 @@ func (f *AuthorizationCode) authorize(ctx context.Context, w want, md *oauth.Ser
 	form.Set("code", code)
 	form.Set("redirect_uri", back.redirect)
 	form.Set("code_verifier", verifier)
-	return f.redeem(ctx, stepRedeem, w, md, client, form)
+	g, err := f.redeem(ctx, stepRedeem, w, md, client, form)
+	back.settle(err)
+	return g, err
 }
 
 // prepare finds or makes the client and opens the listener that its redirect
@@ -168,11 +198,7 @@ func (f *AuthorizationCode) prepare(ctx context.Context, w want, md *oauth.Serve
 		}
 		known = false // its port is taken: another port is another client
 	}
-	redirect := f.RedirectURL
-	if redirect == "" {
-		redirect = "http://127.0.0.1/callback"
-	}
-	back, err := listen(redirect)
+	back, err := listen(f.redirect())
 	if err != nil {
 		var already *Error
 		if !errors.As(err, &already) {
@@ -189,17 +215,19 @@ func (f *AuthorizationCode) prepare(ctx context.Context, w want, md *oauth.Serve
 	return client, back, nil
 }
 
-// authorizationURL adds the request to the endpoint, whose own query stays
-// (C-AUTHZ-08).
-func (f *AuthorizationCode) authorizationURL(w want, md *oauth.ServerMetadata, client registration, redirect, state, verifier string) (string, error) {
-	u, err := url.Parse(md.AuthorizationEndpoint)
-	if err == nil {
-		err = w.t.mayOpen(u, w.target.by)
+// ownParameters are those of an authorization request that only the flow sets.
+var ownParameters = []string{"response_type", "response_mode", "client_id", "redirect_uri", "state", "code_challenge",
+	"code_challenge_method", "resource", "scope", "request", "request_uri", "dpop_jkt"}
+
+// request is the authorization request (OAuth 2.1 section 4.1.1).
+func (f *AuthorizationCode) request(w want, client registration, redirect, state, verifier string) url.Values {
+	q := url.Values{}
+	if slices.Contains(w.scopes, "offline_access") {
+		q.Set("prompt", "consent")
 	}
-	if err != nil {
-		return "", &Error{Step: stepAuthorize, Server: md.Issuer, Who: whoOperator, Description: "its authorization_endpoint is not opened", Err: err}
+	for name, value := range f.Parameters {
+		q.Set(name, value)
 	}
-	q := u.Query()
 	for name, value := range map[string]string{
 		"response_type": "code", "client_id": client.id, "redirect_uri": redirect, "state": state,
 		"code_challenge": oauth.S256(verifier), "code_challenge_method": "S256",
@@ -208,6 +236,26 @@ func (f *AuthorizationCode) authorizationURL(w want, md *oauth.ServerMetadata, c
 		if value != "" {
 			q.Set(name, value)
 		}
+	}
+	return q
+}
+
+// authorizationURL adds the request, or where it was pushed to, to the endpoint,
+// whose own query stays (C-AUTHZ-08).
+func (f *AuthorizationCode) authorizationURL(ctx context.Context, w want, md *oauth.ServerMetadata, client registration, request url.Values) (string, error) {
+	u, err := url.Parse(md.AuthorizationEndpoint)
+	if err == nil {
+		err = w.t.mayOpen(u, w.target.by)
+	}
+	if err != nil {
+		return "", &Error{Step: stepAuthorize, Server: md.Issuer, Who: whoOperator, Description: "its authorization_endpoint is not opened", Err: err}
+	}
+	if request, err = f.push(ctx, w, md, client, request); err != nil {
+		return "", err
+	}
+	q := u.Query()
+	for name, values := range request {
+		q[name] = values
 	}
 	u.RawQuery = q.Encode()
 	return u.String(), nil

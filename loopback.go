@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"doorward/internal/oauth"
@@ -18,7 +18,8 @@ import (
 type expected struct {
 	issuer string
 	state  string
-	iss    bool // the issuer says that it sends iss (RFC 9207)
+	iss    bool   // the issuer says that it sends iss (RFC 9207)
+	client string // what the program is called, for the page
 }
 
 // check reads an authorization response. mine is false if it belongs to no
@@ -64,6 +65,8 @@ type callback struct {
 	listeners []net.Listener
 	server    *http.Server
 	results   chan result
+	outcome   chan error  // what became of the code
+	over      atomic.Bool // there was an answer, or nobody waits for one any more
 }
 
 type result struct {
@@ -85,7 +88,7 @@ func listen(redirect string) (*callback, error) {
 	if port == "" {
 		port = "0"
 	}
-	c := &callback{path: u.Path, results: make(chan result, 1)}
+	c := &callback{path: u.Path, results: make(chan result, 1), outcome: make(chan error, 1)}
 	if c.path == "" {
 		c.path = "/"
 	}
@@ -119,12 +122,7 @@ func (c *callback) serve(e expected) {
 }
 
 func (c *callback) answer(w http.ResponseWriter, r *http.Request, e expected) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer") // C-CB-06: the URL has the code in it
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
+	pageHeader(w.Header())
 	if r.URL.Path != c.path {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
@@ -135,31 +133,38 @@ func (c *callback) answer(w http.ResponseWriter, r *http.Request, e expected) {
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		page(w, http.StatusBadRequest, "This answer cannot be read.")
+		pageUnreadable.write(w, e)
 		return
 	}
 	code, mine, err := e.check(q)
-	if !mine {
-		page(w, http.StatusBadRequest, "This answer belongs to no sign-in that is open here.")
+	switch {
+	case !mine:
+		pageForeign.write(w, e)
+		return
+	case c.over.Swap(true): // the state was used before
+		pageOver.write(w, e)
 		return
 	}
-	// The page first: whoever waits for the result closes the server.
-	if err == nil {
-		page(w, http.StatusOK, "Done. You can close this window and go back to the program.")
-	} else {
-		page(w, http.StatusBadRequest, "The sign-in was not completed. The program that started it says why.")
+	if err != nil { // the page first: whoever waits for the result closes the server
+		pageFor(err).write(w, e)
+		_ = http.NewResponseController(w).Flush()
+		c.results <- result{err: err}
+		return
 	}
-	_ = http.NewResponseController(w).Flush()
-	select {
-	case c.results <- result{code, err}:
-	default: // the state was used before
+	c.results <- result{code: code}
+	if err = <-c.outcome; err != nil {
+		pageUnfinished.write(w, e)
+		return
 	}
+	pageDone.write(w, e)
 }
 
-// page is static: nothing of the request stands in it.
-func page(w http.ResponseWriter, status int, text string) {
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, "<!doctype html><meta charset=\"utf-8\"><title>Sign-in</title><p>"+text+"</p>\n")
+// settle says what became of the code, which the browser is waiting to show.
+func (c *callback) settle(err error) {
+	select {
+	case c.outcome <- err:
+	default:
+	}
 }
 
 // wait returns the code of the answer, or why there is none.
@@ -173,20 +178,25 @@ func (c *callback) wait(ctx context.Context, opened <-chan error) (string, error
 			if err == nil {
 				continue
 			}
-			select { // the answer may have come before the browser failed
-			case r := <-c.results:
-				return r.code, r.err
-			default:
-				return "", &Error{Step: stepAuthorize, Who: whoPerson, Description: "the browser could not be opened", Err: err}
-			}
+			return c.last(&Error{Step: stepAuthorize, Who: whoPerson, Description: "the browser could not be opened", Err: err})
 		case <-ctx.Done():
-			return "", &Error{Step: stepAuthorize, Who: whoPerson, Description: "nobody came back from the browser", Err: ctx.Err()}
+			return c.last(&Error{Step: stepAuthorize, Who: whoPerson, Description: "nobody came back from the browser", Err: ctx.Err()})
 		}
 	}
 }
 
+// last is the end without an answer, unless one came at the same moment.
+func (c *callback) last(err error) (string, error) {
+	if c.over.Swap(true) {
+		r := <-c.results
+		return r.code, r.err
+	}
+	return "", err
+}
+
 // close ends the listener; an answer that is being written is finished.
 func (c *callback) close() {
+	c.settle(errors.New("given up"))
 	for _, l := range c.listeners {
 		l.Close()
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// covers: C-CB-02, C-CB-03, C-CB-04
+// covers: C-CB-02, C-CB-03, C-CB-04, S08
 func TestAuthorizationResponse(t *testing.T) {
 	const issuer, state = "https://as.example/t", "the-state"
 	for name, c := range map[string]struct {
@@ -59,8 +59,9 @@ func TestAuthorizationResponse(t *testing.T) {
 
 // covers: C-CB-06, SEC-08
 func TestCallbackPage(t *testing.T) {
-	c := &callback{path: "/callback", results: make(chan result, 1)}
+	c := &callback{path: "/callback", results: make(chan result, 1), outcome: make(chan error, 1)}
 	e := expected{issuer: "https://as.example", state: "s"}
+	c.settle(nil)
 	get := func(query string) *httptest.ResponseRecorder {
 		rec := httptest.NewRecorder()
 		c.answer(rec, httptest.NewRequest(http.MethodGet, "/callback?"+query, nil), e)
@@ -83,13 +84,84 @@ func TestCallbackPage(t *testing.T) {
 			t.Errorf("%q stands in the page %s", word, rec.Body)
 		}
 	}
-	// The state was used: a second answer changes nothing.
-	get("code=OTHER&state=s")
+	// The state was used: a second answer changes nothing, and says so.
+	if rec := get("code=OTHER&state=s"); rec.Code != 400 || !strings.Contains(rec.Body.String(), "This sign-in is over") {
+		t.Errorf("second answer: status %d, %s", rec.Code, rec.Body)
+	}
 	if r := <-c.results; r.code != "SECRET" {
 		t.Errorf("code %q", r.code)
 	}
 	if rec := get("code=c;state=s"); rec.Code != 400 {
 		t.Errorf("unreadable query: status %d", rec.Code)
+	}
+}
+
+// Each page says what happened, in words of ours, and needs nothing but itself.
+func TestPagesAtTheEnd(t *testing.T) {
+	const good, state = "https://as.example", "the-state"
+	for name, c := range map[string]struct {
+		query, says string
+		outcome     error
+		status      int
+	}{
+		"signed in":     {"code=SECRET&state=the-state&iss=" + good, "You are signed in", nil, 200},
+		"not redeemed":  {"code=SECRET&state=the-state&iss=" + good, "could not be finished", errors.New("SECRET"), 502},
+		"not allowed":   {"error=access_denied&error_description=SECRET&state=the-state&iss=" + good, "You did not allow it", nil, 403},
+		"refused":       {"error=SECRET&state=the-state&iss=" + good, "was refused", nil, 400},
+		"other issuer":  {"error=access_denied&state=the-state&iss=https://SECRET.example", "not accepted", nil, 400},
+		"other sign-in": {"code=SECRET&state=SECRET", "belongs to no sign-in", nil, 400},
+		"unreadable":    {"code=SECRET;%zz", "cannot be read", nil, 400},
+	} {
+		cb := &callback{path: "/callback", results: make(chan result, 1), outcome: make(chan error, 1)}
+		cb.settle(c.outcome)
+		rec := httptest.NewRecorder()
+		cb.answer(rec, httptest.NewRequest(http.MethodGet, "/callback?"+c.query, nil), expected{issuer: good, state: state, client: `<b>"Me" & You</b>`})
+		body := rec.Body.String()
+		if rec.Code != c.status || !strings.Contains(body, c.says) || strings.Contains(body, "SECRET") {
+			t.Errorf("%s: status %d, page %s", name, rec.Code, body)
+		}
+		if strings.Contains(body, "<b>") || strings.Contains(body, "<script") || strings.Contains(body, "://") || strings.Contains(body, "{}") {
+			t.Errorf("%s: the page has more than our words: %s", name, body)
+		}
+		style := body[strings.Index(body, "<style>")+len("<style>") : strings.Index(body, "</style>")]
+		if !strings.Contains(style, "prefers-color-scheme:dark") || !strings.Contains(rec.Header().Get("Content-Security-Policy"), pageStyleHash) || style != pageStyle {
+			t.Errorf("%s: the style is not the one that the policy allows", name)
+		}
+	}
+}
+
+// covers: C-CB-01
+func TestListenerIsOpenOnlyMeanwhile(t *testing.T) {
+	c, err := listen("http://127.0.0.1/back")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(c.redirect)
+	if err != nil || u.Hostname() != "127.0.0.1" || u.Port() == "" || u.Port() == "80" || u.Path != "/back" {
+		t.Fatalf("redirect URI %q", c.redirect)
+	}
+	if second, err := listen("http://127.0.0.1/back"); err != nil || second.redirect == c.redirect {
+		t.Errorf("a second listener: %v", err)
+	} else {
+		second.close()
+	}
+	if _, err := listen(c.redirect); err == nil {
+		t.Error("a port that is taken was opened")
+	}
+	c.serve(expected{state: "s"})
+	for path, want := range map[string]int{"/back": 400, "/": 404, "/back/": 404, "/back/x": 404, "/BACK": 404, "/favicon.ico": 404} {
+		resp, err := http.Get("http://" + u.Host + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: status %d", path, resp.StatusCode)
+		}
+	}
+	c.close()
+	if _, err := http.Get(c.redirect); err == nil {
+		t.Error("the listener is open after the sign-in")
 	}
 }
 

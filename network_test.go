@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -226,6 +227,42 @@ func TestEndOfAnIDJAG(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
 	}
+}
+
+// FuzzRegistrationAnswer: what is accepted is a client that can be used.
+func FuzzRegistrationAnswer(f *testing.F) {
+	for _, s := range []string{`{"client_id":"c"}`, `{"client_id":"c","client_secret":"s","client_secret_expires_at":"17","token_endpoint_auth_method":"client_secret_post"}`,
+		`{"client_id":"c","redirect_uris":["https://evil.example"]}`, `{"client_id":"c","redirect_uris":["http://127.0.0.1/cb"],"client_secret_expires_at":1e300}`, `[]`, `{"client_id":7}`, ``} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, until, err := readRegistration("https://as.example", []byte(s), "http://127.0.0.1:7/cb")
+		var e *Error
+		switch {
+		case err != nil && (!errors.As(err, &e) || e.Step != stepRegister || r != registration{} || !until.IsZero()):
+			t.Errorf("%q: %+v %v, error %v", s, r, until, err)
+		case err == nil && (r.id == "" || r.redirect != "http://127.0.0.1:7/cb" || !until.IsZero() && until.Unix() <= 0):
+			t.Errorf("%q: %+v %v", s, r, until)
+		}
+	})
+}
+
+// FuzzPushedAnswer: what is accepted can stand in a URL.
+func FuzzPushedAnswer(f *testing.F) {
+	f.Add(201, `{"request_uri":"urn:ietf:params:oauth:request_uri:x","expires_in":60}`)
+	f.Add(400, `{"error":"invalid_request"}`)
+	f.Add(201, `{"request_uri":"a b"}`)
+	f.Add(200, `<html>`)
+	f.Fuzz(func(t *testing.T, status int, s string) {
+		uri, err := readPushed("https://as.example", status, []byte(s), func(s string) string { return s })
+		var e *Error
+		switch {
+		case err != nil && (!errors.As(err, &e) || uri != ""):
+			t.Errorf("%d %q: %q, error %v", status, s, uri, err)
+		case err == nil && (!visible(uri) || status != 200 && status != 201):
+			t.Errorf("%d %q: %q", status, s, uri)
+		}
+	})
 }
 
 func FuzzSeconds(f *testing.F) {

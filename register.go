@@ -3,8 +3,11 @@ package doorward
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"doorward/internal/oauth"
@@ -48,14 +51,7 @@ func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.Serv
 		return registration{}, &Error{Step: stepRegister, Server: md.Issuer, Who: whoMaker,
 			Description: "this authorization server knows neither client ID metadata documents nor dynamic registration: register a client there and set AuthorizationCode.Client"}
 	}
-	asked := oauth.ClientMetadata{
-		ClientName:              f.name(),
-		RedirectURIs:            []string{redirect},
-		GrantTypes:              []string{oauth.AuthorizationCode, oauth.RefreshToken},
-		ResponseTypes:           []string{"code"},
-		TokenEndpointAuthMethod: registrationMethod(md.TokenEndpointAuthMethodsSupported),
-		ApplicationType:         "native", // its redirect URI is loopback (C-REG-05)
-	}
+	asked := f.clientMetadata(redirect, registrationMethod(md.TokenEndpointAuthMethodsSupported))
 	if redirect == "" {
 		asked.RedirectURIs, asked.ResponseTypes = nil, nil
 		asked.GrantTypes[0] = oauth.DeviceCode
@@ -64,37 +60,72 @@ func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.Serv
 	if err != nil {
 		return registration{}, misconfigured("the client cannot be described: %v", err)
 	}
-	status, data, err := w.t.post(ctx, md.RegistrationEndpoint, w.target.by, http.Header{"Content-Type": {"application/json"}}, body)
+	header := http.Header{"Content-Type": {"application/json"}}
+	if token := f.InitialAccessToken; token != "" {
+		if err := w.t.bound(Credentials{Issuer: f.Client.Issuer, Secret: token}, md.Issuer); err != nil {
+			return registration{}, err
+		}
+		header.Set("Authorization", "Bearer "+token)
+	}
+	status, data, err := w.t.post(ctx, md.RegistrationEndpoint, w.target.by, header, body)
 	if err != nil {
 		return registration{}, unreachable(stepRegister, md.Issuer, err)
 	}
-	return f.readRegistration(ctx, w, md, status, data, redirect)
+	if status != http.StatusCreated && status != http.StatusOK {
+		e := refusedRegistration(md.Issuer, status, data, f.InitialAccessToken)
+		e.Err = errors.New("the registration was " + oauth.Printable(string(body)))
+		return registration{}, e
+	}
+	r, until, err := readRegistration(md.Issuer, data, redirect)
+	if err != nil {
+		return registration{}, err
+	}
+	return r, f.keepRegistration(ctx, w, md, r, until)
 }
 
-// readRegistration reads what the server made of it (RFC 7591 section 3.2).
-func (f *AuthorizationCode) readRegistration(ctx context.Context, w want, md *oauth.ServerMetadata, status int, data []byte, redirect string) (registration, error) {
+// refusedRegistration is what a registration endpoint said: an OAuth error (RFC
+// 7591 section 3.2.2), or the beginning of whatever it sent instead.
+func refusedRegistration(issuer string, status int, data []byte, token string) *Error {
 	var a struct {
-		oauth.ClientMetadata
-		ClientSecret     string `json:"client_secret"`
-		SecretExpiresAt  int64  `json:"client_secret_expires_at"`
 		Error            string `json:"error"`
 		ErrorDescription string `json:"error_description"`
 	}
-	readable := json.Unmarshal(data, &a) == nil
-	switch {
-	case status != http.StatusCreated && status != http.StatusOK:
-		return registration{}, refusal(stepRegister, md.Issuer, status, a.Error, a.ErrorDescription)
-	case !readable || a.ClientID == "":
-		return registration{}, unusable(stepRegister, md.Issuer, "the answer of its registration endpoint has no client_id")
-	case redirect != "" && len(a.RedirectURIs) > 0 && !oauth.MatchRedirect(a.RedirectURIs, redirect):
-		return registration{}, unusable(stepRegister, md.Issuer, "it registered other redirect URIs than %s", redirect)
+	if json.Unmarshal(data, &a) != nil || a.Error == "" {
+		a.ErrorDescription = strings.TrimSpace(string(data))
 	}
-	r := registration{id: a.ClientID, secret: a.ClientSecret, method: a.TokenEndpointAuthMethod, dynamic: true, redirect: redirect}
+	if len(token) >= 4 {
+		a.Error = strings.ReplaceAll(a.Error, token, "...")
+		a.ErrorDescription = strings.ReplaceAll(a.ErrorDescription, token, "...")
+	}
+	return refusal(stepRegister, issuer, status, a.Error, a.ErrorDescription[:min(len(a.ErrorDescription), 300)])
+}
+
+// readRegistration reads what the server made of it (RFC 7591 section 3.2), and
+// until when that holds; zero: for ever.
+func readRegistration(issuer string, data []byte, redirect string) (registration, time.Time, error) {
+	var a struct {
+		ClientID        string          `json:"client_id"`
+		ClientSecret    string          `json:"client_secret"`
+		SecretExpiresAt json.RawMessage `json:"client_secret_expires_at"` // a string, at some servers
+		RedirectURIs    []string        `json:"redirect_uris"`
+		Method          string          `json:"token_endpoint_auth_method"`
+	}
+	fail := func(format string, args ...any) (registration, time.Time, error) {
+		return registration{}, time.Time{}, unusable(stepRegister, issuer, format, args...)
+	}
+	switch err := json.Unmarshal(data, &a); {
+	case err != nil || a.ClientID == "":
+		return fail("the answer of its registration endpoint has no client_id")
+	case redirect != "" && len(a.RedirectURIs) > 0 && !oauth.MatchRedirect(a.RedirectURIs, redirect): // C-REG-08
+		return fail("it registered other redirect URIs than %s", redirect)
+	case a.ClientSecret == "" && (a.Method == oauth.AuthBasic || a.Method == oauth.AuthPost):
+		return fail("it registered the client with %s and gave it no client_secret", a.Method)
+	}
 	var until time.Time
-	if a.SecretExpiresAt > 0 {
-		until = time.Unix(a.SecretExpiresAt, 0)
+	if at, err := strconv.ParseFloat(strings.Trim(string(a.SecretExpiresAt), `"`), 64); err == nil && at > 0 && at < 1<<40 {
+		until = time.Unix(int64(at), 0)
 	}
-	return r, f.keepRegistration(ctx, w, md, r, until)
+	return registration{id: a.ClientID, secret: a.ClientSecret, method: a.Method, dynamic: true, redirect: redirect}, until, nil
 }
 
 // registrationMethod is the client authentication that a program on somebody's
@@ -109,11 +140,4 @@ func registrationMethod(listed []string) string {
 		return oauth.AuthBasic // RFC 8414 section 2: the default
 	}
 	return oauth.AuthNone
-}
-
-func (f *AuthorizationCode) name() string {
-	if f.ClientName != "" {
-		return f.ClientName
-	}
-	return "Doorward client"
 }

@@ -47,6 +47,10 @@ type Transport struct {
 	// Store keeps tokens between runs and shares them with other processes. nil:
 	// they are kept in memory, and end with the Transport.
 	Store TokenStore
+	// ChooseIssuer picks one of the several authorization servers that an MCP
+	// server lists (RFC 9728 section 7.6), for a Flow without an Issuer of its own.
+	// nil: the first.
+	ChooseIssuer func(server string, issuers []string) string
 	// Logger gets what happens, without secrets and tokens. nil: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. nil: time.Now.

@@ -16,6 +16,7 @@ type ServerMetadata struct {
 	IntrospectionEndpointAuthSigningAlgs  []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IntrospectionSigningAlgsSupported     []string `json:"introspection_signing_alg_values_supported,omitempty"` // RFC 9701 section 7
 	PushedAuthorizationRequestEndpoint    string   `json:"pushed_authorization_request_endpoint,omitempty"`      // RFC 9126 section 5
+	PushedOnly                            bool     `json:"require_pushed_authorization_requests,omitempty"`      // RFC 9126 section 5
 	AuthorizationDetailsTypes             []string `json:"authorization_details_types_supported,omitempty"`      // RFC 9396 section 10
 	DeviceAuthorizationEndpoint           string   `json:"device_authorization_endpoint,omitempty"`              // RFC 8628 section 4
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
