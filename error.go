@@ -51,6 +51,9 @@ type Error struct {
 	// Description is the answer's error_description, made printable, or our own
 	// words. It never holds a token or a secret.
 	Description string
+	// URI is the https page about the error that the answer names (error_uri); it
+	// is the server's word, and nothing here opens it. Empty: none.
+	URI string
 	// Status is the HTTP status of the answer; 0 if there was none.
 	Status int
 	// Retry reports whether the same attempt may succeed later without anybody

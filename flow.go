@@ -47,20 +47,6 @@ type Credentials struct {
 	KeyID string
 }
 
-// Subject is the person for whom a request is sent.
-type Subject struct {
-	// Person is how this program tells people apart: tokens of one are never
-	// used for another. Empty: the SHA-256 of Token, so that a new Token is a
-	// new person.
-	Person string
-	// Token proves the person to the IdP: the ID token that this program got at
-	// sign-in, or what Type says.
-	Token string
-	// Type is the token type of Token (RFC 8693 section 3); empty:
-	// urn:ietf:params:oauth:token-type:id_token.
-	Type string
-}
-
 // want is what a Flow is asked for.
 type want struct {
 	t       *Transport
@@ -98,6 +84,7 @@ type answer struct {
 	ErrorDescription string          `json:"error_description"`
 	MaxAge           json.RawMessage `json:"max_age"`
 	ACRValues        string          `json:"acr_values"`
+	ErrorURI         string          `json:"error_uri"`
 }
 
 // tokenRequest sends a token request and checks that the answer is one. It is
@@ -123,12 +110,13 @@ func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.Ser
 		}
 		return answer{}, e
 	}
-	var a answer
-	readable := json.Unmarshal(body, &a) == nil
+	a, readable := readAnswer(body)
 	a.Error, a.ErrorDescription = withoutSecrets(form, as, a.Error), withoutSecrets(form, as, a.ErrorDescription)
 	switch {
 	case readable && a.Error != "": // also where the status is 200 by mistake
-		return a, refusal(step, md.Issuer, status, a.Error, stepUpText(a))
+		e := refusal(step, md.Issuer, status, a.Error, stepUpText(a))
+		e.URI = a.errorURI()
+		return a, e
 	case status != http.StatusOK:
 		return a, refusal(step, md.Issuer, status, "", "its token endpoint gave no OAuth error")
 	case !readable:
@@ -239,12 +227,32 @@ func (t *Transport) bound(as Credentials, issuer string) error {
 	return nil
 }
 
-// until is when a token ends; zero if the answer does not say.
+// readAnswer reads a JSON object. A member of another type than it should have
+// counts as absent, but for the token: some servers send numbers as strings, and
+// null.
+func readAnswer(body []byte) (answer, bool) {
+	var a answer
+	err := json.Unmarshal(body, &a)
+	var wrong *json.UnmarshalTypeError
+	return a, err == nil || errors.As(err, &wrong) && wrong.Field != "" && wrong.Field != "access_token"
+}
+
+// until is when a token ends: by expires_in, else by its exp if it is a JWT;
+// zero if neither says.
 func (a answer) until(now time.Time) time.Time {
 	if d := seconds(a.ExpiresIn); d > 0 {
 		return now.Add(d)
 	}
-	return time.Time{}
+	return expOf(a.AccessToken)
+}
+
+// errorURI is the page about an error, if it is one that can be shown.
+func (a answer) errorURI() string {
+	u, err := url.Parse(a.ErrorURI)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || len(a.ErrorURI) > 512 {
+		return ""
+	}
+	return u.String()
 }
 
 // stepUpText is the description with what a new sign-in has to fulfil (RFC 9470).

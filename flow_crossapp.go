@@ -1,65 +1,90 @@
 package doorward
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"net/url"
 	"slices"
-	"strings"
 	"time"
 
-	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
+
+// requestTime is what a request may take: what ends sooner is not used for it.
+const requestTime = 5 * time.Second
 
 // CrossApp gets tokens by cross-app access, the MCP extension
 // io.modelcontextprotocol/enterprise-managed-authorization: it exchanges what
 // proves the person at the company's IdP for an ID-JAG and redeems that at the
-// MCP server's authorization server. Nobody sees a consent page, and a refusal
-// by the IdP is final: there is no other way to the token.
+// MCP server's authorization server, which is found from the server itself.
+// Nobody sees a consent page, and a refusal by the IdP is final: there is no
+// other way to the token. ID-JAGs and tokens are used until they end, and
+// renewed before that, by the authorization server's refresh token if it gave one.
 type CrossApp struct {
-	// IdP is this client's identity at the company's IdP; Issuer and ID are required.
+	// IdP is this client's identity at the company's IdP: ID, and an Issuer whose
+	// metadata names the token endpoint, or IdPTokenEndpoint.
 	IdP Credentials
+	// IdPTokenEndpoint is where the IdP exchanges tokens; its metadata is then not
+	// asked for, and a Secret goes as client_secret_basic. Empty: as IdP.Issuer
+	// publishes it (OpenID Connect Discovery or RFC 8414); issuer and
+	// token_endpoint are all that its metadata needs to have.
+	IdPTokenEndpoint string
 	// Server is this client's identity at the authorization server; ID is
 	// required. With an Issuer, only that authorization server is used, whether
 	// or not its metadata mentions ID-JAGs.
 	Server Credentials
 	// Subject returns the person of the request whose context it gets. It is
 	// asked for each request, so that a program that serves many people never
-	// mixes their tokens; its Token should be fresh enough to be exchanged.
+	// mixes their tokens, and should answer from memory: what takes time or asks
+	// the person belongs into Subject.Renew.
 	Subject func(ctx context.Context) (Subject, error)
+	// Assertion brings the ID-JAG of the person s for the authorization server,
+	// the resource (empty: the server has none) and the scopes that it gets, from
+	// wherever the program has it; no IdP is needed then. It is used until its
+	// exp. nil: it is asked for at the IdP.
+	Assertion func(ctx context.Context, s Subject, issuer, resource string, scopes []string) (string, error)
+	// OmitResource leaves the resource out of the exchange, for IdPs that refuse
+	// it (EMA section 4: it is optional); the authorization server gets it all
+	// the same.
+	OmitResource bool
 	// Scopes are asked for besides those that the MCP server names.
 	Scopes []string
 }
 
 func (f *CrossApp) server() Credentials { return f.Server }
 
+// configured says what the fields lack, or have too much.
+func (f *CrossApp) configured() error {
+	switch {
+	case f.Server.ID == "" || f.Subject == nil:
+		return misconfigured("CrossApp needs Server.ID and Subject")
+	case f.Assertion == nil && (f.IdP.ID == "" || f.IdP.Issuer == "" && f.IdPTokenEndpoint == ""):
+		return misconfigured("CrossApp needs IdP.ID, and IdP.Issuer or IdPTokenEndpoint; or an Assertion")
+	}
+	if f.IdPTokenEndpoint != "" {
+		if _, err := checkEndpoint(f.IdPTokenEndpoint); err != nil {
+			return misconfigured("IdPTokenEndpoint: %v", err)
+		}
+	}
+	return nil
+}
+
 func (f *CrossApp) subject(ctx context.Context) (Subject, error) {
-	if f.IdP.Issuer == "" || f.IdP.ID == "" || f.Server.ID == "" || f.Subject == nil {
-		return Subject{}, misconfigured("CrossApp needs IdP.Issuer, IdP.ID, Server.ID and Subject")
+	if err := f.configured(); err != nil {
+		return Subject{}, err
 	}
 	s, err := f.Subject(ctx)
 	if err != nil {
-		return Subject{}, &Error{Step: stepSubject, Server: f.IdP.Issuer, Who: whoPerson, Description: "nobody is signed in", Err: err}
+		return Subject{}, f.unproved("nobody is signed in", err)
 	}
 	if s.Person == "" && s.Token == "" {
-		return Subject{}, &Error{Step: stepSubject, Server: f.IdP.Issuer, Who: whoMaker, Description: "Subject names neither a Person nor a Token"}
+		return Subject{}, &Error{Step: stepSubject, Server: f.idpName(), Who: whoMaker, Description: "Subject names neither a Person nor a Token"}
 	}
-	s = s.named()
-	if s.Type == "" {
-		s.Type = oauth.TokenTypeIDToken
-	}
-	return s, nil
+	return s.named(), nil
 }
 
-// named is a Subject with a Person: the hash of its Token if it has none.
-func (s Subject) named() Subject {
-	if s.Person == "" && s.Token != "" {
-		sum := sha256.Sum256([]byte(s.Token))
-		s.Person = "sha256:" + hex.EncodeToString(sum[:])
-	}
-	return s
-}
+// idpName is what errors and caches call the IdP.
+func (f *CrossApp) idpName() string { return cmp.Or(f.IdP.Issuer, f.IdPTokenEndpoint) }
 
 // jagKey is what an ID-JAG is for.
 type jagKey struct{ idp, client, issuer, resource, person, scopes string }
@@ -70,8 +95,9 @@ type jag struct {
 	scopes    oauth.Scopes
 }
 
-// obtain redeems an ID-JAG that is still held and asks for a new one when
-// there is none or the authorization server refuses it, once (C-EMA-06).
+// obtain uses the authorization server's refresh token if there is one, else
+// redeems an ID-JAG that is still held, and asks for a new one when there is
+// none or the authorization server refuses it, once (C-EMA-06).
 func (f *CrossApp) obtain(ctx context.Context, w want) (got, error) {
 	as, err := w.t.metadata(ctx, w.target)
 	if err != nil {
@@ -84,7 +110,14 @@ func (f *CrossApp) obtain(ctx context.Context, w want) (got, error) {
 		return got{}, err
 	}
 	w.scopes = w.scopes.Union(f.Scopes)
-	key := jagKey{f.IdP.Issuer, f.IdP.ID, as.Issuer, w.target.resource, w.subject.Person, w.scopes.String()}
+	if w.refresh != "" && !w.wider {
+		g, err := f.refresh(ctx, w, as)
+		if !hasCode(err, oauth.InvalidGrant) {
+			return g, err
+		}
+		w.t.log().InfoContext(ctx, "refresh token refused", "issuer", as.Issuer, "error", err)
+	}
+	key := jagKey{f.idpName(), f.IdP.ID, as.Issuer, w.target.resource, w.subject.Person, w.scopes.String()}
 	if held, ok := w.t.state.jags.get(w.t.now(), key); ok {
 		g, err := f.redeem(ctx, w, as, held)
 		if !hasCode(err, oauth.InvalidGrant) {
@@ -92,7 +125,7 @@ func (f *CrossApp) obtain(ctx context.Context, w want) (got, error) {
 		}
 		w.t.state.jags.drop(key)
 	}
-	j, until, err := f.exchange(ctx, w, as)
+	j, until, err := f.assertion(ctx, w, as)
 	if err != nil {
 		return got{}, err
 	}
@@ -113,55 +146,32 @@ func (f *CrossApp) check(as *oauth.ServerMetadata) error {
 	return unusable(stepDiscover, as.Issuer, "its metadata does not say that it takes ID-JAGs (authorization_grant_profiles_supported); if it does, set Server.Issuer of the CrossApp")
 }
 
-// exchange asks the IdP for an ID-JAG (RFC 8693, EMA section 4). Its endpoints
-// come from the configured issuer, never from the MCP server (C-EMA-07).
-func (f *CrossApp) exchange(ctx context.Context, w want, as *oauth.ServerMetadata) (jag, time.Time, error) {
-	idp, err := w.t.idpMetadata(ctx, f.IdP.Issuer)
+// assertion is a new ID-JAG: what the program brings, or the IdP's.
+func (f *CrossApp) assertion(ctx context.Context, w want, as *oauth.ServerMetadata) (jag, time.Time, error) {
+	if f.Assertion == nil {
+		return f.exchange(ctx, w, as)
+	}
+	text, err := f.Assertion(ctx, w.subject, as.Issuer, w.target.resource, w.scopes)
 	if err != nil {
-		return jag{}, time.Time{}, err
+		return jag{}, time.Time{}, f.unproved("there is no ID-JAG", err)
 	}
-	if w.subject.Token == "" {
-		return jag{}, time.Time{}, &Error{Step: stepSubject, Server: f.IdP.Issuer, Who: whoPerson, Description: "Subject has no Token to exchange"}
+	if text == "" {
+		return jag{}, time.Time{}, f.unproved("Assertion brought no ID-JAG", nil)
 	}
-	form := w.formFor(oauth.TokenExchange)
-	form.Set("requested_token_type", oauth.TokenTypeIDJAG)
-	form.Set("audience", as.Issuer)
-	form.Set("subject_token", w.subject.Token)
-	form.Set("subject_token_type", w.subject.Type)
-	setScope(form, w.scopes)
-	a, err := w.t.tokenRequest(ctx, stepExchange, idp, byUser, f.IdP, "", form)
-	if err != nil {
-		return jag{}, time.Time{}, err
-	}
-	// Without issued_token_type the answer could be an access token (C-EMA-03).
-	if a.IssuedTokenType != oauth.TokenTypeIDJAG {
-		return jag{}, time.Time{}, unusable(stepExchange, idp.Issuer, "issued_token_type is %.80q instead of %s: this is no ID-JAG", a.IssuedTokenType, oauth.TokenTypeIDJAG)
-	}
-	if !strings.EqualFold(a.TokenType, "N_A") { // real providers send others: CONFLICT-15
-		w.t.log().WarnContext(ctx, "ID-JAG with another token_type than N_A", "idp", idp.Issuer, "token_type", oauth.Printable(a.TokenType))
-	}
-	j := jag{assertion: a.AccessToken, scopes: w.scopes}
-	if a.Scope != nil {
-		if narrowed, err := oauth.ParseScope(*a.Scope); err == nil {
-			j.scopes = narrowed
-		}
-	}
-	return j, jagEnd(a, w.t.now()), nil
+	return jag{assertion: text, scopes: w.scopes}, jagEnd(answer{AccessToken: text}, w.t.now()), nil
 }
 
 // jagEnd is when an ID-JAG is given up: by its exp and by expires_in, whichever
 // is first, less what a request may take. Zero: it is not kept.
 func jagEnd(a answer, now time.Time) time.Time {
 	until := a.until(now)
-	if _, claims, err := jose.Peek(a.AccessToken); err == nil {
-		if exp, err := claims.Time("exp"); err == nil && !exp.IsZero() && (until.IsZero() || exp.Before(until)) {
-			until = exp
-		}
+	if exp := expOf(a.AccessToken); !exp.IsZero() && (until.IsZero() || exp.Before(until)) {
+		until = exp
 	}
 	if until.IsZero() {
 		return until
 	}
-	return until.Add(-5 * time.Second)
+	return until.Add(-requestTime)
 }
 
 // redeem gets an access token for an ID-JAG (RFC 7523 section 2.1, EMA section 5).
@@ -169,12 +179,27 @@ func (f *CrossApp) redeem(ctx context.Context, w want, as *oauth.ServerMetadata,
 	form := w.formFor(oauth.JWTBearer)
 	form.Set("assertion", j.assertion)
 	setScope(form, j.scopes)
-	a, err := w.t.tokenRequest(ctx, stepRedeem, as, w.target.by, f.Server, "", form)
+	return f.token(ctx, stepRedeem, w, as, form)
+}
+
+// refresh gets the next token of the same grant (RFC 6749 section 6).
+func (f *CrossApp) refresh(ctx context.Context, w want, as *oauth.ServerMetadata) (got, error) {
+	form := w.formFor(oauth.RefreshToken)
+	form.Set("refresh_token", w.refresh)
+	g, err := f.token(ctx, stepRefresh, w, as, form)
+	if err == nil && g.refresh == "" {
+		g.refresh = w.refresh // not rotated
+	}
+	return g, err
+}
+
+func (f *CrossApp) token(ctx context.Context, step string, w want, as *oauth.ServerMetadata, form url.Values) (got, error) {
+	a, err := w.t.tokenRequest(ctx, step, as, w.target.by, f.Server, "", form)
 	if err == nil {
-		err = bearer(stepRedeem, as.Issuer, a)
+		err = bearer(step, as.Issuer, a)
 	}
 	if err != nil {
 		return got{}, err
 	}
-	return got{access: a.AccessToken, expires: a.until(w.t.now())}, nil
+	return got{access: a.AccessToken, refresh: a.RefreshToken, expires: a.until(w.t.now())}, nil
 }

@@ -40,6 +40,9 @@ func (t *Transport) Forget(ctx context.Context, who Subject, address string) err
 	t.state.jags.dropAll(func(k jagKey) bool {
 		return k.person == who.Person && (address == "" || covered[k.resource])
 	})
+	if address == "" {
+		t.state.proofs.dropAll(func(k proofKey) bool { return k.person == who.Person })
+	}
 	return t.unsave(ctx, server, who.Person, covered)
 }
 

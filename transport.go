@@ -68,6 +68,9 @@ type state struct {
 	servers   fresh[metadataKey, *oauth.ServerMetadata]
 	shelves   cache[place, *shelf]
 	jags      cache[jagKey, jag]
+	proofs    cache[proofKey, proof] // of people, to their IdP
+	proving   flights[proofKey, proof]
+	turns     turns[proofKey]
 	clients   cache[string, registration]
 	flights   flights[errand, held]
 	looked    fresh[looked, bool]

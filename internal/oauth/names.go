@@ -18,6 +18,7 @@ const (
 	TokenTypeAccessToken  = "urn:ietf:params:oauth:token-type:access_token"
 	TokenTypeRefreshToken = "urn:ietf:params:oauth:token-type:refresh_token"
 	TokenTypeSAML2        = "urn:ietf:params:oauth:token-type:saml2"
+	TokenTypeJWT          = "urn:ietf:params:oauth:token-type:jwt"
 	ClientAssertionJWT    = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 )
 
