@@ -34,7 +34,8 @@ func New(name, password string, wire http.RoundTripper) (*Person, error) {
 }
 
 // Open goes where a program sends the browser (an authorization URL), until it
-// came back to the program's redirect_uri.
+// came back to the program: to its redirect_uri or, where that was pushed
+// (RFC 9126), to another host with an answer.
 func (p *Person) Open(ctx context.Context, start string) error {
 	at, err := url.Parse(start)
 	if err != nil {
@@ -58,7 +59,8 @@ func (p *Person) Open(ctx context.Context, start string) error {
 		switch {
 		case err != nil:
 			return err
-		case req.URL.Host == back.Host && req.URL.Path == back.Path:
+		case req.URL.Host == back.Host && req.URL.Path == back.Path,
+			back.Host == "" && req.URL.Host != at.Host && answers(req.URL.Query()):
 			return nil
 		case resp.StatusCode >= 300 && resp.StatusCode < 400:
 			next, err := resp.Location()
@@ -78,6 +80,9 @@ func (p *Person) Open(ctx context.Context, start string) error {
 	}
 	return errors.New("thirty pages and no way back")
 }
+
+// answers reports whether this is an authorization response.
+func answers(q url.Values) bool { return q.Has("state") && (q.Has("code") || q.Has("error")) }
 
 // fill fills the first form of a page and presses its first button.
 func (p *Person) fill(ctx context.Context, page *url.URL, body string) (*http.Request, error) {
