@@ -26,6 +26,7 @@ type need struct {
 	rejected string // the token that was refused; empty: none was sent
 	wider    bool   // 403 insufficient_scope
 	quiet    bool   // nothing was refused: renewal before the end
+	bound    bool   // it takes tokens that are bound to a key only
 }
 
 // target is where a token is for and who gives it.
@@ -37,6 +38,8 @@ type target struct {
 	scopes   oauth.Scopes // scopes_supported of the resource
 	legacy   bool         // REV-11: no resource metadata, issuer is the origin
 	by       trust        // who named the issuer
+	bound    bool         // tokens must be bound to a key (RFC 9449)
+	algs     []string     // that its proofs may be signed with; none: not said
 }
 
 // readNeed reads what a refusal asks for (C-DISC-01); false: nothing that a
@@ -45,8 +48,9 @@ func readNeed(resp *http.Response, server address, sent string) (need, bool) {
 	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
 		return need{}, false
 	}
-	c := bestChallenge(oauth.ParseChallenges(resp.Header.Values("WWW-Authenticate")))
-	n := need{server: server, rejected: sent, metadata: c["resource_metadata"], scope: c["scope"]}
+	all := oauth.ParseChallenges(resp.Header.Values("WWW-Authenticate"))
+	c := bestChallenge(all)
+	n := need{server: server, rejected: sent, metadata: c["resource_metadata"], scope: c["scope"], bound: asksProof(all)}
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		if c["error"] == oauth.InsufficientUserAuth {
@@ -60,8 +64,9 @@ func readNeed(resp *http.Response, server address, sent string) (need, bool) {
 	return need{}, false
 }
 
-// bestChallenge prefers Bearer, and among equals the one that names metadata.
-// DPoP challenges name the same metadata.
+// bestChallenge prefers the one that says what was wrong, which is the one for
+// the scheme that was used; then Bearer, and among equals the one that names
+// metadata. DPoP challenges name the same metadata.
 func bestChallenge(all []oauth.Challenge) map[string]string {
 	var best map[string]string
 	rank := 0
@@ -72,6 +77,9 @@ func bestChallenge(all []oauth.Challenge) map[string]string {
 			r = 3
 		case strings.EqualFold(c.Scheme, "DPoP"):
 			r = 1
+		}
+		if r > 0 && c.Params["error"] != "" {
+			r += 4
 		}
 		if r > 0 && c.Params["resource_metadata"] != "" {
 			r++
@@ -98,7 +106,9 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 	}
 	by := t.named(server)
 	if !found {
-		return t.legacyTarget(server, by)
+		at, err := t.legacyTarget(server, by)
+		at.bound = n.bound
+		return at, err
 	}
 	// C-DISC-03, CONFLICT-3: same origin and a prefix of the path.
 	covers, err := t.covers(prm.Resource, called)
@@ -116,7 +126,8 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 	if t.Flow.server().Issuer == issuer {
 		by = byUser
 	}
-	return target{server: called, covers: covers, resource: prm.Resource, issuer: issuer, scopes: scopes, by: by}, nil
+	return target{server: called, covers: covers, resource: prm.Resource, issuer: issuer, scopes: scopes, by: by,
+		bound: n.bound || prm.DPoPRequired, algs: prm.DPoPSigningAlgsSupported}, nil
 }
 
 // covers is the URL prefix that tokens for a resource are sent to: the resource

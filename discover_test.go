@@ -81,7 +81,7 @@ func TestDiscovery(t *testing.T) {
 	}{
 		"named in the header": {map[string]string{"challenge": `Basic realm="x", Bearer scope="a", resource_metadata="{}/here"`, "/here": own, asDoc: md},
 			[]string{"/here", asDoc}, ""},
-		"named by a DPoP challenge": {map[string]string{"challenge": `DPoP resource_metadata="{}/here"`, "/here": own, asDoc: md},
+		"named by a DPoP challenge": {map[string]string{"challenge": `DPoP resource_metadata="{}/here"`, "/here": own, asDoc: md, "/token": `{"access_token":"t","token_type":"DPoP"}`},
 			[]string{"/here", asDoc}, ""},
 		"path": {map[string]string{prm + "/mcp": own, asDoc: md}, []string{prm + "/mcp", asDoc}, ""},
 		"root": {map[string]string{prm: `{"resource":"{}","authorization_servers":["{}"]}`, oidc: md},

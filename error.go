@@ -146,7 +146,7 @@ func refusal(step, server string, status int, code, description string) *Error {
 	e.Retry = status == http.StatusTooManyRequests || status >= 500 ||
 		code == oauth.TemporarilyUnavailable || code == oauth.ServerError
 	switch code {
-	case oauth.InvalidClient, oauth.InvalidRequest, oauth.InvalidRedirectURI, oauth.InvalidClientMetadata:
+	case oauth.InvalidClient, oauth.InvalidRequest, oauth.InvalidRedirectURI, oauth.InvalidClientMetadata, oauth.InvalidDPoPProof:
 		e.Who = whoMaker
 	case oauth.InsufficientUserAuth, oauth.LoginRequired, oauth.ConsentRequired:
 		e.Who = whoPerson

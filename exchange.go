@@ -27,6 +27,9 @@ func (f *CrossApp) exchange(ctx context.Context, w want, as *oauth.ServerMetadat
 	if err != nil {
 		return jag{}, time.Time{}, err
 	}
+	if w.t.DPoP == nil || w.key == nil || !slices.Contains(idp.DPoPSigningAlgsSupported, w.key.Alg()) {
+		w.key = nil // the access token is bound all the same: where the ID-JAG is redeemed
+	}
 	key, p, err := f.prove(ctx, w, idp)
 	if err != nil {
 		return jag{}, time.Time{}, err
@@ -78,7 +81,7 @@ func (f *CrossApp) exchangeWith(ctx context.Context, w want, idp, as *oauth.Serv
 		form.Set("actor_token_type", cmp.Or(w.subject.ActorType, oauth.TokenTypeJWT))
 	}
 	setScope(form, w.scopes)
-	a, err := w.t.tokenRequest(ctx, stepExchange, idp, byUser, f.IdP, "", form)
+	a, err := w.tokenRequest(ctx, stepExchange, idp, byUser, f.IdP, "", form)
 	if err != nil {
 		return jag{}, time.Time{}, err
 	}
@@ -99,7 +102,10 @@ func (f *CrossApp) readJAG(ctx context.Context, w want, idp *oauth.ServerMetadat
 	if !strings.EqualFold(a.TokenType, "N_A") { // real providers send others: CONFLICT-15
 		w.t.log().WarnContext(ctx, "ID-JAG with another token_type than N_A", "idp", idp.Issuer, "token_type", oauth.Printable(a.TokenType))
 	}
-	j := jag{assertion: a.AccessToken, scopes: w.scopes}
+	if err := a.checkBinding(idp.Issuer); err != nil {
+		return jag{}, time.Time{}, err
+	}
+	j := jag{assertion: a.AccessToken, key: a.key, scopes: w.scopes}
 	if a.Scope != nil {
 		if narrowed, err := oauth.ParseScope(*a.Scope); err == nil {
 			j.scopes = narrowed
@@ -126,7 +132,7 @@ func (f *CrossApp) fromSAML(ctx context.Context, w want, idp *oauth.ServerMetada
 	form.Set("subject_token", p.token)
 	form.Set("subject_token_type", p.kind)
 	form.Set("scope", "openid offline_access")
-	a, err := w.t.tokenRequest(ctx, stepExchange, idp, byUser, f.IdP, "", form)
+	a, err := w.tokenRequest(ctx, stepExchange, idp, byUser, f.IdP, "", form)
 	var e *Error
 	if errors.As(err, &e) && slices.Contains(noRefresh, e.Code) {
 		w.t.state.proofs.put(w.t.now(), not, proof{}, w.t.now().Add(time.Hour))

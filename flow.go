@@ -55,8 +55,9 @@ type want struct {
 	subject Subject
 	refresh string // refresh token held for this target
 	client  registration
-	wider   bool // more scopes than a held refresh token can bring
-	quiet   bool // without a person
+	key     *jose.Key // that the token is to be bound to; nil: none
+	wider   bool      // more scopes than a held refresh token can bring
+	quiet   bool      // without a person
 	age     string
 	acr     string
 }
@@ -64,6 +65,7 @@ type want struct {
 // got is what a Flow brought.
 type got struct {
 	access  string
+	key     *jose.Key // that access is bound to
 	refresh string
 	expires time.Time // zero: not known
 	client  registration
@@ -85,21 +87,24 @@ type answer struct {
 	MaxAge           json.RawMessage `json:"max_age"`
 	ACRValues        string          `json:"acr_values"`
 	ErrorURI         string          `json:"error_uri"`
+
+	key *jose.Key // whose proof the request carried
 }
 
 // tokenRequest sends a token request and checks that the answer is one. It is
 // the only sender of token requests. method is the client authentication that
-// a registration fixed; empty: chosen from the metadata.
-func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.ServerMetadata, by trust, as Credentials, method string, form url.Values) (answer, error) {
-	if md.TokenEndpoint == "" {
-		return answer{}, unusable(step, md.Issuer, "its metadata names no token_endpoint")
-	}
+// a registration fixed; empty: chosen from the metadata. A flow calls
+// want.tokenRequest, which makes the proof of a key that goes with it.
+func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.ServerMetadata, by trust, as Credentials, method string, form url.Values, proof string) (answer, error) {
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	if method == "" {
 		method = chooseMethod(as, md.TokenEndpointAuthMethodsSupported)
 	}
 	if err := t.authenticate(form, header, md.Issuer, as, method); err != nil {
 		return answer{}, err
+	}
+	if proof != "" {
+		header.Set("DPoP", proof)
 	}
 	status, body, err := t.post(ctx, md.TokenEndpoint, by, header, []byte(form.Encode()))
 	if err != nil {
@@ -140,14 +145,6 @@ func withoutSecrets(form url.Values, as Credentials, text string) string {
 		}
 	}
 	return text
-}
-
-// bearer wants an access token of type Bearer (C-TOK-03).
-func bearer(step, issuer string, a answer) error {
-	if !strings.EqualFold(a.TokenType, "Bearer") {
-		return unusable(step, issuer, "token_type is %.40q, and only Bearer is understood here", a.TokenType)
-	}
-	return nil
 }
 
 // authenticate adds the client's identity in the form of one method

@@ -232,6 +232,7 @@ func (f *AuthorizationCode) request(w want, client registration, redirect, state
 		"response_type": "code", "client_id": client.id, "redirect_uri": redirect, "state": state,
 		"code_challenge": oauth.S256(verifier), "code_challenge_method": "S256",
 		"resource": w.target.resource, "scope": w.scopes.String(), "acr_values": w.acr, "max_age": w.age,
+		"dpop_jkt": thumbprintOf(w.key), // RFC 9449 section 10
 	} {
 		if value != "" {
 			q.Set(name, value)
@@ -289,12 +290,12 @@ func (f *AuthorizationCode) refresh(ctx context.Context, w want, md *oauth.Serve
 
 // redeem asks the token endpoint of the recorded issuer, and no other (C-CB-05).
 func (f *AuthorizationCode) redeem(ctx context.Context, step string, w want, md *oauth.ServerMetadata, client registration, form url.Values) (got, error) {
-	a, err := w.t.tokenRequest(ctx, step, md, w.target.by, client.credentials(f, md.Issuer), client.method, form)
+	a, err := w.tokenRequest(ctx, step, md, w.target.by, client.credentials(f, md.Issuer), client.method, form)
 	if err == nil {
-		err = bearer(step, md.Issuer, a)
+		err = a.checkType(step, md.Issuer)
 	}
 	if err != nil {
 		return got{client: client}, err
 	}
-	return got{access: a.AccessToken, refresh: a.RefreshToken, expires: a.until(w.t.now()), client: client}, nil
+	return got{access: a.AccessToken, key: a.key, refresh: a.RefreshToken, expires: a.until(w.t.now()), client: client}, nil
 }

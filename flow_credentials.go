@@ -36,12 +36,12 @@ func (f *ClientCredentials) obtain(ctx context.Context, w want) (got, error) {
 	}
 	form := w.formFor(oauth.ClientCredentials)
 	setScope(form, w.scopes.Union(f.Scopes))
-	a, err := w.t.tokenRequest(ctx, stepToken, md, w.target.by, f.Client, "", form)
+	a, err := w.tokenRequest(ctx, stepToken, md, w.target.by, f.Client, "", form)
 	if err == nil {
-		err = bearer(stepToken, md.Issuer, a)
+		err = a.checkType(stepToken, md.Issuer)
 	}
 	if err != nil {
 		return got{}, err
 	}
-	return got{access: a.AccessToken, expires: a.until(w.t.now())}, nil
+	return got{access: a.AccessToken, key: a.key, expires: a.until(w.t.now())}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
 
@@ -87,11 +88,12 @@ func (f *CrossApp) subject(ctx context.Context) (Subject, error) {
 func (f *CrossApp) idpName() string { return cmp.Or(f.IdP.Issuer, f.IdPTokenEndpoint) }
 
 // jagKey is what an ID-JAG is for.
-type jagKey struct{ idp, client, issuer, resource, person, scopes string }
+type jagKey struct{ idp, client, issuer, resource, person, scopes, jkt string }
 
 // jag is an ID-JAG that is kept until its exp, with the scopes that it carries.
 type jag struct {
 	assertion string
+	key       *jose.Key // that it is bound to; nil: none
 	scopes    oauth.Scopes
 }
 
@@ -117,7 +119,7 @@ func (f *CrossApp) obtain(ctx context.Context, w want) (got, error) {
 		}
 		w.t.log().InfoContext(ctx, "refresh token refused", "issuer", as.Issuer, "error", err)
 	}
-	key := jagKey{f.idpName(), f.IdP.ID, as.Issuer, w.target.resource, w.subject.Person, w.scopes.String()}
+	key := jagKey{f.idpName(), f.IdP.ID, as.Issuer, w.target.resource, w.subject.Person, w.scopes.String(), thumbprintOf(w.key)}
 	if held, ok := w.t.state.jags.get(w.t.now(), key); ok {
 		g, err := f.redeem(ctx, w, as, held)
 		if !hasCode(err, oauth.InvalidGrant) {
@@ -179,6 +181,9 @@ func (f *CrossApp) redeem(ctx context.Context, w want, as *oauth.ServerMetadata,
 	form := w.formFor(oauth.JWTBearer)
 	form.Set("assertion", j.assertion)
 	setScope(form, j.scopes)
+	if j.key != nil {
+		w.key = j.key
+	}
 	return f.token(ctx, stepRedeem, w, as, form)
 }
 
@@ -194,12 +199,12 @@ func (f *CrossApp) refresh(ctx context.Context, w want, as *oauth.ServerMetadata
 }
 
 func (f *CrossApp) token(ctx context.Context, step string, w want, as *oauth.ServerMetadata, form url.Values) (got, error) {
-	a, err := w.t.tokenRequest(ctx, step, as, w.target.by, f.Server, "", form)
+	a, err := w.tokenRequest(ctx, step, as, w.target.by, f.Server, "", form)
 	if err == nil {
-		err = bearer(step, as.Issuer, a)
+		err = a.checkType(step, as.Issuer)
 	}
 	if err != nil {
 		return got{}, err
 	}
-	return got{access: a.AccessToken, refresh: a.RefreshToken, expires: a.until(w.t.now())}, nil
+	return got{access: a.AccessToken, key: a.key, refresh: a.RefreshToken, expires: a.until(w.t.now())}, nil
 }

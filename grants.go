@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
 
@@ -55,6 +56,7 @@ type grant struct {
 type held struct {
 	access  string
 	header  []string     // the values of Authorization that it is sent as; never changed
+	key     *jose.Key    // that the token is bound to; nil: it is a bearer token
 	scopes  oauth.Scopes // all that were asked for so far
 	refresh string
 	client  registration
@@ -75,12 +77,12 @@ func (h held) due(now time.Time) bool {
 func (h held) over(now time.Time) bool { return !h.expires.IsZero() && !now.Before(h.expires) }
 
 func (h held) oauth2() *oauth2.Token {
-	return &oauth2.Token{AccessToken: h.access, TokenType: "Bearer", Expiry: h.expires}
+	return &oauth2.Token{AccessToken: h.access, TokenType: tokenType(h.key), Expiry: h.expires}
 }
 
 // meets reports whether the token is an answer to the need.
 func (h held) meets(n need) bool {
-	if h.access == "" || h.access == n.rejected {
+	if h.access == "" || h.access == n.rejected || n.bound && h.key == nil {
 		return false
 	}
 	scopes, err := oauth.ParseScope(n.scope)
@@ -254,7 +256,10 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	w := want{t: t, target: at, scopes: at.asked(n, h.scopes), subject: who,
 		refresh: h.refresh, client: h.client, quiet: n.quiet, acr: n.acr, age: n.age}
 	w.wider = n.wider || !h.scopes.HasAll(w.scopes)
-	brought, err := t.Flow.obtain(ctx, w)
+	var brought got
+	if w.key, err = t.keyFor(ctx, at, h); err == nil {
+		brought, err = t.Flow.obtain(ctx, w)
+	}
 	if err != nil {
 		if errors.Is(err, errQuiet) {
 			g.forget(h.refresh)
@@ -266,7 +271,7 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	}
 	now := t.now()
 	g.mu.Lock()
-	g.held = held{access: brought.access, header: []string{"Bearer " + brought.access}, scopes: w.scopes, refresh: brought.refresh, client: brought.client, made: now, expires: brought.expires}
+	g.held = held{access: brought.access, key: brought.key, header: headerOf(brought.access, brought.key), scopes: w.scopes, refresh: brought.refresh, client: brought.client, made: now, expires: brought.expires}
 	next := g.held
 	g.mu.Unlock()
 	t.keep(g, placeOf(n.server, who.Person), next)
@@ -275,7 +280,7 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 		return held{}, err
 	}
 	t.log().InfoContext(ctx, "token obtained", "resource", g.covers, "issuer", g.issuer,
-		"scope", w.scopes.String(), "expires", brought.expires)
+		"scope", w.scopes.String(), "type", tokenType(next.key), "expires", brought.expires)
 	return next, nil
 }
 

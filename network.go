@@ -216,6 +216,9 @@ func (t *Transport) exchange(req *http.Request, by trust) (*http.Response, []byt
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
+	if req.Header.Get("DPoP") != "" {
+		t.learn(nonceAt{origin: originOf(req.URL)}, resp.Header)
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return nil, nil, err

@@ -24,13 +24,18 @@ type handler struct {
 //
 // With the Transport as the HTTPClient of the SDK's transport instead, all
 // requests are covered: the SDK asks an OAuthHandler for POSTs only, and takes
-// the person from the connection's context rather than the request's.
+// the person from the connection's context rather than the request's. Tokens
+// that are bound to a key (DPoP) work in no other way: an OAuthHandler can set a
+// bearer token only, and this one then stops with an error that says so.
 func (t *Transport) OAuth() *handler { return &handler{t: t} } //nolint:revive // its methods are what it is for
 
 // TokenSource returns the source of the token that is held for the server, or
 // nil before the first authorization.
 func (h *handler) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
 	server, err := h.pin(address{})
+	if err == nil && h.t.DPoP != nil {
+		err = needsClient()
+	}
 	if server == (address{}) || err != nil {
 		return nil, err
 	}
@@ -43,8 +48,11 @@ func (h *handler) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
 		return nil, err
 	}
 	held, ok := h.t.held(server, who.Person)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, nil
+	case held.key != nil:
+		return nil, needsClient()
 	}
 	return oauth2.StaticTokenSource(held.oauth2()), nil
 }
@@ -65,6 +73,9 @@ func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.R
 	if err != nil {
 		return err
 	}
+	if h.t.DPoP != nil {
+		return needsClient()
+	}
 	scheme, sent, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		sent = ""
@@ -75,8 +86,15 @@ func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.R
 		e.Status = resp.StatusCode
 		return e
 	}
+	if n.bound {
+		return needsClient()
+	}
 	h.t.refused(n, who.Person) // nobody tells here which tokens are accepted
-	if _, err := h.t.satisfy(ctx, n, who); err != nil {
+	token, err := h.t.satisfy(ctx, n, who)
+	if err == nil && token.key != nil {
+		return needsClient()
+	}
+	if err != nil {
 		if errors.Is(err, errGiveUp) {
 			e := unusable(stepToken, server.String(), "it refuses new tokens again and again")
 			e.Status = resp.StatusCode
@@ -85,6 +103,12 @@ func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.R
 		return err
 	}
 	return nil
+}
+
+// needsClient is the error where tokens are bound to a key: an OAuthHandler can
+// set a bearer token and nothing else.
+func needsClient() *Error {
+	return misconfigured("tokens that are bound to a key (DPoP) need a proof with each request, which an OAuthHandler cannot send: set HTTPClient of the SDK's transport to &http.Client{Transport: t}, t being this Transport, in the place of OAuthHandler")
 }
 
 // pin fixes the server of the handler at the first call with one.

@@ -52,6 +52,7 @@ func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.Serv
 			Description: "this authorization server knows neither client ID metadata documents nor dynamic registration: register a client there and set AuthorizationCode.Client"}
 	}
 	asked := f.clientMetadata(redirect, registrationMethod(md.TokenEndpointAuthMethodsSupported))
+	asked.DPoPBound = w.t.DPoP != nil
 	if redirect == "" {
 		asked.RedirectURIs, asked.ResponseTypes = nil, nil
 		asked.GrantTypes[0] = oauth.DeviceCode

@@ -55,6 +55,9 @@ type keptGrant struct {
 	Legacy   bool        `json:"legacy,omitempty"`
 	Private  bool        `json:"private,omitempty"`  // the server's address was in private space,
 	Loopback bool        `json:"loopback,omitempty"` // or on this machine
+	Bound    bool        `json:"bound,omitempty"`    // the resource demands bound tokens
+	JKT      string      `json:"jkt,omitempty"`      // thumbprint of the key that the tokens are bound to,
+	Key      []byte      `json:"key,omitempty"`      // and that key (PKCS #8), unless the program has it
 	Access   string      `json:"access,omitempty"`
 	Refresh  string      `json:"refresh,omitempty"`
 	Scopes   string      `json:"scopes,omitempty"`
@@ -147,7 +150,7 @@ func (t *Transport) restore(ctx context.Context, server address, person string) 
 			if !ok {
 				continue
 			}
-			g, h := t.grantFor(at, server, person), k.held()
+			g, h := t.grantFor(at, server, person), t.heldOf(k)
 			g.mu.Lock()
 			g.held, g.stored = h, h.stamp()
 			g.mu.Unlock()
@@ -206,12 +209,21 @@ func (t *Transport) targetOf(k *keptGrant, server string) (target, bool) {
 		by = byUser
 	}
 	offered, _ := oauth.ParseScope(k.Offered)
-	return target{server: server, covers: k.Covers, resource: k.Resource, issuer: k.Issuer, scopes: offered, legacy: k.Legacy, by: by}, true
+	return target{server: server, covers: k.Covers, resource: k.Resource, issuer: k.Issuer, scopes: offered, legacy: k.Legacy, by: by, bound: k.Bound}, true
 }
 
-func (k *keptGrant) held() held {
+// heldOf is what a kept grant holds, without tokens that are bound to a key that
+// is not there, and without those of the wrong type (C-DPOP-03).
+func (t *Transport) heldOf(k *keptGrant) held {
 	scopes, _ := oauth.ParseScope(k.Scopes)
-	h := held{access: k.Access, header: []string{"Bearer " + k.Access}, refresh: k.Refresh, scopes: scopes, client: k.Client.registration(), made: k.Made, expires: k.Expires}
+	key, ok := t.keptKey(k)
+	if !ok {
+		k.Access, k.Refresh = "", ""
+	}
+	if key == nil && t.DPoP != nil {
+		k.Access = ""
+	}
+	h := held{access: k.Access, key: key, header: headerOf(k.Access, key), refresh: k.Refresh, scopes: scopes, client: k.Client.registration(), made: k.Made, expires: k.Expires}
 	if h.access != "" && !visible(h.access) {
 		h.access = ""
 	}
@@ -248,7 +260,7 @@ func (t *Transport) alone(ctx context.Context, g *grant, at target, person strin
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	// By what was saved and not by when: a clock may have been set back.
-	if h := k.held(); h.stamp() != g.stored {
+	if h := t.heldOf(k); h.stamp() != g.stored {
 		g.held, g.stored = h, h.stamp()
 	}
 	return unlock, nil
@@ -269,6 +281,7 @@ func (t *Transport) save(ctx context.Context, g *grant, person string) error {
 	value, err := json.Marshal(keptGrant{
 		Version: 1, Covers: at.covers, Resource: at.resource, Issuer: at.issuer, Offered: at.scopes.String(), Legacy: at.legacy,
 		Private: at.by.reach.private, Loopback: at.by.reach.loopback,
+		Bound: at.bound, JKT: thumbprintOf(h.key), Key: t.keyToKeep(h.key),
 		Access: h.access, Refresh: h.refresh, Scopes: h.scopes.String(), Made: h.made, Expires: h.expires, Client: keepClient(h.client),
 	})
 	if err == nil && len(value) > maxKeptValue {

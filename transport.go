@@ -1,7 +1,9 @@
 package doorward
 
 import (
+	"cmp"
 	"context"
+	"crypto"
 	"errors"
 	"log/slog"
 	"maps"
@@ -12,6 +14,8 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"doorward/internal/dpop"
+	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
 
@@ -51,6 +55,12 @@ type Transport struct {
 	// server lists (RFC 9728 section 7.6), for a Flow without an Issuer of its own.
 	// nil: the first.
 	ChooseIssuer func(server string, issuers []string) string
+	// DPoP is the key that tokens are bound to (RFC 9449): ECDSA P-256, Ed25519,
+	// or RSA of at least 2048 bits. Every token request and every request with a
+	// token then carries a proof of it, and a token of another type than DPoP is
+	// discarded. nil: bearer tokens, and for servers that demand bound ones a key
+	// that this Transport makes and keeps in memory.
+	DPoP crypto.Signer
 	// Logger gets what happens, without secrets and tokens. nil: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. nil: time.Now.
@@ -74,6 +84,8 @@ type state struct {
 	clients   cache[string, registration]
 	flights   flights[errand, held]
 	looked    fresh[looked, bool]
+	keys      map[string]*jose.Key // that proofs are signed with, by algorithm; "": Transport.DPoP
+	nonces    cache[nonceAt, string]
 }
 
 // errand is what one flight is for.
@@ -116,6 +128,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			t.accepted(server, who.Person, token.access)
 			return resp, nil
 		}
+		if token.key != nil && asksNonce(resp) {
+			return resp, nil // the token is not to blame, and its nonce is kept for the next request
+		}
 		if !n.wider && renewed || n.wider && steps >= stepUps || !body.again() {
 			t.refused(n, who.Person)
 			return resp, nil
@@ -138,7 +153,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // Token returns a token for the MCP server at address without calling a tool:
-// one that is held, or a new one. It has no refresh token: that stays here.
+// one that is held, or a new one. It has no refresh token: that stays here. One
+// of the type DPoP is of use through this Transport only, which has its key.
 func (t *Transport) Token(ctx context.Context, address string) (*oauth2.Token, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -202,10 +218,35 @@ func (t *Transport) who(ctx context.Context) (Subject, error) {
 	return t.Flow.subject(ctx)
 }
 
-// send sends a copy of the request, with a header of its own: all else is the
+// send sends the request with a token and, if that is bound to a key, a new
+// proof; once more if the server wants its nonce in it (RFC 9449 section 9).
+func (t *Transport) send(req *http.Request, body *replay, token held) (*http.Response, error) {
+	if token.access == "" || token.key == nil {
+		return t.sendWith(req, body, token, "")
+	}
+	at := nonceAt{originOf(req.URL), true}
+	to := dpop.Target{Method: cmp.Or(req.Method, http.MethodGet), URL: addressOf(req.URL).String(), Token: token.access}
+	for again := false; ; again = true {
+		proof, used, err := t.prove(token.key, at, to)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := t.sendWith(req, body, token, proof)
+		if err != nil {
+			return nil, err
+		}
+		t.learn(at, resp.Header)
+		if again || !asksNonce(resp) || !t.newer(at, used) || !body.again() {
+			return resp, nil
+		}
+		drain(resp)
+	}
+}
+
+// sendWith sends a copy of the request, with a header of its own: all else is the
 // caller's, which no RoundTripper changes. The answer shows the caller's
 // request, in which there is no token.
-func (t *Transport) send(req *http.Request, body *replay, token held) (*http.Response, error) {
+func (t *Transport) sendWith(req *http.Request, body *replay, token held, proof string) (*http.Response, error) {
 	out := req.WithContext(t.observe(req.Context(), req.URL))
 	var err error
 	if out.Body, err = body.next(); err != nil {
@@ -217,6 +258,9 @@ func (t *Transport) send(req *http.Request, body *replay, token held) (*http.Res
 			out.Header = http.Header{}
 		}
 		out.Header["Authorization"] = token.header
+		if proof != "" {
+			out.Header[dpop.Header] = []string{proof}
+		}
 	}
 	resp, err := t.typed().RoundTrip(out)
 	if resp != nil {

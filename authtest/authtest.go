@@ -45,6 +45,9 @@ type Config struct {
 	// Fetch is how the server fetches client metadata documents. Those of
 	// [NewDocuments] need its Roots.
 	Fetch authserver.Fetch
+	// DPoP says whether the server's tokens are bound to keys, as
+	// authserver.Config.DPoP does: "optional", "required" or "off"; "": optional.
+	DPoP string
 	// Wrap stands before the handlers "idp" and "server". nil: nothing does.
 	Wrap func(part string, h http.Handler) http.Handler
 }
@@ -183,6 +186,7 @@ func (w *World) startServer(c Config, d *door) {
 			ClientID: {Name: "Desktop", Secret: ClientSecret, RedirectURIs: []string{"http://127.0.0.1/callback", claudeAI, claudeCom}},
 		},
 		Registration: authserver.Registration{Mode: "open"},
+		DPoP:         c.DPoP,
 		Resources: []authserver.Resource{
 			{ID: w.MCP, Name: "mcp", Scopes: c.Scopes, DefaultScopes: c.DefaultScopes, RuleName: "servers.mcp", Allow: everyone},
 		},
@@ -202,7 +206,7 @@ func (w *World) startServer(c Config, d *door) {
 	g, err := gateway.New(gateway.Config{
 		URL: w.Server, Issuer: w.Server, Keys: w.ServerEngine.JWKS, Ended: ended, Grant: w.ledger.Grant, SessionKey: v.Derive("mcp-session"), Now: w.clock.now, Attempts: w.ServerEngine.Attempts(),
 		Servers: map[string]gateway.Server{"mcp": {
-			Path: "/mcp", Name: "mcp", Handler: c.MCP, Scopes: c.Scopes, DefaultScopes: c.DefaultScopes,
+			Path: "/mcp", Name: "mcp", Handler: c.MCP, Scopes: c.Scopes, DefaultScopes: c.DefaultScopes, DPoP: c.DPoP,
 			Rules: access.Rules{Name: "servers.mcp", Allow: everyone},
 		}},
 	})
