@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,10 +226,14 @@ func (d *desk) browser(who *browse.Person, args ...string) ran {
 	return ran{<-over, out.String(), errs.String()}
 }
 
-// token gets a person's token by the browser flow.
+// profiles counts those of tests that want nothing of what is kept.
+var profiles atomic.Int64
+
+// token gets a person's token by the browser flow; each time a new one.
 func (d *desk) token(server, name, password string, flags ...string) string {
 	d.t.Helper()
-	r := d.browser(person(d.t, name, password), append([]string{"token", server, "--flow", "browser", "--no-browser"}, flags...)...)
+	r := d.browser(person(d.t, name, password), append([]string{"token", server, "--flow", "browser", "--no-browser",
+		"--profile", fmt.Sprint("fresh-", profiles.Add(1))}, flags...)...)
 	if r.code != 0 {
 		d.t.Fatalf("token for %s: exit %d\n%s", name, r.code, r.errs)
 	}

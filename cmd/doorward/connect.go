@@ -26,13 +26,16 @@ func newConnect(e env) *cobra.Command {
 		Short: "A stdio MCP server that reaches the protected one at URL and does all of the authorization",
 		Long: `Speaks MCP over stdin and stdout and carries it to the MCP server at URL, for clients that cannot do its authorization.
 
-  auto        enterprise if the server takes ID-JAGs and there are a sign-in (doorward login) and --client-id, client if
-              --client-secret is given without a sign-in, else browser
+  auto        enterprise if the server takes ID-JAGs and there are a sign-in (doorward login) and a client (--client-id, or
+              the one of the last time), client if --client-secret is given without a sign-in, else browser, or device
+              where that is offered in an SSH session without a display
   enterprise  with the sign-in of doorward login, or at --idp; no consent screen
   browser     sign in and consent at the server's own authorization server
+  device      the same in a browser on any device, by a code that is printed (RFC 8628), where the server offers it
   client      the client for itself (client_credentials)
 
-Nothing but MCP is written to stdout; addresses to open and errors go to stderr.`,
+What a person signed in to is kept, sealed, until doorward logout: the next start needs nobody, and several starts at
+once share one sign-in. Nothing but MCP is written to stdout; addresses to open and errors go to stderr.`,
 		Example: "  doorward connect https://mcp.example.com/mcp\n  doorward connect https://mcp.example.com/mcp --client-id desktop --client-secret file:secret",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,7 +51,7 @@ func (f *tokenFlags) connect(ctx context.Context, e env, server string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	w, err := f.choose(ctx, e)
+	w, err := f.choose(ctx, e, server)
 	if err != nil {
 		return err
 	}

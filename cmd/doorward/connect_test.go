@@ -140,6 +140,7 @@ func TestKeptSignInIsRenewed(t *testing.T) {
 		t.Helper()
 		err := store.Update(t.Context(), "work", func(p *keep.Profile) (bool, error) {
 			p.SignIn.Until = time.Now().Add(-time.Hour)
+			p.Tokens = nil // which would do without an exchange
 			before = *p.SignIn
 			return true, nil
 		})
@@ -305,12 +306,11 @@ func TestConnectRefused(t *testing.T) {
 	}{
 		{2, "connect", "accepts 1 arg"},
 		{2, "connect nowhere", "is no URL of an MCP server"},
-		{1, "connect http://127.0.0.1:1/mcp --flow device", "--flow device is not in this version"},
 		{1, "connect http://127.0.0.1:1/mcp --flow workload", "--flow workload is not in this version"},
 		{2, "connect http://127.0.0.1:1/mcp --flow magic", `--flow "magic"`},
 		{2, "connect http://127.0.0.1:1/mcp --flow enterprise --client-id x", "doorward login ISSUER"},
 		{1, "connect http://127.0.0.1:1/mcp --profile work", "nobody is signed in in the profile work"},
-		{1, "connect http://127.0.0.1:1/mcp --resource x", "--resource is not in this version"},
+		{2, "login https://acme.okta.com --client-id x --flow magic", `--flow "magic"`},
 		{2, "login", "accepts 1 arg"},
 		{2, "login acme.okta.com --client-id x", "no issuer"},
 		{2, "login https://acme.okta.com", "--client-id is needed"},

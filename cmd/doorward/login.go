@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/oauth2"
 
 	"doorward/internal/keep"
 	"doorward/internal/oauth"
@@ -19,6 +15,7 @@ import (
 
 // loginFlags are those of login.
 type loginFlags struct {
+	flow                      string
 	clientID, secret, profile string
 	noBrowser                 bool
 	timeout                   time.Duration
@@ -40,6 +37,7 @@ connect and token then walk into MCP servers with it (cross-app access) until lo
 		},
 	}
 	fl := cmd.Flags()
+	fl.StringVar(&f.flow, "flow", "auto", "auto, browser, or device: by a code that is entered on any device (RFC 8628); auto is device in an\nSSH session without a display, if the provider offers it")
 	fl.StringVar(&f.clientID, "client-id", "", "client id at the provider, registered with http://127.0.0.1/callback")
 	fl.StringVar(&f.secret, "client-secret", "", "secret there: env:NAME or file:PATH; it is kept with the sign-in")
 	fl.StringVar(&f.profile, "profile", defaultProfile, "name to keep the sign-in under")
@@ -59,33 +57,65 @@ func (f *loginFlags) run(ctx context.Context, e env, issuer string) error {
 		return wrongUse{errors.New("--client-id is needed: the provider's administrator registers this program as a client with the redirect URI http://127.0.0.1/callback")}
 	case keep.CheckName(f.profile) != nil:
 		return wrongUse{keep.CheckName(f.profile)}
+	case f.flow != "auto" && f.flow != "browser" && f.flow != "device":
+		return wrongUse{fmt.Errorf("--flow %q: auto, browser or device", f.flow)}
 	}
 	store, err := e.kept()
 	if err != nil {
 		return err
 	}
-	s, err := signInOnce(ctx, issuer, f.clientID, secret, (&tokenFlags{noBrowser: f.noBrowser}).opener(e))
+	if err := store.Ready(); err != nil {
+		return err
+	}
+	as := *f
+	as.secret = secret
+	s, err := signInOnce(ctx, e, as, issuer)
 	if err != nil {
 		return err
 	}
-	if err := store.Replace(ctx, f.profile, keep.Profile{SignIn: s}); err != nil {
+	if err := keepSignIn(ctx, store, f.profile, s); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(e.stdout, describe(f.profile, s))
 	return err
 }
 
-// signInOnce signs a person in with the system's browser.
-func signInOnce(ctx context.Context, issuer, client, secret string, open func(context.Context, string) error) (*keep.SignIn, error) {
-	id, err := signIn{
-		Issuer: issuer, ClientID: client, ClientSecret: secret, RedirectURI: "http://127.0.0.1/callback",
+// keepSignIn puts the sign-in into its profile. What servers gave before stays
+// only if it was the same person's; a profile that cannot be read is replaced.
+func keepSignIn(ctx context.Context, store *keep.Store, profile string, s *keep.SignIn) error {
+	err := store.Update(ctx, profile, func(p *keep.Profile) (bool, error) {
+		if was := p.SignIn; was != nil && (was.Issuer != s.Issuer || was.Subject != s.Subject) {
+			*p = keep.Profile{}
+		}
+		p.SignIn = s
+		return true, nil
+	})
+	var unreadable *keep.Error
+	if errors.As(err, &unreadable) && (unreadable.Reason == keep.Unreadable || unreadable.Reason == keep.TooLarge) {
+		return store.Replace(ctx, profile, keep.Profile{SignIn: s})
+	}
+	return err
+}
+
+// signInOnce signs a person in: with the system's browser, or by a code on any
+// device.
+func signInOnce(ctx context.Context, e env, f loginFlags, issuer string) (*keep.SignIn, error) {
+	in := signIn{
+		Issuer: issuer, ClientID: f.clientID, ClientSecret: f.secret, RedirectURI: "http://127.0.0.1/callback",
 		Scopes: []string{"email", "profile", "offline_access"},
-		Open:   open, HTTP: &http.Client{Timeout: 30 * time.Second}, Now: time.Now,
-	}.do(ctx)
+		HTTP:   &http.Client{Timeout: 30 * time.Second}, Now: time.Now,
+	}
+	if f.flow != "device" {
+		in.Open = (&tokenFlags{noBrowser: f.noBrowser}).opener(e)
+	}
+	if f.flow == "device" || f.flow == "auto" && !f.noBrowser && e.remote() {
+		in.ShowCode = showCode(e)
+	}
+	id, err := in.do(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &keep.SignIn{Issuer: issuer, ClientID: client, ClientSecret: secret, Subject: id.Subject,
+	s := &keep.SignIn{Issuer: issuer, ClientID: f.clientID, ClientSecret: f.secret, Subject: id.Subject,
 		IDToken: id.Raw, RefreshToken: id.Refresh, Until: until(id), Since: time.Now().UTC()}
 	s.Name, _ = id.Claims.Text("name")
 	s.Email, _ = id.Claims.Text("email")
@@ -98,108 +128,27 @@ func describe(profile string, s *keep.SignIn) string {
 	if s.Email != "" {
 		who = s.Email + " (" + s.Subject + ")"
 	}
-	till := "no end is known"
+	return cleanForTerminal(fmt.Sprintf("%s: %s at %s, client %s, %s", profile, who, s.Issuer, s.ClientID, till(s.RefreshToken != "", s.Until)))
+}
+
+func till(renewable bool, until time.Time) string {
 	switch {
-	case s.RefreshToken != "":
-		till = "renewed by itself"
-	case !s.Until.IsZero():
-		till = "until " + s.Until.Local().Format("2006-01-02 15:04:05")
+	case renewable:
+		return "renewed by itself"
+	case !until.IsZero():
+		return "until " + until.Local().Format("2006-01-02 15:04:05")
 	}
-	return cleanForTerminal(fmt.Sprintf("%s: %s at %s, client %s, %s", profile, who, s.Issuer, s.ClientID, till))
-}
-
-func newLogout(e env) *cobra.Command {
-	var profile string
-	var all bool
-	cmd := &cobra.Command{
-		Use:     "logout",
-		Short:   "Forget the sign-in, and end it at the provider where that is possible",
-		Long:    "Removes what login kept, and revokes it at the provider if that has a revocation_endpoint (RFC 7009).",
-		Example: "  doorward logout",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
-			defer cancel()
-			return logout(ctx, e, profile, all)
-		},
-	}
-	cmd.Flags().StringVar(&profile, "profile", defaultProfile, "name that the sign-in is kept under")
-	cmd.Flags().BoolVar(&all, "all", false, "all profiles")
-	return cmd
-}
-
-func logout(ctx context.Context, e env, profile string, all bool) error {
-	store, err := e.kept()
-	if err != nil {
-		return err
-	}
-	kept, err := store.Profiles()
-	if err != nil {
-		return err
-	}
-	names := kept
-	if !all {
-		names = nil
-		for _, name := range kept {
-			if name == profile {
-				names = []string{name}
-			}
-		}
-	}
-	if len(names) == 0 {
-		e.say("nobody is signed in")
-	}
-	for _, name := range names {
-		p, err := store.Read(ctx, name)
-		if err == nil && p.SignIn != nil {
-			err = revokeSignIn(ctx, p.SignIn)
-		}
-		if err != nil {
-			e.say("%s: forgotten here, but not ended at the provider: %v", name, err)
-		}
-		if err := store.Remove(ctx, name); err != nil {
-			return err
-		}
-		fmt.Fprintf(e.stdout, "%s: signed out\n", name)
-	}
-	return nil
-}
-
-// postForm sends a form as the client of a sign-in and wants a success.
-func postForm(ctx context.Context, client *http.Client, at string, form url.Values, s *keep.SignIn, style oauth2.AuthStyle) error {
-	if style == oauth2.AuthStyleInParams {
-		form.Set("client_id", s.ClientID)
-		if s.ClientSecret != "" {
-			form.Set("client_secret", s.ClientSecret)
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if style == oauth2.AuthStyleInHeader {
-		req.SetBasicAuth(url.QueryEscape(s.ClientID), url.QueryEscape(s.ClientSecret))
-	}
-	resp, err := noRedirects(client).Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	io.CopyN(io.Discard, resp.Body, 64<<10)
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent {
-		return fmt.Errorf("%s answered %s", at, resp.Status)
-	}
-	return nil
+	return "no end is known"
 }
 
 func newWhoami(e env) *cobra.Command {
 	var profile string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "whoami",
-		Short:   "Who is signed in, where, and until when",
-		Long:    "Says what login kept: one line for each profile. Exit status 1 if nobody is signed in. No token is shown.",
+		Use:   "whoami",
+		Short: "Who is signed in, where, and until when",
+		Long: `Says what is kept: one line for each profile's sign-in (doorward login), and one for each MCP server that connect and
+token have a token for. Exit status 1 if there is nothing. No token is shown.`,
 		Example: "  doorward whoami --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -223,6 +172,25 @@ type signedIn struct {
 	Renewable bool      `json:"renewable"`      // there is a refresh token
 }
 
+// reached is what whoami --json says of one MCP server.
+type reached struct {
+	Profile   string    `json:"profile"`
+	Server    string    `json:"server"`
+	Issuer    string    `json:"issuer"`
+	ClientID  string    `json:"client_id,omitempty"`
+	Until     time.Time `json:"until,omitzero"` // of the access token
+	Renewable bool      `json:"renewable"`      // there is a refresh token
+}
+
+// describe says of which server a token is kept, whose it is and until when.
+func (r reached) describe() string {
+	text := r.Profile + ": " + r.Server + " by " + r.Issuer
+	if r.ClientID != "" {
+		text += ", client " + r.ClientID
+	}
+	return cleanForTerminal(text + ", " + till(r.Renewable, r.Until))
+}
+
 func whoami(ctx context.Context, e env, profile string, asJSON bool) error {
 	store, err := e.kept()
 	if err != nil {
@@ -234,27 +202,32 @@ func whoami(ctx context.Context, e env, profile string, asJSON bool) error {
 			return err
 		}
 	}
-	all := []signedIn{}
+	all, servers := []signedIn{}, []reached{}
 	for _, name := range names {
 		p, err := store.Read(ctx, name)
 		if err != nil {
 			return err
 		}
-		s := p.SignIn
-		if s == nil {
-			continue
+		if s := p.SignIn; s != nil {
+			all = append(all, signedIn{name, s.Issuer, s.Subject, s.Email, s.ClientID, s.Since, s.Until, s.RefreshToken != ""})
+			if !asJSON {
+				fmt.Fprintln(e.stdout, describe(name, s))
+			}
 		}
-		all = append(all, signedIn{name, s.Issuer, s.Subject, s.Email, s.ClientID, s.Since, s.Until, s.RefreshToken != ""})
-		if !asJSON {
-			fmt.Fprintln(e.stdout, describe(name, s))
+		for _, k := range keptTokens(p) {
+			r := reached{name, k.Covers, k.Issuer, k.client(p).ID, k.Expires, k.Refresh != ""}
+			servers = append(servers, r)
+			if !asJSON {
+				fmt.Fprintln(e.stdout, r.describe())
+			}
 		}
 	}
 	if asJSON {
-		if err := e.printJSON(map[string]any{"sign_ins": all}); err != nil {
+		if err := e.printJSON(map[string]any{"sign_ins": all, "servers": servers}); err != nil {
 			return err
 		}
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && len(servers) == 0 {
 		return errors.New("nobody is signed in: run doorward login ISSUER")
 	}
 	return nil

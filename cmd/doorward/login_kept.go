@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -165,26 +164,6 @@ func until(id idToken) time.Time {
 		return time.Time{}
 	}
 	return exp
-}
-
-// revoke tells the provider that the sign-in is over (RFC 7009).
-func revokeSignIn(ctx context.Context, s *keep.SignIn) error {
-	if s.RefreshToken == "" {
-		return nil
-	}
-	in := signIn{Issuer: s.Issuer, HTTP: &http.Client{Timeout: 15 * time.Second}}
-	meta, err := in.metadata(ctx)
-	if err != nil || meta.RevocationEndpoint == "" {
-		return err
-	}
-	u, err := url.Parse(meta.RevocationEndpoint)
-	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && oauth.IsLoopbackHost(u.Host)) {
-		return fmt.Errorf("%s names a revocation_endpoint that is no https URL", s.Issuer)
-	}
-	form := url.Values{"token": {s.RefreshToken}, "token_type_hint": {"refresh_token"}}
-	methods := meta
-	methods.TokenEndpointAuthMethodsSupported = meta.RevocationEndpointAuthMethods
-	return postForm(ctx, in.HTTP, u.String(), form, s, authStyle(s.ClientSecret, methods))
 }
 
 // issuer is where the person signs in.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,8 +29,11 @@ type signIn struct {
 	Scopes       []string                                    // besides openid, as far as the provider lists them
 	RedirectURI  string                                      // a loopback URI; port 0: any free one
 	Open         func(ctx context.Context, url string) error // the person's browser
-	HTTP         *http.Client
-	Now          func() time.Time
+	// ShowCode is for a person with a browser elsewhere, where the provider
+	// offers that (RFC 8628).
+	ShowCode func(ctx context.Context, userCode, uri, complete string) error
+	HTTP     *http.Client
+	Now      func() time.Time
 }
 
 // idToken is what the provider said about the person, checked.
@@ -47,24 +49,23 @@ func (s signIn) do(ctx context.Context) (idToken, error) {
 	if err != nil {
 		return idToken{}, err
 	}
-	cb, err := listenCallback(s.RedirectURI)
+	if s.ShowCode != nil && (s.Open == nil || meta.DeviceAuthorizationEndpoint != "") {
+		return s.byDevice(ctx, meta)
+	}
+	a := answerTo{issuer: s.Issuer, state: rand.Text(), iss: meta.AuthorizationResponseIss}
+	cb, err := listenCallback(s.RedirectURI, a)
 	if err != nil {
 		return idToken{}, err
 	}
 	defer cb.close()
-	conf := oauth2.Config{
-		ClientID: s.ClientID, ClientSecret: s.ClientSecret, RedirectURL: cb.uri, Scopes: s.scopes(meta),
-		Endpoint: oauth2.Endpoint{AuthURL: meta.AuthorizationEndpoint, TokenURL: meta.TokenEndpoint, AuthStyle: authStyle(s.ClientSecret, meta)},
-	}
-	state, nonce, verifier := rand.Text(), rand.Text(), oauth2.GenerateVerifier()
-	if err := s.Open(ctx, conf.AuthCodeURL(state, oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("nonce", nonce))); err != nil {
-		return idToken{}, fmt.Errorf("the browser did not come back from %s: %w", s.Issuer, err)
-	}
-	answer, err := cb.wait(ctx)
-	if err != nil {
-		return idToken{}, err
-	}
-	code, err := checkCallback(answer, state, s.Issuer, meta.AuthorizationResponseIss)
+	conf := s.config(meta)
+	conf.RedirectURL = cb.uri
+	nonce, verifier := rand.Text(), oauth2.GenerateVerifier()
+	opened := make(chan error, 1)
+	go func() {
+		opened <- s.Open(ctx, conf.AuthCodeURL(a.state, oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("nonce", nonce)))
+	}()
+	code, err := cb.wait(ctx, opened)
 	if err != nil {
 		return idToken{}, err
 	}
@@ -72,6 +73,24 @@ func (s signIn) do(ctx context.Context) (idToken, error) {
 	if err != nil {
 		return idToken{}, fmt.Errorf("%s did not redeem the code: %w", s.Issuer, withoutBody(err))
 	}
+	id, err := s.signedIn(ctx, tok, nonce, meta)
+	if err == nil {
+		cb.settle(true)
+	}
+	return id, err
+}
+
+// config is the client as the provider knows it.
+func (s signIn) config(meta oauth.ServerMetadata) oauth2.Config {
+	return oauth2.Config{
+		ClientID: s.ClientID, ClientSecret: s.ClientSecret, Scopes: s.scopes(meta),
+		Endpoint: oauth2.Endpoint{AuthURL: meta.AuthorizationEndpoint, TokenURL: meta.TokenEndpoint, AuthStyle: authStyle(s.ClientSecret, meta),
+			DeviceAuthURL: meta.DeviceAuthorizationEndpoint},
+	}
+}
+
+// signedIn reads what the token endpoint said of the person.
+func (s signIn) signedIn(ctx context.Context, tok *oauth2.Token, nonce string, meta oauth.ServerMetadata) (idToken, error) {
 	raw, _ := tok.Extra("id_token").(string)
 	id, err := s.check(ctx, raw, nonce, meta)
 	id.Refresh = tok.RefreshToken
@@ -203,78 +222,23 @@ func noRedirects(c *http.Client) *http.Client {
 	return &out
 }
 
-// checkCallback reads the authorization response: iss before anything else
-// (RFC 9207 section 2.4), each parameter once, the state of this request.
-func checkCallback(q url.Values, state, issuer string, issAdvertised bool) (code string, err error) {
-	for _, name := range []string{"code", "state", "iss", "error"} {
-		if len(q[name]) > 1 {
-			return "", fmt.Errorf("the answer of %s repeats %s", issuer, name)
+// formRequest is a form that a client sends, with its identity in one of the
+// two styles.
+func formRequest(ctx context.Context, at string, form url.Values, id, secret string, style oauth2.AuthStyle) (*http.Request, error) {
+	if style == oauth2.AuthStyleInParams {
+		form.Set("client_id", id)
+		if secret != "" {
+			form.Set("client_secret", secret)
 		}
 	}
-	switch {
-	case q.Get("iss") != issuer && (q.Has("iss") || issAdvertised):
-		return "", fmt.Errorf("the answer is not of %s (iss)", issuer)
-	case q.Get("state") != state:
-		return "", errors.New("the answer belongs to another sign-in (state)")
-	case q.Get("error") != "":
-		return "", &oauth.Error{Code: oauth.Printable(q.Get("error")), Description: oauth.Printable(q.Get("error_description"))}
-	case q.Get("code") == "":
-		return "", fmt.Errorf("the answer of %s has no code", issuer)
-	}
-	return q.Get("code"), nil
-}
-
-// callback is a listener on loopback for one authorization response.
-type callback struct {
-	uri string
-	got chan url.Values
-	srv *http.Server
-}
-
-func listenCallback(redirect string) (*callback, error) {
-	u, err := url.Parse(redirect)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
 	}
-	host := u.Hostname()
-	port := u.Port()
-	if port == "" {
-		port = "0"
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	if style == oauth2.AuthStyleInHeader {
+		req.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen for the browser's return: %w", err)
-	}
-	u.Host = net.JoinHostPort(host, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
-	c := &callback{uri: u.String(), got: make(chan url.Values, 1)}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+u.Path, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		io.WriteString(w, "<!doctype html><meta charset=utf-8><title>Signed in</title><p>You can close this window and go back to the program.</p>")
-		select {
-		case c.got <- r.URL.Query():
-		default:
-		}
-	})
-	c.srv = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	go c.srv.Serve(l)
-	return c, nil
-}
-
-func (c *callback) wait(ctx context.Context) (url.Values, error) {
-	select {
-	case q := <-c.got:
-		return q, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("nobody signed in: %w", ctx.Err())
-	}
-}
-
-func (c *callback) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	c.srv.Shutdown(ctx)
+	return req, nil
 }

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 	"time"
 
-	"github.com/pkg/browser"
 	"github.com/spf13/cobra"
 
 	"doorward"
-	"doorward/internal/bridge"
 	"doorward/internal/keep"
 )
 
@@ -31,13 +29,16 @@ func newToken(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token URL",
 		Short: "Get a token for the MCP server at URL and print it",
-		Long: `Gets an access token for the MCP server at URL by the flows that a client has, and prints it.
+		Long: `Gets an access token for the MCP server at URL by the flows that a client has, and prints it. What a person signed in
+to is kept, sealed, and renewed: the next run needs nobody, until doorward logout.
 
   enterprise  exchange the sign-in of doorward login, or one at --idp, for an ID-JAG and redeem it; no consent screen
   browser     sign in and consent at the server's own authorization server
+  device      the same in a browser on any device, by a code that is printed (RFC 8628), where the server offers it
   client      the client for itself (client_credentials)
-  auto        enterprise with --idp, or with --client-id and a sign-in if the server takes ID-JAGs; client if
-              --client-secret is given without a sign-in; else browser`,
+  auto        enterprise with --idp, or with a sign-in and a client (--client-id, or the one of the last time) if the
+              server takes ID-JAGs; client if --client-secret is given without a sign-in; else browser, or device where
+              that is offered in an SSH session without a display`,
 		Example: "  doorward token http://127.0.0.1:8080/mcp --header\n  doorward token https://mcp.example.com/mcp --idp https://acme.okta.com --idp-client-id 0oa… --idp-client-secret env:IDP_SECRET --client-id agent --client-secret env:AGENT_SECRET",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,15 +57,15 @@ func newToken(e env) *cobra.Command {
 // register makes the flags that connect has, too.
 func (f *tokenFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.flow, "flow", "auto", "auto, enterprise, browser, client; device and workload are not in this version")
+	fl.StringVar(&f.flow, "flow", "auto", "auto, enterprise, browser, device, client; workload is not in this version")
 	fl.StringVar(&f.idp, "idp", "", "issuer of the company's identity provider; left out: that of doorward login")
 	fl.StringVar(&f.idpClientID, "idp-client-id", "", "client id there")
 	fl.StringVar(&f.idpSecret, "idp-client-secret", "", "secret there: env:NAME or file:PATH")
 	fl.StringVar(&f.clientID, "client-id", "", "client id at the MCP server's authorization server")
-	fl.StringVar(&f.secret, "client-secret", "", "secret there: env:NAME or file:PATH")
+	fl.StringVar(&f.secret, "client-secret", "", "secret there: env:NAME or file:PATH; it is kept with a person's tokens")
 	fl.StringArrayVar(&f.scopes, "scope", nil, "scope to ask for; repeatable; left out: what the server asks for")
-	fl.StringVar(&f.resource, "resource", "", "resource identifier, if it is not the URL (not in this version)")
-	fl.StringVar(&f.profile, "profile", "", "stored sign-in to use; left out: default")
+	fl.StringVar(&f.resource, "resource", "", "resource identifier of the server, if its address is not below it")
+	fl.StringVar(&f.profile, "profile", "", "name that sign-in and tokens are kept under; left out: default")
 	fl.StringVar(&f.assumeS256, "assume-pkce", "", "issuer whose metadata forgets to say that it does PKCE with S256")
 	fl.BoolVar(&f.noBrowser, "no-browser", false, "only print the address to open")
 }
@@ -73,7 +74,7 @@ func (f *tokenFlags) run(ctx context.Context, e env, server string) error {
 	if err := checkServer(server); err != nil {
 		return err
 	}
-	w, err := f.choose(ctx, e)
+	w, err := f.choose(ctx, e, server)
 	if err != nil {
 		return err
 	}
@@ -96,8 +97,8 @@ func (f *tokenFlags) run(ctx context.Context, e env, server string) error {
 	return err
 }
 
-// choose makes the way that the flags and the kept sign-in ask for.
-func (f *tokenFlags) choose(ctx context.Context, e env) (*way, error) {
+// choose makes the way that the flags and what is kept ask for.
+func (f *tokenFlags) choose(ctx context.Context, e env, server string) (*way, error) {
 	idpSecret, err := e.secret("idp-client-secret", f.idpSecret)
 	if err != nil {
 		return nil, err
@@ -106,20 +107,35 @@ func (f *tokenFlags) choose(ctx context.Context, e env) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.resource != "" {
-		return nil, errors.New("--resource is not in this version")
-	}
-	who, err := f.signedIn(ctx, e)
+	client := doorward.Credentials{ID: f.clientID, Secret: secret}
+	who, err := f.signedIn(ctx, e, server, &client)
 	if err != nil {
 		return nil, err
 	}
-	kind := f.kind(e, who)
-	client := doorward.Credentials{ID: f.clientID, Secret: secret}
+	kind := f.kind(e, who, client)
 	if kind != "enterprise" && (f.idp != "" || f.idpClientID != "" || f.idpSecret != "") {
 		return nil, wrongUse{fmt.Errorf("--idp, --idp-client-id and --idp-client-secret go with the enterprise flow, not with %s", kind)}
 	}
 	if kind != "browser" && kind != "auto" && f.assumeS256 != "" {
 		return nil, wrongUse{fmt.Errorf("--assume-pkce goes with the browser flow, not with %s", kind)}
+	}
+	w, err := f.way(e, kind, who, idpSecret, client)
+	if err != nil {
+		return nil, err
+	}
+	w.each(func(t *doorward.Transport) { t.Resource = f.resource })
+	if kind != "client" && (w.person == nil || w.person.profile != "") {
+		kept := f.tokens(e, client)
+		w.each(func(t *doorward.Transport) { t.Store = kept })
+	}
+	return w, nil
+}
+
+// way is the one of a kind.
+func (f *tokenFlags) way(e env, kind string, who *somebody, idpSecret string, client doorward.Credentials) (*way, error) {
+	own := doorward.Credentials{ID: f.clientID, Secret: client.Secret} // not the one of the last time: that was another flow's
+	if f.clientID == "" {
+		own = doorward.Credentials{}
 	}
 	switch kind {
 	case "enterprise":
@@ -127,30 +143,28 @@ func (f *tokenFlags) choose(ctx context.Context, e env) (*way, error) {
 	case "auto":
 		w, err := f.enterprise(e, who, idpSecret, client)
 		if err == nil {
-			w.second = &doorward.Transport{Flow: f.browser(e, client)}
+			w.second = &doorward.Transport{Flow: f.browser(e, own)}
 		}
 		return w, err
-	case "browser":
-		return &way{first: &doorward.Transport{Flow: f.browser(e, client)}}, nil
+	case "browser", "device":
+		return &way{first: &doorward.Transport{Flow: f.browser(e, own)}}, nil
 	case "client":
-		if f.clientID == "" || secret == "" {
+		if f.clientID == "" || client.Secret == "" {
 			return nil, wrongUse{errors.New("the client flow needs --client-id and --client-secret")}
 		}
 		return &way{first: &doorward.Transport{Flow: &doorward.ClientCredentials{Client: client, Scopes: f.scopes}}}, nil
-	case "device", "workload":
+	case "workload":
 		return nil, fmt.Errorf("--flow %s is not in this version", kind)
 	}
-	return nil, wrongUse{fmt.Errorf("--flow %q: auto, enterprise, browser or client", f.flow)}
+	return nil, wrongUse{fmt.Errorf("--flow %q: auto, enterprise, browser, device or client", f.flow)}
 }
 
 // signedIn is the kept sign-in, if the flags leave room for one; nil: none.
-func (f *tokenFlags) signedIn(ctx context.Context, e env) (*somebody, error) {
-	profile := f.profile
-	switch {
-	case profile == "":
-		profile = defaultProfile
-	case keep.CheckName(profile) != nil:
-		return nil, wrongUse{keep.CheckName(profile)}
+// Where they name no client, it is the one that serves at this server.
+func (f *tokenFlags) signedIn(ctx context.Context, e env, server string, client *doorward.Credentials) (*somebody, error) {
+	profile := f.profileName()
+	if err := keep.CheckName(profile); err != nil {
+		return nil, wrongUse{err}
 	}
 	if f.flow != "auto" && f.flow != "enterprise" || f.idpClientID != "" {
 		return nil, nil
@@ -168,18 +182,23 @@ func (f *tokenFlags) signedIn(ctx context.Context, e env) (*somebody, error) {
 	case p.SignIn == nil || f.idp != "" && f.idp != p.SignIn.Issuer:
 		return nil, nil
 	}
+	if known, ok := knownClient(p, server); ok && f.clientID == "" {
+		*client = known
+	} else if f.clientID == "" && strings.HasPrefix(p.SignIn.ClientID, "https://") {
+		client.ID = p.SignIn.ClientID // a client ID metadata document is the same client everywhere
+	}
 	return &somebody{profile: profile, store: store, held: *p.SignIn, now: time.Now}, nil
 }
 
 // kind is the flow that auto stands for; auto itself is cross-app access where
 // the server takes that, and else the browser.
-func (f *tokenFlags) kind(e env, who *somebody) string {
+func (f *tokenFlags) kind(e env, who *somebody, client doorward.Credentials) string {
 	switch {
 	case f.flow != "auto":
 		return f.flow
 	case f.idp != "":
 		return "enterprise"
-	case who != nil && f.clientID != "":
+	case who != nil && client.ID != "":
 		return "auto"
 	case f.secret != "":
 		return "client"
@@ -189,8 +208,15 @@ func (f *tokenFlags) kind(e env, who *somebody) string {
 	return "browser"
 }
 
+// browser is the flow of a person at a browser: here, or on another device.
 func (f *tokenFlags) browser(e env, client doorward.Credentials) doorward.Flow {
-	flow := &doorward.AuthorizationCode{Client: client, ClientName: "doorward", Scopes: f.scopes, Open: f.opener(e)}
+	flow := &doorward.AuthorizationCode{Client: client, ClientName: "doorward", Scopes: f.scopes}
+	if f.flow != "device" {
+		flow.Open = f.opener(e)
+	}
+	if f.flow == "device" || f.flow == "auto" && !f.noBrowser && e.remote() {
+		flow.ShowCode = showCode(e)
+	}
 	if f.assumeS256 != "" {
 		flow.AssumeS256For = []string{f.assumeS256}
 	}
@@ -208,7 +234,7 @@ func (f *tokenFlags) enterprise(e env, who *somebody, idpSecret string, client d
 		idp = doorward.Credentials{Issuer: who.held.Issuer, ID: who.held.ClientID, Secret: who.held.ClientSecret}
 	} else {
 		who = &somebody{now: time.Now, first: func(ctx context.Context) (*keep.SignIn, error) {
-			return signInOnce(ctx, f.idp, f.idpClientID, idpSecret, f.opener(e))
+			return signInOnce(ctx, e, f.asLogin(idpSecret), f.idp)
 		}}
 	}
 	return &way{person: who, first: &doorward.Transport{Flow: &doorward.CrossApp{
@@ -216,20 +242,11 @@ func (f *tokenFlags) enterprise(e env, who *somebody, idpSecret string, client d
 	}}}, nil
 }
 
-// opener prints the address and opens the system's browser on it.
-func (f *tokenFlags) opener(e env) func(context.Context, string) error {
-	return func(ctx context.Context, address string) error {
-		if bridge.Unattended(ctx) {
-			return bridge.ErrUnattended
-		}
-		e.say("Sign in here:\n\n  %s\n", cleanForTerminal(address))
-		if f.noBrowser {
-			return nil
-		}
-		browser.Stdout, browser.Stderr = io.Discard, io.Discard // browsers and those who look for one talk a lot
-		if err := browser.OpenURL(address); err != nil {
-			e.say("(no browser could be started: open the address yourself)")
-		}
-		return nil
+// asLogin is the sign-in at --idp.
+func (f *tokenFlags) asLogin(secret string) loginFlags {
+	flow := f.flow
+	if flow == "enterprise" {
+		flow = "auto"
 	}
+	return loginFlags{flow: flow, clientID: f.idpClientID, secret: secret, noBrowser: f.noBrowser}
 }

@@ -35,7 +35,8 @@ func New(name, password string, wire http.RoundTripper) (*Person, error) {
 
 // Open goes where a program sends the browser (an authorization URL), until it
 // came back to the program: to its redirect_uri or, where that was pushed
-// (RFC 9126), to another host with an answer.
+// (RFC 9126), to another host with an answer. Where it was sent to no program
+// (RFC 8628), the end is a page that asks nothing more.
 func (p *Person) Open(ctx context.Context, start string) error {
 	at, err := url.Parse(start)
 	if err != nil {
@@ -49,7 +50,9 @@ func (p *Person) Open(ctx context.Context, start string) error {
 	if err != nil {
 		return err
 	}
+	sent := false // a form
 	for range 30 {
+		sent = sent || req.Method == http.MethodPost
 		resp, err := p.http.Do(req)
 		if err != nil {
 			return err
@@ -73,7 +76,10 @@ func (p *Person) Open(ctx context.Context, start string) error {
 		case resp.StatusCode != http.StatusOK:
 			return fmt.Errorf("%s answered %s", req.URL.Path, resp.Status)
 		default:
-			if req, err = p.fill(ctx, req.URL, string(body)); err != nil {
+			if req, err = p.fill(ctx, req.URL, string(body)); errors.Is(err, errNoForm) && sent && back.Host == "" {
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -103,6 +109,8 @@ type Form struct {
 	names, passwords []string // fields that somebody types into
 }
 
+var errNoForm = errors.New("no form")
+
 // ReadForm finds the first form of a page.
 func ReadForm(page *url.URL, body string) (*Form, error) {
 	doc, err := html.Parse(strings.NewReader(body))
@@ -111,7 +119,7 @@ func ReadForm(page *url.URL, body string) (*Form, error) {
 	}
 	form := first(doc, "form")
 	if form == nil {
-		return nil, fmt.Errorf("%s has no form", page.Path)
+		return nil, fmt.Errorf("%s has %w", page.Path, errNoForm)
 	}
 	f := &Form{Values: url.Values{}, page: page}
 	for n := range form.Descendants() {
@@ -123,6 +131,10 @@ func ReadForm(page *url.URL, body string) (*Form, error) {
 		case "password":
 			f.passwords = append(f.passwords, name)
 		case "", "text", "email":
+			if value := attr(n, "value"); value != "" { // the page knows it already
+				f.Values.Set(name, value)
+				continue
+			}
 			f.names = append(f.names, name)
 		default:
 			f.Values.Set(name, attr(n, "value"))

@@ -30,7 +30,7 @@ var tokenKey = regexp.MustCompile(`^[a-z0-9-]{1,80}$`)
 const lockPatience = 31 * time.Minute
 
 // lockTalk is after how long somebody who waits is told why.
-const lockTalk = 2 * time.Second
+const lockTalk = 5 * time.Second
 
 // Tokens is the part of a profile that a program keeps its tokens in. Tokens of
 // one space are not found in another one ("" is one, too): programs that ask
@@ -118,3 +118,29 @@ func (t *Tokens) Lock(ctx context.Context, key string) (unlock func(), err error
 	}
 	return func() { l.Close() }, nil
 }
+
+// endPatience is how long an end waits for a program that renews a token right
+// now: what it brings is ended, too.
+const endPatience = 3 * time.Second
+
+// End forgets a profile, whether or not it can be read. Before it is gone, end
+// gets what was kept, or why that is not known. No program that renews a token
+// of it comes in between, unless it takes longer than 3 seconds.
+func (s *Store) End(ctx context.Context, profile string, end func(Profile, error)) error {
+	p, err := s.Read(ctx, profile)
+	if err == nil {
+		waits, cancel := context.WithTimeout(ctx, endPatience)
+		defer cancel()
+		for name := range p.Tokens {
+			if l, err := lock(waits, filepath.Join(s.c.Dir, profile+"."+name+".lock")); err == nil {
+				defer l.Close()
+			}
+		}
+		p, err = s.Read(ctx, profile)
+	}
+	end(p, err)
+	return s.Remove(ctx, profile)
+}
+
+// Ready says whether anything can be kept.
+func (s *Store) Ready() error { return s.ensureDir() }
