@@ -27,6 +27,9 @@ const quietPatience = 5 * time.Second
 // errBusy is the end of that wait.
 var errBusy = errors.New("somebody is signing in")
 
+// earlyTimeout is how long a renewal may take that nobody waits for.
+const earlyTimeout = time.Minute
+
 // maxShelf bounds the resources of one origin.
 const maxShelf = 64
 
@@ -50,6 +53,7 @@ type grant struct {
 	pause  time.Time // no renewal before this time: the last one failed
 	tries  map[string]tries
 	gone   bool // forgotten: what is still brought is not kept
+	early  bool // a renewal that nobody waits for is under way
 }
 
 // held is a token, and what it takes to get the next one.
@@ -64,8 +68,20 @@ type held struct {
 	expires time.Time // zero: not known
 }
 
-// due reports whether a token should be renewed: 30 seconds before its end, or
-// a tenth of its life if that is less.
+// aging reports whether a token should be renewed while it is still used:
+// an eighth of its life before its end, 5 minutes at most, and up to a fifth of
+// that later, so that what began together is not renewed together.
+func (h held) aging(now time.Time) bool {
+	if h.expires.IsZero() {
+		return false
+	}
+	early := min(5*time.Minute, h.expires.Sub(h.made)/8)
+	early -= early / 5 * time.Duration(h.made.Nanosecond()/1000%1000) / 1000
+	return !now.Before(h.expires.Add(-early))
+}
+
+// due reports whether a request waits for the renewal: 30 seconds before the
+// end, or a tenth of the life if that is less.
 func (h held) due(now time.Time) bool {
 	if h.expires.IsZero() {
 		return false
@@ -115,20 +131,20 @@ func (t *Transport) ready(ctx context.Context, server address, who Subject) (hel
 		return held{}, nil
 	}
 	now := t.now()
-	if !h.due(now) || !h.over(now) && g.pausing(now) {
+	switch {
+	case !h.aging(now), !h.over(now) && g.pausing(now):
+		return h, nil
+	case !h.due(now):
+		t.renewEarly(ctx, g, h, server, who)
 		return h, nil
 	}
-	n := need{server: server, rejected: h.access, quiet: true}
-	token, err := t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (held, error) {
-		return t.obtain(ctx, g, g.at(), n, who)
-	})
+	token, err := t.renew(ctx, g, h, server, who)
 	switch {
 	case err == nil:
 		return token, nil
 	case ctx.Err() != nil:
 		return held{}, ctx.Err()
 	case !h.over(now):
-		g.rest(now.Add(5 * time.Second))
 		return h, nil
 	}
 	// The next request starts from a challenge: the issuer may have changed.
@@ -137,6 +153,42 @@ func (t *Transport) ready(ctx context.Context, server address, who Subject) (hel
 		return held{}, nil
 	}
 	return held{}, err
+}
+
+// renew gets the next token without a person, by one attempt for all who want
+// it. After a failure it is not tried again at once.
+func (t *Transport) renew(ctx context.Context, g *grant, h held, server address, who Subject) (held, error) {
+	n := need{server: server, rejected: h.access, quiet: true}
+	token, err := t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (held, error) {
+		return t.obtain(ctx, g, g.at(), n, who)
+	})
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, errQuiet):
+		g.rest(h.expires)
+	default:
+		g.rest(t.now().Add(5 * time.Second))
+	}
+	return token, err
+}
+
+// renewEarly renews while the token that is held is used on: the request that
+// noticed does not wait, and its end does not end the renewal.
+func (t *Transport) renewEarly(ctx context.Context, g *grant, h held, server address, who Subject) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.early {
+		return
+	}
+	g.early = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), earlyTimeout)
+	go func() {
+		defer cancel()
+		_, _ = t.renew(ctx, g, h, server, who) // obtain logs why not
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.early = false
+	}()
 }
 
 // held is the living token for a server.

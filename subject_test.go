@@ -393,3 +393,57 @@ func TestRefreshTokenOfTheAuthorizationServer(t *testing.T) {
 		t.Errorf("after invalid_grant: %d exchanges, %d token requests", w.count("idp"), w.count("as"))
 	}
 }
+
+// A token that ends soon is used on while the next one is got, and a request
+// that ends takes nothing with it (d5.1).
+//
+// covers: P05, T02
+func TestRenewalNobodyWaitsFor(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	var mu sync.Mutex
+	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	pass := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
+	arrived, goOn := make(chan bool, 8), make(chan bool)
+	slow := atomic.Bool{}
+	w.token = func(url.Values) (int, map[string]any) {
+		if slow.Load() {
+			arrived <- true
+			<-goOn
+		}
+		return 200, m{}
+	}
+	tr := &doorward.Transport{Flow: w.crossApp(), Now: clock}
+	must(t, as("alice"), tr, w.url())
+	slow.Store(true)
+	pass(56*time.Minute + time.Second)
+	for range 3 {
+		ctx, cancel := context.WithCancel(as("alice"))
+		must(t, ctx, tr, w.url())
+		cancel()
+	}
+	<-arrived
+	select {
+	case <-arrived:
+		t.Error("two renewals at once")
+	default:
+	}
+	close(goOn)
+	for w.liveTokens() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	pass(4 * time.Minute)
+	w.trace()
+	for range 100 { // until the answer has been read
+		must(t, as("alice"), tr, w.url())
+	}
+	if w.count("as") != 2 || w.count("idp") != 2 { // the first ID-JAG is long over
+		t.Errorf("%d redemptions, %d exchanges", w.count("as"), w.count("idp"))
+	}
+}
+
+func (w *world) liveTokens() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.live)
+}
