@@ -9,44 +9,9 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
-
-// upstreamCases are the tests that docs/parity.md lists in (c1) and (c2), by file.
-func upstreamCases(t *testing.T) map[string][]string {
-	t.Helper()
-	b, err := os.ReadFile("docs/parity.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, part, _ := strings.Cut(string(b), "\n### c1.")
-	part, _, _ = strings.Cut(part, "\n### c3.")
-	heading := regexp.MustCompile(`^\*\*(\S+) — (\d+) cases\*\*`)
-	group := regexp.MustCompile(`^- \*[^*]+\*: (.*)`)
-	all, count, file := map[string][]string{}, map[string]int{}, ""
-	for line := range strings.SplitSeq(part, "\n") {
-		if m := heading.FindStringSubmatch(line); m != nil {
-			file = m[1]
-			count[file], _ = strconv.Atoi(m[2])
-		} else if m := group.FindStringSubmatch(line); m != nil && file != "" {
-			for one := range strings.SplitSeq(m[1], "; ") {
-				all[file] = append(all[file], strings.ReplaceAll(one, " ⟨table⟩", ""))
-			}
-		}
-	}
-	sum := 0
-	for file, n := range count {
-		if sum += n; len(all[file]) != n {
-			t.Errorf("docs/parity.md: %s has %d cases and %d names", file, n, len(all[file]))
-		}
-	}
-	if sum != 143+53 {
-		t.Errorf("docs/parity.md: %d cases, not 143 and 53", sum)
-	}
-	return all
-}
 
 // parityRowOfPage is a row of docs/parity-tests.md.
 type parityRowOfPage struct {
@@ -117,7 +82,7 @@ func TestUpstreamTestsHaveOurs(t *testing.T) {
 			t.Errorf("docs/parity-tests.md: the cases of %s are not those of docs/parity.md", file)
 		}
 	}
-	packages := map[string]string{"doorward": ".", "authserver": "./authserver"}
+	packages := map[string]string{"doorward": ".", "authserver": "./authserver", "authtest": "./authtest", "oauth": "./internal/oauth"}
 	tops := map[string][]string{}
 	for file, rows := range page {
 		for _, row := range rows {

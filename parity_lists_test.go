@@ -1,0 +1,105 @@
+package doorward_test
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// upstreamList is a part of docs/parity.md (c) whose tests have a row each in
+// docs/parity-tests.md.
+type upstreamList struct {
+	part  string // c1, …
+	cases int
+	read  func(line string, into *upstreamNames)
+}
+
+var upstreamLists = []upstreamList{
+	{"c1", 143, readTypeScript}, {"c2", 53, readTypeScript}, {"c3", 18 + 33, readTypeScript},
+	{"c5", 21, readCSharp},
+}
+
+// upstreamNames are the names of tests by file, as they are read.
+type upstreamNames struct {
+	file   string
+	byFile map[string][]string
+	says   map[string]int // how many there are in a file, as its heading says
+}
+
+func (u *upstreamNames) add(name string) { u.byFile[u.file] = append(u.byFile[u.file], name) }
+
+var (
+	headingOfFile = regexp.MustCompile(`^\*\*(\S+) — (\d+) cases\*\*`)
+	groupOfCases  = regexp.MustCompile(`^- \*([^*]+)\*: (.*)`)
+)
+
+// readTypeScript: a heading for each file, its tests between semicolons. What
+// stands under a heading without a count is no list of tests.
+func readTypeScript(line string, into *upstreamNames) {
+	if m := headingOfFile.FindStringSubmatch(line); m != nil {
+		into.file = m[1]
+		into.says[m[1]], _ = strconv.Atoi(m[2])
+		return
+	}
+	if strings.HasPrefix(line, "**") {
+		into.file = ""
+	}
+	if m := groupOfCases.FindStringSubmatch(line); m != nil && into.file != "" {
+		for one := range strings.SplitSeq(strings.Replace(m[2], "; warns on unstamped", ", warns on unstamped", 1), "; ") {
+			into.add(strings.ReplaceAll(one, " ⟨table⟩", ""))
+		}
+	}
+}
+
+// readCSharp: names between semicolons, with words in brackets that are not
+// theirs; the list ends with what upstream does not test.
+func readCSharp(line string, into *upstreamNames) {
+	const file = "C#: IdentityAssertionGrantProvider"
+	if strings.HasPrefix(line, "### ") {
+		into.file = file
+	}
+	if strings.HasPrefix(line, "Not tested upstream") {
+		into.file = ""
+	}
+	if m := groupOfCases.FindStringSubmatch(line); m != nil && into.file == file {
+		for one := range strings.SplitSeq(m[2], "; ") {
+			name, _, _ := strings.Cut(one, " ")
+			if !strings.Contains(name, "_") {
+				continue // the rest of a remark
+			}
+			into.add(strings.Replace(name, "…", "IdentityAssertionGrantProvider", 1))
+		}
+	}
+}
+
+// upstreamCases are the tests that docs/parity.md lists, by file.
+func upstreamCases(t *testing.T) map[string][]string {
+	t.Helper()
+	b, err := os.ReadFile("docs/parity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	for _, list := range upstreamLists {
+		_, part, _ := strings.Cut(string(b), "\n### "+list.part+".")
+		part, _, _ = strings.Cut("### "+part, "\n### ")
+		names := &upstreamNames{byFile: map[string][]string{}, says: map[string]int{}}
+		for line := range strings.SplitSeq(part, "\n") {
+			list.read(line, names)
+		}
+		sum := 0
+		for file, tests := range names.byFile {
+			all[file] = tests
+			sum += len(tests)
+			if n, said := names.says[file]; said && n != len(tests) {
+				t.Errorf("docs/parity.md: %s has %d cases and %d names", file, n, len(tests))
+			}
+		}
+		if sum != list.cases {
+			t.Errorf("docs/parity.md (%s): %d cases, not %d", list.part, sum, list.cases)
+		}
+	}
+	return all
+}
