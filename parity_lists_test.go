@@ -18,7 +18,7 @@ type upstreamList struct {
 
 var upstreamLists = []upstreamList{
 	{"c1", 143, readTypeScript}, {"c2", 53, readTypeScript}, {"c3", 18 + 33, readTypeScript},
-	{"c5", 21, readCSharp},
+	{"c5", 21, readCSharp}, {"c6", 251 + 4, readGo},
 }
 
 // upstreamNames are the names of tests by file, as they are read.
@@ -70,6 +70,29 @@ func readCSharp(line string, into *upstreamNames) {
 				continue // the rest of a remark
 			}
 			into.add(strings.Replace(name, "…", "IdentityAssertionGrantProvider", 1))
+		}
+	}
+}
+
+var goTest = regexp.MustCompile(`^  - (\w+)(?:: (.*))?$`)
+
+// readGo: a test in each line, with its subtests after a colon; groups of other
+// tests between semicolons.
+func readGo(line string, into *upstreamNames) {
+	const file = "Go SDK"
+	if strings.HasPrefix(line, "### ") {
+		into.file = file
+	}
+	if m := goTest.FindStringSubmatch(line); m != nil && m[2] == "" {
+		into.add(m[1])
+	} else if m != nil {
+		for sub := range strings.SplitSeq(m[2], ", ") {
+			into.add(m[1] + "/" + sub)
+		}
+	}
+	if m := groupOfCases.FindStringSubmatch(line); m != nil {
+		for one := range strings.SplitSeq(m[2], "; ") {
+			into.add(one)
 		}
 	}
 }
