@@ -10,9 +10,13 @@ type Challenge struct {
 	Params  map[string]string // names in lower case
 }
 
-// maxChallenge is the longest header value that is read, in bytes. What is
-// longer is passed over: it comes from a server that nobody trusts yet.
-const maxChallenge = 16 << 10
+// maxChallenge is the longest header value that is read, maxChallenges is how
+// much is read of all, in bytes. What is longer is passed over: it comes from a
+// server that nobody trusts yet.
+const (
+	maxChallenge  = 16 << 10
+	maxChallenges = 64 << 10
+)
 
 // ParseChallenges reads all challenges of all WWW-Authenticate header values:
 // several challenges in one value, quoted strings, token68. What cannot be
@@ -20,8 +24,10 @@ const maxChallenge = 16 << 10
 // stands.
 func ParseChallenges(values []string) []Challenge {
 	var out []Challenge
+	left := maxChallenges
 	for _, v := range values {
-		if len(v) <= maxChallenge {
+		if len(v) <= min(maxChallenge, left) {
+			left -= len(v)
 			out = append(out, (&challengeReader{rest: v}).all()...)
 		}
 	}

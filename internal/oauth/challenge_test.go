@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,6 +48,8 @@ func TestParseChallenges(t *testing.T) {
 		{"parameter without a challenge", []string{`scope="a", Bearer scope="b"`}, []Challenge{{Scheme: "Bearer", Params: params{"scope": "b"}}}},
 		{"junk", []string{`;;"Basic realm=x" = , Bearer ; error="x"; scope="b"`}, []Challenge{{Scheme: "Bearer", Params: params{"error": "x", "scope": "b"}}}},
 		{"too long", []string{`Bearer scope="` + strings.Repeat("a", 17<<10) + `"`, "Basic"}, []Challenge{{Scheme: "Basic", Params: params{}}}},
+		{"too many", append(slices.Repeat([]string{strings.Repeat(",", 16<<10)}, 4), "Basic"), nil},
+		{"empty ones cost nothing", append(make([]string, 100), "Basic"), []Challenge{{Scheme: "Basic", Params: params{}}}},
 	} {
 		if got := ParseChallenges(tt.values); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
