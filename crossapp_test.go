@@ -411,7 +411,7 @@ func TestErrorTexts(t *testing.T) {
 			"doorward: exchange at https://idp.example: invalid_grant (HTTP 400); the person has to sign in at the IdP again"},
 		{doorward.Error{Step: "token", Server: "https://as.example", Status: 503, Retry: true, Who: "operator"},
 			"doorward: token at https://as.example (HTTP 503); try again later"},
-		{doorward.Error{Step: "discover", Err: errors.New("cause")}, "doorward: discover: cause"},
+		{doorward.Error{Step: "discover", Err: errors.New("cause")}, "doorward: discover: cause; check the address, its certificate, the network and the proxy"},
 	} {
 		if got := c.err.Error(); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)

@@ -115,6 +115,8 @@ func (e *Error) hint() string {
 		return "the program that calls has to be changed or configured"
 	case e.Who == whoOperator:
 		return "the operator of the MCP server or of its authorization server has to mend it"
+	case e.Err != nil:
+		return "check the address, its certificate, the network and the proxy"
 	}
 	return ""
 }
@@ -137,6 +139,12 @@ func unusable(step, server, format string, args ...any) *Error {
 func unreachable(step, server string, err error) *Error {
 	return &Error{Step: step, Server: server, Err: err,
 		Retry: transient(err) || errors.Is(err, context.DeadlineExceeded)}
+}
+
+// givenUp is the error of a caller whose ctx ended before there was a token.
+// Others who wait for the same one go on.
+func givenUp(server address, err error) *Error {
+	return &Error{Step: stepToken, Server: server.String(), Description: "the caller waited no longer for a token", Retry: true, Err: err}
 }
 
 // refusal is the error that an endpoint answered with.

@@ -289,8 +289,10 @@ func (f *AuthorizationCode) refresh(ctx context.Context, w want, md *oauth.Serve
 }
 
 // redeem asks the token endpoint of the recorded issuer, and no other (C-CB-05).
+// It is waited for when nobody waits any more: the code or refresh token is spent
+// by then, and its answer cannot be had again.
 func (f *AuthorizationCode) redeem(ctx context.Context, step string, w want, md *oauth.ServerMetadata, client registration, form url.Values) (got, error) {
-	a, err := w.tokenRequest(ctx, step, md, w.target.by, client.credentials(f, md.Issuer), client.method, form)
+	a, err := w.tokenRequest(context.WithoutCancel(ctx), step, md, w.target.by, client.credentials(f, md.Issuer), client.method, form)
 	if err == nil {
 		err = a.checkType(step, md.Issuer)
 	}

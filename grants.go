@@ -143,7 +143,7 @@ func (t *Transport) ready(ctx context.Context, server address, who Subject) (hel
 	case err == nil:
 		return token, nil
 	case ctx.Err() != nil:
-		return held{}, ctx.Err()
+		return held{}, givenUp(server, ctx.Err())
 	case !h.over(now):
 		return h, nil
 	}
@@ -266,13 +266,17 @@ func (t *Transport) satisfy(ctx context.Context, n need, who Subject) (held, err
 	if h, ok := t.held(n.server, who.Person); ok && h.meets(n) {
 		return h, nil
 	}
-	return t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (held, error) {
+	h, err := t.state.flights.do(ctx, errand{n, who.Person}, func(ctx context.Context) (held, error) {
 		at, err := t.discover(ctx, n)
 		if err != nil {
 			return held{}, err
 		}
 		return t.obtain(ctx, t.grantFor(at, n.server, who.Person), at, n, who)
 	})
+	if err != nil && ctx.Err() != nil {
+		err = givenUp(n.server, ctx.Err())
+	}
+	return h, err
 }
 
 // obtain runs the Flow for a grant, unless a run before this one brought what

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"time"
 )
 
 // maxReplay is how much of a body is buffered so that it can be sent again.
@@ -75,10 +76,12 @@ func (r *replay) close() {
 }
 
 // drain makes the connection reusable if that costs little, and closes it
-// otherwise: a refusal may come with a body without end.
+// otherwise: a refusal may come with a body without end, or one that never comes.
 func drain(resp *http.Response) {
 	if resp.ContentLength > 0 && resp.ContentLength <= 64<<10 {
+		late := time.AfterFunc(time.Second, func() { resp.Body.Close() })
 		_, _ = io.Copy(io.Discard, resp.Body)
+		late.Stop()
 	}
 	resp.Body.Close()
 }

@@ -84,5 +84,5 @@ func (c tries) over(now time.Time, kind string) bool {
 	if kind == "" {
 		window = time.Minute
 	}
-	return now.Sub(c.since) > window
+	return now.Sub(c.since) > window || now.Before(c.since) // the clock was set back
 }
