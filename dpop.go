@@ -123,10 +123,10 @@ func (t *Transport) prove(key *jose.Key, at nonceAt, to dpop.Target) (proof, non
 	return proof, nonce, err
 }
 
-// tokenRequest sends a token request with a proof of w.key, if there is one. It
+// tokenRequestOnce sends a token request with a proof of w.key, if there is one. It
 // is sent once more with the nonce that the server asks for (RFC 9449 section
 // 8), and with a proof at all if the server's answer is that it wants one.
-func (w want) tokenRequest(ctx context.Context, step string, md *oauth.ServerMetadata, by trust, as Credentials, method string, form url.Values) (answer, error) {
+func (w want) tokenRequestOnce(ctx context.Context, step string, md *oauth.ServerMetadata, by trust, as Credentials, method string, form url.Values) (answer, error) {
 	u, err := url.Parse(md.TokenEndpoint)
 	if err != nil || md.TokenEndpoint == "" {
 		return answer{}, unusable(step, md.Issuer, "its metadata names no token_endpoint")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"doorward/internal/oauth"
 )
@@ -59,6 +60,9 @@ type Error struct {
 	// Retry reports whether the same attempt may succeed later without anybody
 	// changing anything.
 	Retry bool
+	// RetryAfter is how long the answer asks to wait (Retry-After), up to an hour.
+	// 0: it does not say.
+	RetryAfter time.Duration
 	// Who can mend it: "person", "client's maker", "IdP's administrator" or
 	// "operator" (of the MCP server and its authorization server). Empty if the
 	// network failed.

@@ -105,12 +105,7 @@ func (f *CrossApp) readJAG(ctx context.Context, w want, idp *oauth.ServerMetadat
 	if err := a.checkBinding(idp.Issuer); err != nil {
 		return jag{}, time.Time{}, err
 	}
-	j := jag{assertion: a.AccessToken, key: a.key, scopes: w.scopes}
-	if a.Scope != nil {
-		if narrowed, err := oauth.ParseScope(*a.Scope); err == nil {
-			j.scopes = narrowed
-		}
-	}
+	j := jag{assertion: a.AccessToken, key: a.key, scopes: a.scopes(w.scopes)}
 	return j, jagEnd(a, w.t.now()), nil
 }
 

@@ -69,6 +69,7 @@ type got struct {
 	refresh string
 	expires time.Time // zero: not known
 	client  registration
+	granted oauth.Scopes // as far as the answer says
 }
 
 // errQuiet is the answer to a quiet want that needs a person.
@@ -106,7 +107,7 @@ func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.Ser
 	if proof != "" {
 		header.Set("DPoP", proof)
 	}
-	status, body, err := t.post(ctx, md.TokenEndpoint, by, header, []byte(form.Encode()))
+	status, head, body, err := t.postFor(ctx, md.TokenEndpoint, by, header, []byte(form.Encode()))
 	if err != nil {
 		e := unreachable(step, md.Issuer, err)
 		e.Status = status
@@ -120,10 +121,12 @@ func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.Ser
 	switch {
 	case readable && a.Error != "": // also where the status is 200 by mistake
 		e := refusal(step, md.Issuer, status, a.Error, stepUpText(a))
-		e.URI = a.errorURI()
+		e.URI, e.RetryAfter = a.errorURI(), retryAfter(head, t.now())
 		return a, e
 	case status != http.StatusOK:
-		return a, refusal(step, md.Issuer, status, "", "its token endpoint gave no OAuth error")
+		e := refusal(step, md.Issuer, status, "", "its token endpoint gave no OAuth error")
+		e.RetryAfter = retryAfter(head, t.now())
+		return a, e
 	case !readable:
 		return a, unusable(step, md.Issuer, "the answer of its token endpoint is no JSON object")
 	case !visible(a.AccessToken):
@@ -241,6 +244,18 @@ func (a answer) until(now time.Time) time.Time {
 		return now.Add(d)
 	}
 	return expOf(a.AccessToken)
+}
+
+// scopes are those that were granted: as asked for, if the answer does not say.
+func (a answer) scopes(asked oauth.Scopes) oauth.Scopes {
+	if a.Scope == nil {
+		return asked
+	}
+	granted, err := oauth.ParseScope(*a.Scope)
+	if err != nil {
+		return asked
+	}
+	return granted
 }
 
 // errorURI is the page about an error, if it is one that can be shown.

@@ -281,7 +281,7 @@ func (t *Transport) mayOpen(u *url.URL, by trust) error {
 func (f *AuthorizationCode) refresh(ctx context.Context, w want, md *oauth.ServerMetadata) (got, error) {
 	form := w.formFor(oauth.RefreshToken)
 	form.Set("refresh_token", w.refresh)
-	g, err := f.redeem(ctx, stepRefresh, w, md, w.client, form)
+	g, err := withoutResource(form, func() (got, error) { return f.redeem(ctx, stepRefresh, w, md, w.client, form) })
 	if err == nil && g.refresh == "" {
 		g.refresh = w.refresh // not rotated
 	}

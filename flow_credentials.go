@@ -19,11 +19,15 @@ type ClientCredentials struct {
 
 func (f *ClientCredentials) server() Credentials { return f.Client }
 
-func (f *ClientCredentials) subject(context.Context) (Subject, error) {
+func (f *ClientCredentials) configured() error {
 	if f.Client.ID == "" || f.Client.Secret == "" && f.Client.Key == nil {
-		return Subject{}, misconfigured("ClientCredentials needs Client.ID and a Client.Secret or Client.Key")
+		return misconfigured("ClientCredentials needs Client.ID and a Client.Secret or Client.Key")
 	}
-	return Subject{}, nil
+	return nil
+}
+
+func (f *ClientCredentials) subject(context.Context) (Subject, error) {
+	return Subject{}, f.configured()
 }
 
 func (f *ClientCredentials) obtain(ctx context.Context, w want) (got, error) {

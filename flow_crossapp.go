@@ -191,7 +191,7 @@ func (f *CrossApp) redeem(ctx context.Context, w want, as *oauth.ServerMetadata,
 func (f *CrossApp) refresh(ctx context.Context, w want, as *oauth.ServerMetadata) (got, error) {
 	form := w.formFor(oauth.RefreshToken)
 	form.Set("refresh_token", w.refresh)
-	g, err := f.token(ctx, stepRefresh, w, as, form)
+	g, err := withoutResource(form, func() (got, error) { return f.token(ctx, stepRefresh, w, as, form) })
 	if err == nil && g.refresh == "" {
 		g.refresh = w.refresh // not rotated
 	}
@@ -206,5 +206,5 @@ func (f *CrossApp) token(ctx context.Context, step string, w want, as *oauth.Ser
 	if err != nil {
 		return got{}, err
 	}
-	return got{access: a.AccessToken, key: a.key, refresh: a.RefreshToken, expires: a.until(w.t.now())}, nil
+	return got{access: a.AccessToken, key: a.key, refresh: a.RefreshToken, expires: a.until(w.t.now()), granted: a.scopes(w.scopes)}, nil
 }

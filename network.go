@@ -129,7 +129,8 @@ func literalReach(host string) reach {
 // document is what a GET of metadata brought.
 type document struct {
 	status int
-	json   bool // the content type says so
+	after  time.Duration // Retry-After
+	json   bool          // the content type says so
 	body   []byte
 }
 
@@ -140,16 +141,14 @@ func (t *Transport) get(ctx context.Context, address string, by trust, header ht
 	if err != nil {
 		return document{}, err
 	}
-	for wait := 100 * time.Millisecond; ; wait *= 3 {
+	for wait := firstWait / 2; ; wait *= 3 {
 		d, err := t.getOnce(ctx, u, by, header)
 		busy := err != nil && transient(err) || err == nil && (d.status == http.StatusTooManyRequests || d.status == http.StatusServiceUnavailable)
-		if !busy || wait > 300*time.Millisecond {
+		if !busy || wait > 300*time.Millisecond || d.after > mostWait {
 			return d, err
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return document{}, ctx.Err()
+		if err := sleep(ctx, max(jittered(wait), d.after)); err != nil {
+			return document{}, err
 		}
 	}
 }
@@ -172,32 +171,38 @@ func (t *Transport) getOnce(ctx context.Context, u *url.URL, by trust, header ht
 	if err != nil {
 		return document{}, err
 	}
-	return document{resp.StatusCode, strings.Contains(resp.Header.Get("Content-Type"), "json"), body}, nil
+	return document{resp.StatusCode, retryAfter(resp.Header, t.now()), strings.Contains(resp.Header.Get("Content-Type"), "json"), body}, nil
 }
 
 // post sends a form or a JSON body with credentials in it. It goes to that URL
 // and to no other: a redirect is an error (C-CB-05).
 func (t *Transport) post(ctx context.Context, endpoint string, by trust, header http.Header, body []byte) (int, []byte, error) {
+	status, _, answer, err := t.postFor(ctx, endpoint, by, header, body)
+	return status, answer, err
+}
+
+// postFor is post with the header of the answer.
+func (t *Transport) postFor(ctx context.Context, endpoint string, by trust, header http.Header, body []byte) (int, http.Header, []byte, error) {
 	u, err := checkEndpoint(endpoint)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	req.Header = header
 	req.Header.Set("Accept", "application/json")
 	resp, answer, err := t.exchange(req, by)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	if resp.StatusCode/100 == 3 {
-		return resp.StatusCode, nil, errors.New("it answered with a redirect, which is not followed: credentials go to the published endpoint only")
+		return resp.StatusCode, nil, nil, errors.New("it answered with a redirect, which is not followed: credentials go to the published endpoint only")
 	}
-	return resp.StatusCode, answer, nil
+	return resp.StatusCode, resp.Header, answer, nil
 }
 
 // exchange is one request and its whole answer, never a redirect's target. An

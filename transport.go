@@ -81,6 +81,7 @@ type state struct {
 	proofs    cache[proofKey, proof] // of people, to their IdP
 	proving   flights[proofKey, proof]
 	turns     turns[proofKey]
+	resting   cache[restKey, *Error]
 	clients   cache[string, registration]
 	flights   flights[errand, held]
 	looked    fresh[looked, bool]
