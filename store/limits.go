@@ -19,8 +19,8 @@ const (
 // kind and sizes, never a key or a value.
 func (o Op) Check() error {
 	r := o.Record
-	if o.Do < DoPut || o.Do > DoDelete {
-		return fmt.Errorf("store: unknown action %d: make the op with Put, Create, Add, Take, Once or Delete", o.Do)
+	if o.Do < DoPut || o.Do > DoLog {
+		return fmt.Errorf("store: unknown action %d: make the op with Put, Create, Add, Take, Once, Delete or Log", o.Do)
 	}
 	if err := checkKind(r.Kind); err != nil {
 		return err
@@ -33,6 +33,9 @@ func (o Op) Check() error {
 	}
 	if len(r.Index) > MaxIndexes {
 		return fmt.Errorf("store: a record of kind %q has %d index names, allowed are %d", r.Kind, len(r.Index), MaxIndexes)
+	}
+	if o.Do == DoLog && len(r.Index) > 0 {
+		return fmt.Errorf("store: a record of kind %q in a journal has index names", r.Kind)
 	}
 	for _, name := range r.Index {
 		if len(name) == 0 || len(name) > MaxIndex {

@@ -71,9 +71,10 @@ const (
 	DoTake                     // use up; fails if it is not there or was taken
 	DoOnce                     // remember a name until Record.Expires; fails if it is remembered
 	DoDelete                   // remove; it need not be there
+	DoLog                      // write into the journal of its kind
 )
 
-// Op is one step of a commit. Make it with Put, Create, Add, Take, Once or Delete.
+// Op is one step of a commit. Make it with Put, Create, Add, Take, Once, Delete or Log.
 type Op struct {
 	Do     Action
 	Record Record
@@ -102,6 +103,14 @@ func Once(name string, until time.Time) Op {
 
 // Delete removes a record, taken or not.
 func Delete(kind Kind, key string) Op { return Op{DoDelete, Record{Kind: kind, Key: key}} }
+
+// Log writes r into the journal of its kind, which is cheaper than Add: it
+// cannot be read by its key, changed, taken or watched, and has no index names.
+// It is listed among the other records of its kind until it expires. Its key was drawn just
+// now, as for Add, and begins with what orders the journal, as a rule the time.
+// A store may sweep a journal from its beginning only, so that what expired
+// lies on, unlisted, until what stands before it has expired.
+func Log(r Record) Op { return Op{DoLog, r} }
 
 // Query asks for a page of records.
 type Query struct {

@@ -24,9 +24,10 @@ func (l *Ledger) AuditOp(e audit.Event) store.Op {
 		keep = DefaultAuditKeep
 	}
 	r := store.Record{Kind: KindAudit, Key: eventKey(e.Time), Value: encode(e), Expires: e.Time.Add(keep)}
-	if e.Ref != "" {
-		r.Index = []string{"ref=" + e.Ref}
+	if e.Ref == "" {
+		return store.Log(r)
 	}
+	r.Index = []string{"ref=" + e.Ref}
 	return store.Add(r)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // rawConn is what the driver's connections can do.
@@ -44,6 +45,11 @@ const (
 	remove
 	insertName
 	removeName
+	insertLog
+	insertLogs
+	findLog
+	nextJournal
+	cutJournal
 	expired
 	insertChange
 	cutChanges
@@ -62,8 +68,10 @@ var statementText = [statements]string{
 	rollback: "ROLLBACK",
 
 	get: "SELECT " + columns + " FROM record WHERE kind = ? AND key = ?",
-	listKind: "SELECT " + columns + ` FROM record WHERE kind = ? AND key > ?
-		AND (expires = 0 OR expires > ?) ORDER BY key LIMIT ?`,
+	// Both parts lie in order: they are merged, not sorted.
+	listKind: "SELECT " + columns + ` FROM record WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
+		UNION ALL SELECT key, 1, expires, 0, NULL, value, 0 FROM journal WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
+		ORDER BY 1 LIMIT ?4`,
 	// CROSS JOIN keeps the order of the loops: the index leads.
 	listIndex: "SELECT " + columns + ` FROM named CROSS JOIN record
 		WHERE named.kind = ? AND named.name = ? AND named.row > ?
@@ -78,6 +86,14 @@ var statementText = [statements]string{
 	remove:      "DELETE FROM record WHERE row = ?",
 	insertName:  "INSERT INTO named (kind, name, row) VALUES (?, ?, ?)",
 	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND row = ?",
+
+	insertLog:  "INSERT OR FAIL INTO journal (kind, key, expires, value) VALUES (?, ?, ?, ?)",
+	insertLogs: "INSERT OR FAIL INTO journal (kind, key, expires, value) VALUES (?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?)", logsAtOnce-1),
+	findLog:    "SELECT 1 FROM journal WHERE kind = ? AND key = ?",
+
+	nextJournal: "SELECT coalesce(min(kind), '') FROM journal WHERE kind > ?",
+	cutJournal: `DELETE FROM journal WHERE kind = ?1 AND key IN
+		(SELECT key FROM (SELECT key, expires FROM journal WHERE kind = ?1 ORDER BY key LIMIT ?2) WHERE expires <> 0 AND expires <= ?3)`,
 
 	expired: "SELECT kind, key, names, row FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?",
 

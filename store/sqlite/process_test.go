@@ -73,7 +73,7 @@ func commitForever(ctx context.Context, s *sqlite.Store, out io.Writer) error {
 		go func() {
 			for i := 0; ; i++ {
 				key := fmt.Sprintf("%d-%d", w, i)
-				if err := s.Commit(ctx, put(key), put(key+"-too")); err != nil {
+				if err := s.Commit(ctx, put(key), put(key+"-too"), store.Log(store.Record{Kind: "log", Key: key})); err != nil {
 					errs <- err
 					return
 				}
@@ -124,24 +124,34 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", key, r, err)
 		}
 	}
-	all, after := map[string]bool{}, ""
-	for done := false; !done; done = after == "" {
-		recs, next, err := s.List(t.Context(), store.Query{Kind: "test", Index: "all", After: after, Limit: 1000})
+	all, logged := keysOf(t, s, store.Query{Kind: "test", Index: "all"}), keysOf(t, s, store.Query{Kind: "log"})
+	for key := range all {
+		if first, ok := strings.CutSuffix(key, "-too"); !all[first] || !ok && !all[key+"-too"] || !logged[first] {
+			t.Errorf("half a commit: %s", key)
+		}
+	}
+	if len(all) != 2*len(logged) {
+		t.Errorf("%d records and %d in the journal", len(all), len(logged))
+	}
+	if err := s.Commit(t.Context(), put("after")); err != nil {
+		t.Error(err)
+	}
+}
+
+func keysOf(t *testing.T, s *sqlite.Store, q store.Query) map[string]bool {
+	t.Helper()
+	q.Limit = 1000
+	for all := map[string]bool{}; ; {
+		recs, next, err := s.List(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range recs {
 			all[r.Key] = true
 		}
-		after = next
-	}
-	for key := range all {
-		if first, ok := strings.CutSuffix(key, "-too"); !all[first] || !ok && !all[key+"-too"] {
-			t.Errorf("half a commit: %s", key)
+		if q.After = next; next == "" {
+			return all
 		}
-	}
-	if err := s.Commit(t.Context(), put("after")); err != nil {
-		t.Error(err)
 	}
 }
 

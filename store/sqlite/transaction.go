@@ -49,6 +49,7 @@ type transaction struct {
 	entries map[id]*entry
 	order   []*entry
 	puts    []store.Record // for the watchers, in order
+	logs    []store.Record // for the journal, in order
 	swept   []id           // that the sweep removed
 	wrote   bool           // there is something to commit
 	failed  error          // the database could not be read: nothing may be written
@@ -57,21 +58,25 @@ type transaction struct {
 // apply does the ops of one commit, all or none.
 func (t *transaction) apply(ops []store.Op, now time.Time) error {
 	undo := make([]entry, 0, len(ops))
-	puts := len(t.puts)
+	puts, logs := len(t.puts), len(t.logs)
 	for i := range ops {
-		e, err := t.entry(&ops[i])
-		if err == nil {
+		var err error
+		if ops[i].Do == store.DoLog {
+			err = t.log(&ops[i].Record)
+		} else if e, readErr := t.entry(&ops[i]); readErr != nil {
+			err = readErr
+		} else {
 			undo = append(undo, *e)
 			err = t.do(e, &ops[i], now)
 		}
 		if err != nil {
 			for j, before := range slices.Backward(undo) {
-				if before.assumed && j < i { // that op may be the first that fails, if one looks
+				if before.assumed && j < len(undo)-1 { // that op may be the first that fails, if one looks
 					t.failed = cmp.Or(t.failed, errThere)
 				}
 				*t.entries[before.id] = before
 			}
-			t.puts = t.puts[:puts]
+			t.puts, t.logs = t.puts[:puts], t.logs[:logs]
 			return err
 		}
 	}
@@ -221,7 +226,7 @@ func (t *transaction) flush() error {
 			}
 		}
 	}
-	return nil
+	return t.flushLogs()
 }
 
 func (t *transaction) writeRow(e *entry) error {
@@ -267,7 +272,7 @@ func (t *transaction) writeNames(e *entry) error {
 	return nil
 }
 
-// sweep removes up to limit expired records. It comes after flush, so that
+// sweep removes up to limit expired records, those of journals last. It comes after flush, so that
 // the database and not the entries say what has expired.
 func (t *transaction) sweep(limit int, now int64) (int, error) {
 	var gone []*entry
@@ -288,6 +293,10 @@ func (t *transaction) sweep(limit int, now int64) (int, error) {
 			err = t.writeNames(e)
 		}
 	}
-	t.wrote = t.wrote || len(gone) > 0
-	return len(gone), err
+	logs := 0
+	if err == nil {
+		logs, err = t.sweepJournals(limit-len(gone), now)
+	}
+	t.wrote = t.wrote || len(gone)+logs > 0
+	return len(gone) + logs, err
 }
