@@ -28,14 +28,9 @@ func TestAuthorizeSignInConsentCode(t *testing.T) {
 	if q.Get("state") != "st+te/1" || q.Get("iss") != siteURL || q.Get("keep") != "1" {
 		t.Errorf("answer %v", q)
 	}
-	rec, err := s.ledger.Store.Get(context.Background(), ledger.KindCode, codeKey(q.Get("code")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, bound := range []string{desktopCB, oauth.S256(verifier)} {
-		if !strings.Contains(strings.ReplaceAll(string(rec.Value), `\u0026`, "&"), bound) {
-			t.Errorf("the code is not bound to %s: %s", bound, rec.Value)
-		}
+	coded, err := s.byCode(context.Background(), q.Get("code"))
+	if err != nil || coded.Code.RedirectURI != desktopCB || coded.Code.Challenge != oauth.S256(verifier) {
+		t.Fatalf("the code is not bound to redirect URI and challenge: %+v %v", coded.Code, err)
 	}
 	g := s.grantOf("alice")
 	if g.Resource != files || g.Scopes.String() != "files:read" || g.Client != "desktop" || g.Subject.Email != "alice@example.com" ||

@@ -4,12 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"doorward/internal/ledger"
@@ -20,33 +19,19 @@ import (
 // codeLife is how long an authorization code lives (AS-AUTHZ-11).
 const codeLife = 60 * time.Second
 
-// codeRecord is what a code stands for. Its key in the store is the SHA-256 of
-// the code, so that a look-up compares no secret.
-type codeRecord struct {
-	Grant       string `json:"grant"`
-	RedirectURI string `json:"redirect_uri"` // where the code was sent to
-	Challenge   string `json:"challenge"`
-	Key         string `json:"key,omitempty"` // dpop_jkt of the request
-}
-
 // newCode makes a grant and the authorization code that is its handle, in one
-// commit with more. The grant exists from now on, expiring with its code, so
+// commit with more. The code is the grant's id and a secret. The grant exists from now on, expiring with its code, so
 // that whoever leaves or is revoked meanwhile takes it along. redirectURI is
 // the one that the code is sent to.
 func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.AuthorizationRequest, redirectURI string, more ...store.Op) (string, error) {
 	now := s.now()
-	code := orderedText(now, codeSize)
 	g.ID = orderedText(now, idSize)
+	code := g.ID + randomText(codeSecret)
 	g.Type = oauth.AuthorizationCode
 	g.Created, g.Expires = now, now.Add(codeLife)
 	g.Nonce = req.Nonce
-	value, err := json.Marshal(codeRecord{Grant: g.ID, RedirectURI: redirectURI, Challenge: req.CodeChallenge, Key: req.DPoPKey})
-	if err != nil {
-		return "", fmt.Errorf("authserver: code: %w", err)
-	}
-	handle := store.Add(store.Record{Kind: ledger.KindCode, Key: codeKey(code), Value: value, Expires: g.Expires,
-		Index: []string{"person=" + g.Subject.ID}})
-	if err := s.commit(ctx, handle, append([]store.Op{ledger.Grant{Grant: g}.Add()}, more...)...); err != nil {
+	handle := &ledger.Code{Hash: hashText(code), Until: g.Expires, RedirectURI: redirectURI, Challenge: req.CodeChallenge, Key: req.DPoPKey}
+	if err := s.commit(ctx, s.ledger.AddGrant(ledger.Grant{Grant: g, Code: handle}), more...); err != nil {
 		return "", err
 	}
 	if err := s.endIfLeft(ctx, g); err != nil {
@@ -72,8 +57,27 @@ func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
 	return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}
 }
 
-// codeKey is the key of a code's record: its hash, after the moment that the
-// code says it was made at, if it says one.
+// byCode finds the grant of a code that lives, used or not; store.ErrNotFound
+// if there is none.
+func (s *Server) byCode(ctx context.Context, code string) (ledger.Grant, error) {
+	if len(code) != codeText {
+		return ledger.Grant{}, store.ErrNotFound
+	}
+	g, err := s.ledger.Grant(ctx, code[:idText])
+	if err == nil && (g.Code == nil || subtle.ConstantTimeCompare(hashText(code), g.Code.Hash) != 1 || !s.now().Before(g.Code.Until)) {
+		err = store.ErrNotFound
+	}
+	return g, err
+}
+
+const (
+	codeSecret = 32 // bytes
+	idText     = (idSize*8 + 5) / 6
+	codeText   = idText + (codeSecret*8+5)/6
+)
+
+// codeKey is the key of the record of a device code and of a pushed request: its
+// hash, after the moment that it says it was made at, if it says one.
 func codeKey(code string) string {
 	sum := sha256.Sum256([]byte(code))
 	if b, err := base64.RawURLEncoding.DecodeString(code); err == nil && len(b) == codeSize {

@@ -276,7 +276,7 @@ func pageFlows(s *site) []flow {
 		if err != nil || u.Query().Get("code") == "" {
 			return false
 		}
-		if _, err := s.ledger.Store.Get(t.Context(), ledger.KindCode, codeKey(u.Query().Get("code"))); err != nil {
+		if _, err := s.byCode(t.Context(), u.Query().Get("code")); err != nil {
 			t.Errorf("a code without its record: %v", err)
 		}
 		return true

@@ -2,47 +2,33 @@ package authserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
-	"doorward/store"
 )
 
 // grantCode redeems an authorization code (OAuth 2.1 section 4.1.3). The code
-// is taken in the commit that makes the grant's handles, so a request that
-// fails for any reason leaves it as it was.
+// is used up in the commit that makes the grant's handles, so a request that
+// fails for any reason leaves it as it was, and of two one wins: both write over
+// the same version of the grant.
 func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 	a.Scope = nil // no parameter of this request
 	if a.Code == "" {
 		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "code is missing"}
 	}
-	key := codeKey(a.Code)
-	r, err := s.ledger.Store.Get(ctx, ledger.KindCode, key)
+	g, err := s.byCode(ctx, a.Code)
 	if notFound(err) {
 		return granted{}, a.invalid("code_unknown", nil)
 	}
 	if err != nil {
 		return granted{}, err
 	}
-	var code codeRecord
-	if err := json.Unmarshal(r.Value, &code); err != nil {
-		return granted{}, fmt.Errorf("authserver: code record cannot be read: %w", err)
-	}
-	g, err := s.ledger.Grant(ctx, code.Grant)
-	if notFound(err) {
-		return granted{}, a.invalid("grant_unknown", nil)
-	}
-	if err != nil {
-		return granted{}, err
-	}
 	a.seen.Grant, a.seen.Person, a.seen.Resource = g.ID, g.Subject.ID, g.Resource
-	if err := a.checkCode(code, g); err != nil {
+	if err := a.checkCode(g); err != nil {
 		return granted{}, err
 	}
-	if !r.Taken.IsZero() { // AS-CODE-03: everything else was right
+	if g.Code.Used { // AS-CODE-03: everything else was right
 		_, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "code redeemed twice")
 		return granted{}, errors.Join(err, a.invalid("code_used", nil))
 	}
@@ -54,8 +40,10 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 		return granted{}, err
 	}
 	g.Key = a.bindTo(g.Key)
-	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true,
-		ops: []store.Op{store.Take(ledger.KindCode, key)}}
+	used := *g.Code // what it is bound to stays: whoever shows it again is checked as before
+	used.Used = true
+	g.Code = &used
+	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true}
 	if a.st.mayUse(a.client.client, oauth.RefreshToken) { // AS-TOKEN-04
 		out.refresh, err = s.firstRefresh(&g, a.st.tokens)
 	}
@@ -65,7 +53,8 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 // checkCode is whether the code belongs to this request: its client
 // (AS-CODE-01), its redirect URI if one is named (AS-REDIR-06), its verifier
 // (RFC 7636 section 4.6), its resource and its key (RFC 9449 section 10).
-func (a *asked) checkCode(code codeRecord, g ledger.Grant) error {
+func (a *asked) checkCode(g ledger.Grant) error {
+	code := g.Code
 	if g.Client != a.client.client.ID {
 		return a.invalid("code_of_another_client", nil)
 	}

@@ -132,6 +132,9 @@ func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
 		out.write = out.write || changed
 		return out, nil
 	}
+	if g.Code != nil && !now.Before(g.Code.Until) { // nobody can show it any more
+		g.Code = nil
+	}
 	g.Refresh = &ledger.Refresh{Hash: hashText(out.refresh), Previous: g.Refresh.Hash, Generation: t.generation + 1,
 		Rotated: now, IdleUntil: now.Add(a.st.tokens.RefreshIdle)}
 	return out, nil

@@ -281,7 +281,7 @@ func TestNothingToStealAtRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := []string{code, first.text("refresh_token"), second.text("refresh_token"), first.text("access_token"), string(der), codeVerifier, desktopSecret}
-	for _, kind := range []store.Kind{ledger.KindGrant, ledger.KindCode, ledger.KindKey, ledger.KindAudit, ledger.KindMeta, ledger.KindClient} {
+	for _, kind := range []store.Kind{ledger.KindGrant, ledger.KindKey, ledger.KindAudit, ledger.KindMeta, ledger.KindClient} {
 		recs, _, err := w.as.ledger.Store.List(context.Background(), store.Query{Kind: kind, Limit: 1000})
 		if err != nil {
 			t.Fatal(err)

@@ -26,7 +26,6 @@ const (
 	// KindUpstream is what a provider that somebody signed in at last said of them.
 	KindUpstream store.Kind = "upstream"
 	KindConsent  store.Kind = "consent"
-	KindCode     store.Kind = "code"
 	KindDevice   store.Kind = "device"
 	KindPushed   store.Kind = "pushed"
 	KindUserCode store.Kind = "usercode"
@@ -56,6 +55,7 @@ func (l *Ledger) now() time.Time {
 // Grant is a grant with what its handles need.
 type Grant struct {
 	oauth.Grant
+	Code        *Code     `json:"code,omitempty"`
 	Refresh     *Refresh  `json:"refresh,omitempty"`
 	TokensUntil time.Time `json:"tokens_until"` // when the last access token that names it expires
 	Ended       time.Time `json:"ended,omitzero"`
@@ -64,6 +64,16 @@ type Grant struct {
 	Assertion []byte `json:"assertion,omitempty"`
 
 	version uint64
+}
+
+// Code is the authorization code that a grant is redeemed by, once.
+type Code struct {
+	Hash        []byte    `json:"hash"` // SHA-256 of the code
+	Until       time.Time `json:"until"`
+	Used        bool      `json:"used,omitempty"`
+	RedirectURI string    `json:"redirect_uri,omitempty"` // where the code was sent to
+	Challenge   string    `json:"challenge,omitempty"`
+	Key         string    `json:"key,omitempty"` // dpop_jkt of the request
 }
 
 // Refresh is the state of a grant's one living refresh token. Only hashes lie

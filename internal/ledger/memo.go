@@ -74,11 +74,23 @@ func (l *Ledger) PutGrant(g Grant) store.Op {
 	return op
 }
 
+// AddGrant is PutGrant for a grant that is new and whose id is random.
+func (l *Ledger) AddGrant(g Grant) store.Op {
+	op := l.PutGrant(g)
+	op.Do = store.DoAdd
+	return op
+}
+
 // atRest is the grant as it would be read: times without what only this process
 // knows of them.
 func (g Grant) atRest() Grant {
 	for _, t := range []*time.Time{&g.Created, &g.Expires, &g.TokensUntil, &g.Ended, &g.Subject.AuthTime} {
 		*t = wall(*t)
+	}
+	if g.Code != nil {
+		c := *g.Code
+		c.Until = wall(c.Until)
+		g.Code = &c
 	}
 	if g.Refresh != nil {
 		r := *g.Refresh
