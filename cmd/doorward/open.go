@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"github.com/pkg/browser"
 
 	"doorward/internal/bridge"
+	"doorward/internal/oauth"
 )
 
 // remote reports whether the person sits elsewhere: an SSH session without a
@@ -38,12 +40,28 @@ func (f *tokenFlags) opener(e env) func(context.Context, string) error {
 		case f.noBrowser:
 			return nil
 		}
-		browser.Stdout, browser.Stderr = io.Discard, io.Discard // browsers and those who look for one talk a lot
-		if err := browser.OpenURL(address); err != nil {
+		if err := openInBrowser(address); err != nil {
 			e.say("(no browser could be started: open the address yourself)")
 		}
 		return nil
 	}
+}
+
+// openInBrowser starts the system's browser, which keeps passwords from us, as
+// one argument of a program and without a shell. Only web pages are opened,
+// whoever named the address, and none over plain http but on this machine.
+func openInBrowser(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return err
+	case u.Hostname() == "" || u.User != nil:
+		return errors.New("the address is no web page's")
+	case u.Scheme != "https" && (u.Scheme != "http" || !oauth.IsLoopbackHost(u.Host)):
+		return errors.New("only https is opened, and http on this machine")
+	}
+	browser.Stdout, browser.Stderr = io.Discard, io.Discard // browsers and those who look for one talk a lot
+	return browser.OpenURL(u.String())
 }
 
 // portOf is the loopback port that the browser is sent back to.

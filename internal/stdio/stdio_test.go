@@ -98,6 +98,9 @@ func TestRequestsThatDoNotFit(t *testing.T) {
 	}
 }
 
+// A command's credentials come from its environment, and no token goes to it.
+//
+// covers: C-LOCAL-01
 func TestWhatTheProcessGets(t *testing.T) {
 	t.Setenv("DOORWARD_CANARY", "secret-of-ours")
 	r := newRig(t, "good", func(c *Config) {
