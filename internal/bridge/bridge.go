@@ -8,13 +8,14 @@
 package bridge
 
 import (
-	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,11 +34,14 @@ type Config struct {
 	Logger *slog.Logger
 	// MaxMessage bounds one message, in bytes, either way. 0: 16 MiB.
 	MaxMessage int
+	// MaxCalls bounds the calls that are at the server at once; further ones
+	// wait their turn. 0: 256.
+	MaxCalls int
 	// Backoff is the first pause before a stream is opened again; each further
 	// one is twice as long, up to 30 seconds. 0: 1 second.
 	Backoff time.Duration
 	// Linger is how long calls may still be answered after the end of In.
-	// 0: 3 seconds, since clients wait 5 before they kill.
+	// 0: 3 seconds, since clients wait about as long before they signal.
 	Linger time.Duration
 }
 
@@ -59,19 +63,26 @@ type bridge struct {
 	ctx   context.Context
 	stop  context.CancelCauseFunc
 	calls sync.WaitGroup // requests and the stream that are under way
+	slots chan struct{}  // a place for each call at the server
+	room  chan struct{}  // for the messages that are held, in blocks
 	tools toolHeaders
 
 	out sync.Mutex // on Config.Out
 
-	renewing sync.Mutex // one new session at a time
+	renewing sync.Mutex  // one new session at a time
+	reached  atomic.Bool // the server has answered something
+	modern   atomic.Bool // the server has answered a call without sessions
 
 	mu          sync.Mutex
 	session     string // Mcp-Session-Id
 	version     string // that initialize agreed on
 	initialize  message
 	initialized message
+	state       sessionState
 	stopStream  context.CancelFunc
-	open        map[string]context.CancelFunc // calls, by id
+	ending      bool
+	open        map[string]*call  // by id
+	cut         []json.RawMessage // ids of calls with sessions that the end cut off
 }
 
 // errOver ends a run as its input's end does.
@@ -83,9 +94,10 @@ func Run(ctx context.Context, c Config) error {
 	b := newBridge(ctx, c)
 	defer b.stop(errOver)
 	lines := b.read()
-	for b.ctx.Err() == nil {
+	for {
 		select {
 		case <-b.ctx.Done():
+			return b.end()
 		case line, more := <-lines:
 			if !more {
 				return b.end()
@@ -93,7 +105,6 @@ func Run(ctx context.Context, c Config) error {
 			b.take(line)
 		}
 	}
-	return b.end()
 }
 
 func newBridge(ctx context.Context, c Config) *bridge {
@@ -102,6 +113,9 @@ func newBridge(ctx context.Context, c Config) *bridge {
 	}
 	if c.MaxMessage == 0 {
 		c.MaxMessage = 16 << 20
+	}
+	if c.MaxCalls == 0 {
+		c.MaxCalls = 256
 	}
 	if c.Backoff == 0 {
 		c.Backoff = time.Second
@@ -112,46 +126,91 @@ func newBridge(ctx context.Context, c Config) *bridge {
 	client := *c.HTTP
 	client.CheckRedirect = sameServer
 	c.HTTP = &client
-	b := &bridge{c: c, open: map[string]context.CancelFunc{}, stopStream: func() {}}
+	b := &bridge{c: c, open: map[string]*call{}, stopStream: func() {}}
+	b.slots = make(chan struct{}, c.MaxCalls)
+	b.room = make(chan struct{}, 2*blocks(c.MaxMessage)+32*c.MaxCalls)
 	b.ctx, b.stop = context.WithCancelCause(ctx)
 	return b
 }
 
-// take handles one line. Calls run beside each other; what a server must have
-// seen before the rest (initialize, notifications, answers) is waited for.
-func (b *bridge) take(line line) {
-	if line.tooLong {
-		b.write(refusal(nil, codeInvalid, "the message is larger than this bridge carries", nil))
+// take handles one line. Calls and answers run beside each other; what a server
+// must have seen before the rest (initialize, notifications) is waited for.
+func (b *bridge) take(l line) {
+	if l.tooLong {
+		b.write(refusal(l.id, codeInvalid, "the message is larger than this bridge carries", nil))
 		return
 	}
-	m, err := parse(line.text)
+	messages, isBatch, err := parseLine(l.text)
 	if err != nil {
+		b.leave(l.held)
 		b.write(refusal(nil, codeParse, err.Error(), nil))
 		return
 	}
+	if isBatch {
+		b.takeBatch(messages, l)
+		return
+	}
+	m := messages[0]
+	done := func() { b.leave(l.held) }
+	if m.isCall() && l.crowded {
+		b.write(crowded(m.ID))
+		done()
+		return
+	}
+	b.handle(m, func(raw []byte) {
+		if raw != nil {
+			b.write(raw)
+		}
+		done()
+	})
+}
+
+// handle carries one message. reply is called once: with the answer to a call,
+// or with nil when there is none or no more to come.
+func (b *bridge) handle(m message, reply func(raw []byte)) {
 	switch {
-	case m.Method == "initialize" && m.isCall():
-		b.calls.Add(1)
-		b.call(m)
 	case m.isCall():
-		b.calls.Add(1)
-		go b.call(m)
+		c := b.begin(m, reply)
+		if m.Method == "initialize" {
+			b.run(c)
+		} else {
+			go b.run(c)
+		}
 	case m.Method == "notifications/cancelled":
 		b.cancelled(m)
-	default:
+		reply(nil)
+	case m.Method != "":
 		b.notify(m)
+		reply(nil)
+	default:
+		b.calls.Go(func() {
+			b.notify(m)
+			reply(nil)
+		})
 	}
 }
 
+// endPatience is what calls get to end when the run is over: more than the
+// program reads its output for is not to be had.
+const endPatience = 300 * time.Millisecond
+
 // end waits for what is under way, closes the session and says why the run is over.
 func (b *bridge) end() error {
+	b.mu.Lock()
+	b.ending = true
+	b.mu.Unlock()
 	b.stopListening()
 	waited := make(chan struct{})
 	go func() { b.calls.Wait(); close(waited) }()
 	select {
 	case <-waited:
 	case <-b.ctx.Done():
-		<-waited
+		// A program that has gone without closing its side leaves a write that
+		// never ends.
+		select {
+		case <-waited:
+		case <-time.After(endPatience):
+		}
 	}
 	cause := context.Cause(b.ctx)
 	b.stop(errOver)
@@ -160,54 +219,6 @@ func (b *bridge) end() error {
 		return nil
 	}
 	return cause
-}
-
-// line is one message of the program, or the remark that it was too long.
-type line struct {
-	text    []byte
-	tooLong bool
-}
-
-// read brings the lines of In. Their end bounds the rest of the run.
-func (b *bridge) read() <-chan line {
-	lines := make(chan line)
-	go func() {
-		defer close(lines)
-		r := bufio.NewReaderSize(b.c.In, 64<<10)
-		for {
-			l, err := readLine(r, b.c.MaxMessage)
-			if len(l.text) > 0 || l.tooLong {
-				select {
-				case lines <- l:
-				case <-b.ctx.Done():
-					return
-				}
-			}
-			if err != nil {
-				time.AfterFunc(b.c.Linger, func() { b.stop(errOver) })
-				return
-			}
-		}
-	}()
-	return lines
-}
-
-// readLine reads up to a line feed; of a line that is too long, nothing is kept.
-func readLine(r *bufio.Reader, most int) (line, error) {
-	var l line
-	for {
-		part, err := r.ReadSlice('\n')
-		if l.tooLong = l.tooLong || len(l.text)+len(part) > most+1; l.tooLong {
-			l.text = nil
-		} else {
-			l.text = append(l.text, part...)
-		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
-		}
-		l.text = trim(l.text)
-		return l, err
-	}
 }
 
 // write puts one message on one line of Out. When Out is gone, so is the

@@ -40,7 +40,9 @@ func start(t *testing.T, c bridge.Config) *line {
 	if c.HTTP == nil {
 		c.HTTP = &http.Client{}
 	}
-	c.Backoff = 5 * time.Millisecond
+	if c.Backoff == 0 {
+		c.Backoff = 5 * time.Millisecond
+	}
 	l := &line{t, inW, bufio.NewScanner(outR), make(chan error, 1)}
 	l.lines.Buffer(nil, 1<<20)
 	go func() {
@@ -58,8 +60,8 @@ func (l *line) send(text string) {
 	}
 }
 
-// next is the next message, and its id as text.
-func (l *line) next() (map[string]any, string) {
+// line is the next line.
+func (l *line) line() string {
 	l.t.Helper()
 	got := make(chan bool, 1)
 	go func() { got <- l.lines.Scan() }()
@@ -71,11 +73,18 @@ func (l *line) next() (map[string]any, string) {
 	case <-time.After(patience):
 		l.t.Fatal("no answer")
 	}
+	return l.lines.Text()
+}
+
+// next is the next message, and its text.
+func (l *line) next() (map[string]any, string) {
+	l.t.Helper()
 	var m map[string]any
-	if err := json.Unmarshal(l.lines.Bytes(), &m); err != nil || m["jsonrpc"] != "2.0" {
-		l.t.Fatalf("stdout has %q", l.lines.Text())
+	text := l.line()
+	if err := json.Unmarshal([]byte(text), &m); err != nil || m["jsonrpc"] != "2.0" {
+		l.t.Fatalf("stdout has %q", text)
 	}
-	return m, l.lines.Text()
+	return m, text
 }
 
 // end closes the input and waits for the end.
@@ -205,7 +214,7 @@ func TestAuthorizationErrors(t *testing.T) {
 	m, text := l.next()
 	e, _ := m["error"].(map[string]any)
 	data, _ := e["data"].(map[string]any)
-	if m["id"] != "a" || data["step"] != "exchange" || data["who"] != "IdP's administrator" || data["retry"] != false || !strings.Contains(text, "deny[0]") {
+	if m["id"] != "a" || data["step"] != "exchange" || data["who"] != "IdP's administrator" || data["retry"] != false || data["reference"] == nil || data["server"] == nil || !strings.Contains(text, "deny[0]") {
 		t.Errorf("%s", text)
 	}
 	l.send(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)

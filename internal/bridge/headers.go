@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"math"
@@ -36,22 +37,17 @@ type toolHeader struct {
 	header string
 }
 
-// schema is what matters of a tool's input schema.
-type schema struct {
-	Header     string            `json:"x-mcp-header"`
-	Properties map[string]schema `json:"properties"`
-}
-
-// learn reads the result of tools/list.
-func (t *toolHeaders) learn(result json.RawMessage) {
+// learn reads the result of tools/list. bad are the tools whose headers break
+// the rules: clients leave those out (MCP 2026-07-28, streamable HTTP).
+func (t *toolHeaders) learn(result json.RawMessage) (bad []string) {
 	var list struct {
 		Tools []struct {
-			Name  string `json:"name"`
-			Input schema `json:"inputSchema"`
+			Name  string          `json:"name"`
+			Input json.RawMessage `json:"inputSchema"`
 		} `json:"tools"`
 	}
 	if json.Unmarshal(result, &list) != nil {
-		return
+		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -60,32 +56,93 @@ func (t *toolHeaders) learn(result json.RawMessage) {
 	}
 	for _, tool := range list.Tools {
 		delete(t.m, tool.Name)
-		if headers := tool.Input.headers(nil); len(headers) > 0 && len(t.m) < maxTools {
+		headers, ok := schemaHeaders(tool.Input)
+		if !ok {
+			bad = append(bad, tool.Name)
+		}
+		if len(headers) > 0 && len(t.m) < maxTools {
 			t.m[tool.Name] = headers
+		}
+	}
+	return bad
+}
+
+// knows reports the headers of a tool.
+func (t *toolHeaders) knows(tool string) []toolHeader {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.m[tool]
+}
+
+// schemaHeaders reads the x-mcp-header annotations of a tool's schema; not ok:
+// one stands where it may not.
+func schemaHeaders(schema json.RawMessage) (all []toolHeader, ok bool) {
+	if !bytes.Contains(schema, []byte("x-mcp-header")) && !bytes.Contains(schema, []byte(`\u`)) {
+		return nil, true
+	}
+	var root any
+	if json.Unmarshal(schema, &root) != nil {
+		return nil, false
+	}
+	seen := map[string]bool{}
+	ok = true
+	walkSchema(root, nil, true, func(path []string, s map[string]any) {
+		name, isText := s["x-mcp-header"].(string)
+		kind, _ := s["type"].(string)
+		lower := strings.ToLower(name)
+		if !isText || !isToken(name) || len(path) == 0 || seen[lower] || kind != "string" && kind != "integer" && kind != "boolean" {
+			ok = false
+			return
+		}
+		seen[lower] = true
+		all = append(all, toolHeader{path, name})
+	})
+	return all, ok
+}
+
+// walkSchema calls each with the annotated schemas; path is nil for one that is
+// not reached by properties alone.
+func walkSchema(node any, path []string, reached bool, each func(path []string, s map[string]any)) {
+	switch node := node.(type) {
+	case []any:
+		for _, inner := range node {
+			walkSchema(inner, nil, false, each)
+		}
+	case map[string]any:
+		if _, annotated := node["x-mcp-header"]; annotated {
+			each(path, node)
+		}
+		for key, inner := range node {
+			properties, isMap := inner.(map[string]any)
+			switch {
+			case key == "x-mcp-header" || isData(key):
+			case key != "properties" || !isMap:
+				walkSchema(inner, nil, false, each)
+			default:
+				for name, property := range properties {
+					var at []string
+					if reached {
+						at = append(path[:len(path):len(path)], name)
+					}
+					walkSchema(property, at, reached, each)
+				}
+			}
 		}
 	}
 }
 
-func (s schema) headers(path []string) []toolHeader {
-	var all []toolHeader
-	for name, p := range s.Properties {
-		at := append(path[:len(path):len(path)], name)
-		if isToken(p.Header) {
-			all = append(all, toolHeader{at, p.Header})
-		}
-		if len(at) < 16 {
-			all = append(all, p.headers(at)...)
-		}
+// isData reports the keywords of JSON Schema whose values are no schemas.
+func isData(keyword string) bool {
+	switch keyword {
+	case "default", "examples", "enum", "const":
+		return true
 	}
-	return all
+	return false
 }
 
 // set adds the headers of a call.
 func (t *toolHeaders) set(h http.Header, p meta) {
-	t.mu.Lock()
-	headers := t.m[p.Name]
-	t.mu.Unlock()
-	for _, th := range headers {
+	for _, th := range t.knows(p.Name) {
 		if value, ok := argument(p.Arguments, th.path); ok {
 			h.Set("Mcp-Param-"+th.header, headerValue(value))
 		}

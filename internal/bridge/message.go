@@ -4,19 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/url"
-
-	"doorward"
 )
 
 // JSON-RPC 2.0 error codes, section 5.1; codeServer is of the range that is
 // left to implementations.
 const (
-	codeParse   = -32700
-	codeInvalid = -32600
-	codeServer  = -32000
+	codeParse    = -32700
+	codeInvalid  = -32600
+	codeNoMethod = -32601
+	codeParams   = -32602
+	codeServer   = -32000
 )
 
 // message is a JSON-RPC message, as far as the wire depends on it.
@@ -34,9 +31,7 @@ type message struct {
 // parse reads one message.
 func parse(text []byte) (message, error) {
 	var m message
-	if text = trim(text); len(text) > 0 && text[0] == '[' {
-		return m, errors.New("batches of messages are not carried: MCP has none since 2025-06-18")
-	}
+	text = trim(text)
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, errors.New("the line is no JSON object")
 	}
@@ -109,81 +104,5 @@ func (m message) meta() meta {
 	}
 	return p
 }
-
-// refusal is the error answer to a call; id nil: to nobody in particular.
-func refusal(id json.RawMessage, code int, text string, data any) []byte {
-	if id == nil {
-		id = json.RawMessage("null")
-	}
-	type rpcError struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-		Data    any    `json:"data,omitempty"`
-	}
-	out, err := json.Marshal(struct {
-		Version string          `json:"jsonrpc"`
-		ID      json.RawMessage `json:"id"`
-		Error   rpcError        `json:"error"`
-	}{"2.0", id, rpcError{code, text, data}})
-	if err != nil { // the id is valid JSON, and the rest is ours
-		panic(err)
-	}
-	return out
-}
-
-// cause is what a program may read of an error's data.
-type cause struct {
-	Step   string `json:"step,omitempty"`
-	Code   string `json:"code,omitempty"`
-	Status int    `json:"status,omitempty"`
-	Who    string `json:"who,omitempty"` // who can mend it
-	Retry  bool   `json:"retry"`
-}
-
-// explain is an error in the words for whoever made the call.
-func explain(err error) (string, cause) {
-	var auth *doorward.Error
-	if errors.As(err, &auth) {
-		return auth.Error(), cause{auth.Step, auth.Code, auth.Status, auth.Who, auth.Retry}
-	}
-	var status *statusError
-	if errors.As(err, &status) {
-		return status.Error(), cause{Status: status.status, Retry: status.status >= 500 || status.status == http.StatusTooManyRequests}
-	}
-	var wire *wireError
-	if errors.As(err, &wire) {
-		return wire.Error(), cause{}
-	}
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	return fmt.Sprintf("the MCP server cannot be reached: %v; try again when it is up", err), cause{Retry: true}
-}
-
-// statusError is an answer that is no success and no JSON-RPC error.
-type statusError struct {
-	status int
-	server string
-	says   string // of its challenge, printable
-}
-
-func (e *statusError) Error() string {
-	text := fmt.Sprintf("%s answered %d %s", e.server, e.status, http.StatusText(e.status))
-	if e.says != "" {
-		text += ": " + e.says
-	}
-	if e.status == http.StatusNotFound || e.status == http.StatusMethodNotAllowed {
-		text += "; is this the URL of an MCP server?"
-	}
-	return text
-}
-
-// wireError is an answer that is no MCP.
-type wireError struct{ text string }
-
-func (e *wireError) Error() string { return e.text }
-
-func wrong(format string, args ...any) error { return &wireError{fmt.Sprintf(format, args...)} }
 
 func trim(b []byte) []byte { return bytes.TrimSpace(b) }

@@ -3,77 +3,221 @@ package bridge
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"mime"
+	"net"
 	"net/http"
-	"strings"
-	"time"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
 
-	"doorward/internal/oauth"
+	"doorward"
 )
 
-// stateless is the first revision without sessions and without a stream of the
-// server's own.
-const stateless = "2026-07-28"
+// call is a request of the program that is under way.
+type call struct {
+	message
+	ctx    context.Context
+	cancel context.CancelFunc
+	reply  func(raw []byte)
+	wire   string        // the revision that it is sent in; empty: none is known yet
+	sent   chan struct{} // closed when the server has it
+	once   sync.Once     // closes sent
+	given  bool          // an answer was given
 
-// notifyPatience bounds what the program's next message waits for.
-const notifyPatience = 30 * time.Second
+	started atomic.Bool // its turn has come
+}
 
-// call sends a request and brings its answer, or the error in its place.
-func (b *bridge) call(m message) {
-	defer b.calls.Done()
-	ctx, cancel := context.WithCancel(b.ctx)
-	defer cancel()
+// begin notes a call, so that whatever the program says next can be about it.
+func (b *bridge) begin(m message, reply func(raw []byte)) *call {
+	c := &call{message: m, reply: reply, wire: m.meta().Meta.Version, sent: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(b.ctx)
+	b.calls.Add(1)
 	b.mu.Lock()
-	b.open[string(m.ID)] = cancel
-	b.mu.Unlock()
-	defer func() {
-		b.mu.Lock()
-		delete(b.open, string(m.ID))
-		b.mu.Unlock()
-	}()
-	err := b.exchange(ctx, m, b.deliver)
+	defer b.mu.Unlock()
+	if c.wire == "" {
+		c.wire = b.version
+	}
+	b.open[string(m.ID)] = c
+	return c
+}
+
+// run sends a call when its turn has come and brings its answer, or the error
+// in its place. One that was given up has no answer.
+func (b *bridge) run(c *call) {
+	defer b.calls.Done()
+	defer c.cancel()
+	defer b.finish(c)
+	select {
+	case b.slots <- struct{}{}:
+		defer func() { <-b.slots }()
+		c.started.Store(true)
+	case <-c.ctx.Done():
+		return
+	}
+	err := b.carry(c)
 	if errors.Is(err, ErrUnattended) { // it met the flight of a request of ours
-		err = b.exchange(ctx, m, b.deliver)
+		err = b.carry(c)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && c.ctx.Err() == nil {
 		text, data := explain(err)
-		b.write(refusal(m.ID, codeServer, text, data))
+		c.give(refusal(c.ID, codeServer, text, data))
 	}
+}
+
+func (c *call) give(raw []byte) {
+	if !c.given {
+		c.given = true
+		c.reply(raw)
+	}
+}
+
+// finish forgets a call.
+func (b *bridge) finish(c *call) {
+	b.mu.Lock()
+	if b.open[string(c.ID)] == c {
+		delete(b.open, string(c.ID))
+	}
+	if !c.given && b.ctx.Err() != nil && c.wire < stateless && c.hasLeft() && c.Method != "initialize" {
+		b.cut = append(b.cut, c.ID)
+	}
+	b.mu.Unlock()
+	c.give(nil)
+}
+
+func (c *call) hasLeft() bool {
+	select {
+	case <-c.sent:
+		return true
+	default:
+		return false
+	}
+}
+
+// carry exchanges a call and gives the program what comes back.
+func (b *bridge) carry(c *call) error {
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { c.once.Do(func() { close(c.sent) }) }}
+	ctx := httptrace.WithClientTrace(c.ctx, trace)
+	sink := func(m, of message) {
+		if !m.answers(of) {
+			b.write(m.raw)
+			return
+		}
+		c.give(b.learned(m, of).raw)
+	}
+	if c.Method == "subscriptions/listen" {
+		return b.subscribe(ctx, c.message, sink)
+	}
+	return b.exchange(ctx, c.message, sink)
+}
+
+// learned takes from an answer what later messages need.
+func (b *bridge) learned(m, of message) message {
+	if len(m.Error) > 0 {
+		return m
+	}
+	wire := of.meta().Meta.Version
+	if wire >= stateless {
+		b.modern.Store(true)
+	}
+	switch of.Method {
+	case "initialize":
+		b.agreed(m)
+	case "tools/list":
+		if bad := b.tools.learn(m.Result); wire >= stateless && len(bad) > 0 {
+			b.c.Logger.Warn("tools with x-mcp-header where it may not be are left out", "tools", bad)
+			return m.withoutTools(bad)
+		}
+	case "logging/setLevel", "resources/subscribe", "resources/unsubscribe":
+		b.mu.Lock()
+		b.state.note(of)
+		b.mu.Unlock()
+	}
+	return m
+}
+
+// errCutOff is a stream that ended without the answer, and cannot be resumed.
+var errCutOff = wrong("the server's stream ended without the answer")
+
+// reads are the methods that may be sent again when it is not known what has
+// become of them: they change nothing, or to the same state.
+var reads = map[string]bool{
+	"ping": true, "server/discover": true, "completion/complete": true, "logging/setLevel": true,
+	"tools/list": true, "prompts/list": true, "prompts/get": true, "resources/list": true, "resources/templates/list": true,
+	"resources/read": true, "resources/subscribe": true, "resources/unsubscribe": true,
+	"tasks/get": true, "tasks/list": true, "tasks/result": true,
 }
 
 // exchange sends a request and passes what comes back to sink until its answer
-// has. A session that the server has forgotten is made anew, once.
-func (b *bridge) exchange(ctx context.Context, m message, sink func(m, call message)) error {
-	resp, session, err := b.post(ctx, m)
-	if err != nil {
+// has. A session that the server has forgotten is made anew, once; so are the
+// headers of a tool that has changed.
+func (b *bridge) exchange(ctx context.Context, m message, sink func(m, of message)) error {
+	renewed, relearned, again := false, false, false
+	for {
+		resp, session, err := b.post(ctx, m)
+		if err != nil {
+			return err
+		}
+		if over, err := lost(resp, session); err != nil {
+			return err
+		} else if over && !renewed {
+			renewed = true
+			drain(resp)
+			if err := b.renew(ctx, session); err != nil {
+				return err
+			}
+			continue
+		}
+		if !relearned && m.Method == "tools/call" && isHeaderMismatch(resp) {
+			relearned = true
+			if b.relearn(ctx, m) {
+				drain(resp)
+				continue
+			}
+		}
+		err = b.receive(ctx, resp, m, sink)
+		if errors.Is(err, errCutOff) && reads[m.Method] && !again && ctx.Err() == nil {
+			again = true
+			continue
+		}
 		return err
 	}
-	if resp.StatusCode == http.StatusNotFound && session != "" {
-		drain(resp)
-		if err := b.renew(ctx, session); err != nil {
-			return err
-		}
-		if resp, _, err = b.post(ctx, m); err != nil {
-			return err
-		}
-	}
-	return b.receive(ctx, resp, m, sink)
 }
 
-// post sends one message. session is the one that it was sent in.
+// dials is how often a server that was there before is tried again.
+const dials = 3
+
+// post sends one message. session is the one that it was sent in. While the
+// server cannot be reached nothing was sent, so it is tried again.
 func (b *bridge) post(ctx context.Context, m message) (resp *http.Response, session string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.c.URL, bytes.NewReader(m.raw))
-	if err != nil {
-		return nil, "", err
+	pause := resume{pause: b.c.Backoff}
+	for try := 1; ; try++ {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.c.URL, bytes.NewReader(m.raw))
+		if err != nil {
+			return nil, "", err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Accept", "application/json, text/event-stream")
+		if reads[m.Method] {
+			req.Header["Idempotency-Key"] = nil // lets net/http send it again; the header itself is not sent
+		}
+		session = b.wire(req, m)
+		if resp, err = b.c.HTTP.Do(req); err == nil {
+			b.reached.Store(true)
+			return resp, session, nil
+		}
+		if try > dials || !b.reached.Load() || ctx.Err() != nil || !isUnsent(err) && !reads[m.Method] || final(err) {
+			return nil, session, err
+		}
+		if pause.wait(ctx) != nil {
+			return nil, session, err
+		}
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
-	session = b.wire(req, m)
-	resp, err = b.c.HTTP.Do(req)
-	return resp, session, err
+}
+
+// isUnsent reports that no connection was to be had.
+func isUnsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" && !errors.As(err, new(*doorward.Error))
 }
 
 // wire sets the headers of the protocol (MCP, transports): of the session, or,
@@ -90,11 +234,11 @@ func (b *bridge) wire(req *http.Request, m message) (session string) {
 		version = p.Meta.Version
 	}
 	if version != "" {
-		req.Header.Set("Mcp-Protocol-Version", version)
+		req.Header.Set("Mcp-Protocol-Version", headerValue(version))
 	}
 	if version >= stateless {
 		if m.Method != "" {
-			req.Header.Set("Mcp-Method", m.Method)
+			req.Header.Set("Mcp-Method", headerValue(m.Method))
 			if name := p.named(m.Method); name != "" {
 				req.Header.Set("Mcp-Name", headerValue(name))
 			}
@@ -108,154 +252,4 @@ func (b *bridge) wire(req *http.Request, m message) (session string) {
 		req.Header.Set("Mcp-Session-Id", session)
 	}
 	return session
-}
-
-// receive reads the answer to a request, whichever of its forms it has.
-func (b *bridge) receive(ctx context.Context, resp *http.Response, m message, sink func(m, call message)) error {
-	defer drain(resp)
-	if m.Method == "initialize" && resp.StatusCode == http.StatusOK {
-		b.began(m, resp.Header.Get("Mcp-Session-Id"))
-	}
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	switch {
-	case resp.StatusCode >= 300 || resp.StatusCode < 200:
-		return b.failed(resp, m, sink)
-	case kind == "text/event-stream":
-		return b.follow(ctx, resp, m, sink)
-	case kind == "application/json":
-		text, err := b.body(resp)
-		if err != nil {
-			return err
-		}
-		answer, err := parse(text)
-		if err != nil {
-			return wrong("the server's answer is no MCP: %v", err)
-		}
-		if len(answer.ID) == 0 && len(answer.Error) > 0 { // it did not know whose
-			answer, _ = answer.with(m.ID)
-		}
-		if !answer.answers(m) {
-			return wrong("the server answered another call than this")
-		}
-		sink(answer, m)
-		return nil
-	}
-	return wrong("the server answered %s with content type %q instead of JSON or an event stream", resp.Status, oauth.Printable(kind))
-}
-
-func (b *bridge) body(resp *http.Response) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, int64(b.c.MaxMessage)+1))
-	if err == nil && len(text) > b.c.MaxMessage {
-		err = wrong("the server's answer is larger than the %d bytes that this bridge carries", b.c.MaxMessage)
-	}
-	return text, err
-}
-
-// failed passes a JSON-RPC error on, under the id of the call, and makes one of
-// anything else.
-func (b *bridge) failed(resp *http.Response, m message, sink func(m, call message)) error {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil {
-		if answer, err := parse(text); err == nil && answer.Method == "" && len(answer.Error) > 0 {
-			if answer, err = answer.with(m.ID); err == nil {
-				sink(answer, m)
-				return nil
-			}
-		}
-	}
-	e := &statusError{status: resp.StatusCode, server: b.c.URL}
-	for _, c := range oauth.ParseChallenges(resp.Header.Values("WWW-Authenticate")) {
-		for _, name := range []string{"error", "error_description"} {
-			if says := oauth.Printable(c.Params[name]); says != "" {
-				e.says = strings.TrimPrefix(e.says+": "+says, ": ")
-			}
-		}
-	}
-	return e
-}
-
-// deliver gives the program what the server sent, after learning from it what
-// later messages need.
-func (b *bridge) deliver(m, call message) {
-	if m.answers(call) {
-		switch call.Method {
-		case "initialize":
-			b.agreed(m)
-		case "tools/list":
-			b.tools.learn(m.Result)
-		}
-	}
-	b.write(m.raw)
-}
-
-// notify sends what has no answer, and waits until the server has it.
-func (b *bridge) notify(m message) {
-	ctx, cancel := context.WithTimeout(b.ctx, notifyPatience)
-	defer cancel()
-	resp, _, err := b.post(ctx, m)
-	if err != nil {
-		b.c.Logger.Warn("not sent", "method", m.Method, "error", err)
-		return
-	}
-	drain(resp)
-	if resp.StatusCode >= 300 {
-		b.c.Logger.Warn("refused", "method", m.Method, "status", resp.StatusCode)
-		return
-	}
-	if m.Method == "notifications/initialized" {
-		b.mu.Lock()
-		b.initialized = m
-		b.mu.Unlock()
-		b.startListening()
-	}
-}
-
-// cancelled tells the server and gives the call up: without sessions the end of
-// its request is what tells.
-func (b *bridge) cancelled(m message) {
-	p := m.meta()
-	b.mu.Lock()
-	cancel := b.open[string(p.RequestID)]
-	version := b.version
-	b.mu.Unlock()
-	if p.Meta.Version != "" {
-		version = p.Meta.Version
-	}
-	if cancel != nil && (version >= stateless || version == "") {
-		cancel()
-	}
-	b.notify(m)
-	if cancel != nil {
-		cancel()
-	}
-}
-
-// sameServer follows a redirect that keeps the method and stays at the server.
-func sameServer(req *http.Request, via []*http.Request) error {
-	first := via[0]
-	if req.Method != first.Method || req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host || len(via) > 3 {
-		return http.ErrUseLastResponse
-	}
-	return nil
-}
-
-// drain closes a body, after a little of it so that the connection can be used again.
-func drain(resp *http.Response) {
-	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "text/event-stream" {
-		io.CopyN(io.Discard, resp.Body, 64<<10)
-	}
-	resp.Body.Close()
-}
-
-// agreed takes the version of initialize's result.
-func (b *bridge) agreed(m message) {
-	var result struct {
-		Version string `json:"protocolVersion"`
-	}
-	if json.Unmarshal(m.Result, &result) != nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.version = result.Version
 }

@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	maxPause   = 30 * time.Second
-	maxResumes = 5 // of one call's stream, without an event between
+	maxPause   = 30 * time.Second // of our own
+	maxAsked   = 10 * time.Minute // that a server may ask for
+	maxResumes = 5                // of one call's stream, without an event between
 )
 
 // follow reads the stream that answers a call. A stream that ends early is
 // taken up again where the server gave its events ids.
-func (b *bridge) follow(ctx context.Context, resp *http.Response, m message, sink func(m, call message)) error {
+func (b *bridge) follow(ctx context.Context, resp *http.Response, m message, sink func(m, of message)) error {
 	r := resume{pause: b.c.Backoff}
 	for tries := 0; ; tries++ {
 		before := r.last
@@ -29,8 +30,8 @@ func (b *bridge) follow(ctx context.Context, resp *http.Response, m message, sin
 			return ctx.Err()
 		case isTooLarge(err):
 			return err
-		case r.last == "":
-			return wrong("the server's stream ended without the answer")
+		case r.last == "" || m.meta().Meta.Version >= stateless: // which has no resumption
+			return errCutOff
 		case r.last != before:
 			tries = 0
 		case tries >= maxResumes:
@@ -41,25 +42,35 @@ func (b *bridge) follow(ctx context.Context, resp *http.Response, m message, sin
 		}
 		if !isStream(resp) {
 			defer drain(resp)
+			if over, _ := lost(resp, b.sessionNow()); over {
+				return wrong("the server has forgotten the session in which it worked on this call: nobody knows whether it was done")
+			}
 			return b.failed(resp, m, sink)
 		}
 	}
 }
 
 // events passes the messages of a stream on until it ends or has answered m.
-func (b *bridge) events(resp *http.Response, r *resume, m message, sink func(m, call message)) (answered bool, err error) {
+func (b *bridge) events(resp *http.Response, r *resume, m message, sink func(m, of message)) (answered bool, err error) {
 	err = readEvents(resp.Body, b.c.MaxMessage, func(e event) bool {
 		r.saw(e)
 		if len(e.data) == 0 || e.name != "" && e.name != "message" {
 			return true
 		}
-		got, err := parse(e.data)
+		messages, _, err := parseLine(e.data)
 		if err != nil {
 			b.c.Logger.Warn("an event of the server is no MCP", "error", err)
 			return true
 		}
-		sink(got, m)
-		answered = got.answers(m)
+		for _, got := range messages {
+			if got.answers(m) {
+				answered = true
+				if len(got.Error) > 0 {
+					got = b.mismatched(m, http.StatusOK, got)
+				}
+			}
+			sink(got, m)
+		}
 		return !answered
 	})
 	return answered, err
@@ -77,7 +88,7 @@ func (r *resume) saw(e event) {
 		r.last = e.id
 	}
 	if e.retry > 0 {
-		r.asked = min(e.retry, maxPause)
+		r.asked = min(e.retry, maxAsked)
 	}
 }
 
@@ -126,59 +137,6 @@ func (b *bridge) get(ctx context.Context, last string) (*http.Response, error) {
 	}
 	b.wire(req, message{})
 	return b.c.HTTP.Do(req)
-}
-
-// startListening opens the stream of the server's own messages. Without
-// sessions there is none: a call asks for them.
-func (b *bridge) startListening() {
-	b.stopListening()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.version >= stateless {
-		return
-	}
-	ctx, stop := context.WithCancel(alone(b.ctx))
-	b.stopStream = stop
-	b.calls.Go(func() { b.listen(ctx) })
-}
-
-func (b *bridge) stopListening() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.stopStream()
-}
-
-// listen holds that stream open for as long as the server has one.
-func (b *bridge) listen(ctx context.Context) {
-	r := resume{pause: b.c.Backoff}
-	for ctx.Err() == nil {
-		resp, err := b.get(ctx, r.last)
-		switch {
-		case err != nil && final(err):
-			b.c.Logger.Warn("the server's own messages are not heard any more", "error", err)
-			return
-		case err == nil && isStream(resp):
-			before := r.last
-			began := time.Now()
-			_, err = b.events(resp, &r, message{}, b.deliver)
-			resp.Body.Close()
-			if r.last != before || time.Since(began) > maxPause {
-				r.pause = b.c.Backoff
-			}
-			if isTooLarge(err) {
-				b.c.Logger.Warn("a message of the server was dropped", "error", err)
-			}
-		case err == nil:
-			drain(resp)
-			if resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests {
-				// 405: it has none; 404: the session is over, and the next call makes another.
-				return
-			}
-		}
-		if r.wait(ctx) != nil {
-			return
-		}
-	}
 }
 
 func isStream(resp *http.Response) bool {
