@@ -55,7 +55,8 @@ func (f *tokenFlags) connect(ctx context.Context, e env, server string) error {
 	if err != nil {
 		return err
 	}
-	w.each(func(t *doorward.Transport) { t.Legacy, t.Logger = true, log }) // REV-11
+	base := carrier()
+	w.each(func(t *doorward.Transport) { t.Base, t.Legacy, t.Logger = base, true, log }) // REV-11
 	return bridge.Run(ctx, bridge.Config{URL: server, HTTP: &http.Client{Transport: w}, In: e.stdin, Out: e.stdout, Logger: log})
 }
 
