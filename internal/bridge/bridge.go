@@ -67,6 +67,8 @@ type bridge struct {
 	room  chan struct{}  // for the messages that are held, in blocks
 	tools toolHeaders
 
+	replayed recent
+
 	out sync.Mutex // on Config.Out
 
 	renewing sync.Mutex  // one new session at a time

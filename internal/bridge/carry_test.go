@@ -285,10 +285,19 @@ func TestCancellation(t *testing.T) {
 	for _, version := range []string{"2025-11-25", "2026-07-28"} {
 		t.Run(version, func(t *testing.T) {
 			gone := make(chan struct{}, 8)
+			told := make(chan struct{}, 8)
 			s := record(t, func(w http.ResponseWriter, r *http.Request, a asked) {
+				if a.method == "notifications/cancelled" {
+					told <- struct{}{}
+					time.Sleep(20 * time.Millisecond)
+				}
 				if a.method == "tools/call" {
 					sse(w, ": open\n\n")
-					<-r.Context().Done()
+					select {
+					case <-told: // some servers answer what is cancelled
+						sse(w, fmt.Sprintf("data: {\"jsonrpc\":\"2.0\",\"id\":%v,\"result\":{}}\n\n", a.id))
+					case <-r.Context().Done():
+					}
 					gone <- struct{}{}
 				} else if a.method == "ping" {
 					reply(w, a, "{}")

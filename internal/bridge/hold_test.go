@@ -122,6 +122,41 @@ func TestConnectionDrops(t *testing.T) {
 	}
 }
 
+// A server that replays too much and sends nothing new on a stream that was
+// taken up: nothing comes twice, nothing to nobody, and the rest is asked for.
+func TestReplaysThatAreNot(t *testing.T) {
+	note := func(id string, n int) string {
+		return fmt.Sprintf("id: %s\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/n\",\"params\":{\"n\":%d}}\n\n", id, n)
+	}
+	var gets atomic.Int32
+	s := record(t, func(w http.ResponseWriter, r *http.Request, a asked) {
+		switch {
+		case a.method == "tools/call":
+			sse(w, note("e1", 1)+note("e2", 2))
+		case a.verb == http.MethodGet && gets.Add(1) == 1:
+			w.WriteHeader(http.StatusConflict) // it still holds the one before
+		case a.verb == http.MethodGet && a.last == "e2":
+			sse(w, "id: p\ndata: {}\n\n"+note("e1", 1)+note("e3", 3))
+			sse(w, "id: e4\ndata: {\"jsonrpc\":\"2.0\",\"id\":99,\"result\":{}}\n\n")
+			<-r.Context().Done()
+		case a.verb == http.MethodGet && a.last == "e4":
+			sse(w, "id: e5\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n")
+		}
+	})
+	l := start(t, bridge.Config{URL: s.url})
+	l.send(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`)
+	for n := 1.0; n <= 3; n++ {
+		m, text := l.next()
+		if p, _ := m["params"].(map[string]any); p["n"] != n {
+			t.Errorf("%s, want %v", text, n)
+		}
+	}
+	if m, text := l.next(); m["id"] != 1.0 || m["result"] == nil {
+		t.Error(text)
+	}
+	l.end()
+}
+
 // What only reads is asked again when its connection drops, and a call is not:
 // nobody knows whether it was done.
 func TestOnlyReadsAreAskedAgain(t *testing.T) {

@@ -47,6 +47,7 @@ func (b *bridge) listen(ctx context.Context) {
 		case err == nil && isStream(resp):
 			opened = true
 			b.hear(resp, &r)
+			r.again = true
 		case err == nil:
 			over, _ := lost(resp, session)
 			drain(resp)

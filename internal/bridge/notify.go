@@ -67,6 +67,9 @@ func (b *bridge) cancelled(m message) {
 	b.mu.Lock()
 	c, version := b.open[string(p.RequestID)], b.version
 	b.mu.Unlock()
+	if c != nil {
+		c.givenUp.Store(true)
+	}
 	switch {
 	case c == nil && (p.Meta.Version >= stateless || version >= stateless):
 		// Answered already, and nothing would be told of it.

@@ -25,6 +25,7 @@ type call struct {
 	given  bool          // an answer was given
 
 	started atomic.Bool // its turn has come
+	givenUp atomic.Bool // the program wants no answer any more
 }
 
 // begin notes a call, so that whatever the program says next can be about it.
@@ -102,7 +103,11 @@ func (b *bridge) carry(c *call) error {
 			b.write(m.raw)
 			return
 		}
-		c.give(b.learned(m, of).raw)
+		if m = b.learned(m, of); c.givenUp.Load() { // some servers answer all the same
+			c.give(nil)
+		} else {
+			c.give(m.raw)
+		}
 	}
 	if c.Method == "subscriptions/listen" {
 		return b.subscribe(ctx, c.message, sink)

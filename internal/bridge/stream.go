@@ -21,10 +21,18 @@ const (
 // taken up again where the server gave its events ids.
 func (b *bridge) follow(ctx context.Context, resp *http.Response, m message, sink func(m, of message)) error {
 	r := resume{pause: b.c.Backoff}
+	quiet := quietPauses * b.c.Backoff
 	for tries := 0; ; tries++ {
 		before := r.last
+		var watch *watched
+		if r.again {
+			watch = watchBody(resp, quiet)
+		}
 		answered, err := b.events(resp, &r, m, sink)
 		resp.Body.Close()
+		if watch.stop() { // it is asked whether there is more
+			tries, quiet = 0, min(2*quiet, maxPause)
+		}
 		switch {
 		case answered || ctx.Err() != nil:
 			return ctx.Err()
@@ -41,25 +49,37 @@ func (b *bridge) follow(ctx context.Context, resp *http.Response, m message, sin
 			return err
 		}
 		if !isStream(resp) {
-			defer drain(resp)
-			if over, _ := lost(resp, b.sessionNow()); over {
-				return wrong("the server has forgotten the session in which it worked on this call: nobody knows whether it was done")
-			}
-			return b.failed(resp, m, sink)
+			return b.notResumed(resp, m, sink)
 		}
 	}
 }
 
+// notResumed is the end of a call whose stream the server does not take up.
+func (b *bridge) notResumed(resp *http.Response, m message, sink func(m, of message)) error {
+	defer drain(resp)
+	if over, _ := lost(resp, b.sessionNow()); over {
+		return wrong("the server has forgotten the session in which it worked on this call: nobody knows whether it was done")
+	}
+	return b.failed(resp, m, sink)
+}
+
 // events passes the messages of a stream on until it ends or has answered m.
 func (b *bridge) events(resp *http.Response, r *resume, m message, sink func(m, of message)) (answered bool, err error) {
+	warned := false
 	err = readEvents(resp.Body, b.c.MaxMessage, func(e event) bool {
 		r.saw(e)
-		if len(e.data) == 0 || e.name != "" && e.name != "message" {
+		if len(e.data) == 0 || string(e.data) == "{}" || e.name != "" && e.name != "message" {
+			return true
+		}
+		if b.replayed.note(e) && r.again {
 			return true
 		}
 		messages, _, err := parseLine(e.data)
 		if err != nil {
-			b.c.Logger.Warn("an event of the server is no MCP", "error", err)
+			if !warned {
+				warned = true
+				b.c.Logger.Warn("an event of the server is no MCP", "error", err)
+			}
 			return true
 		}
 		for _, got := range messages {
@@ -68,6 +88,8 @@ func (b *bridge) events(resp *http.Response, r *resume, m message, sink func(m, 
 				if len(got.Error) > 0 {
 					got = b.mismatched(m, http.StatusOK, got)
 				}
+			} else if got.Method == "" && !b.isOpen(got) {
+				continue // an answer to nobody
 			}
 			sink(got, m)
 		}
@@ -76,11 +98,19 @@ func (b *bridge) events(resp *http.Response, r *resume, m message, sink func(m, 
 	return answered, err
 }
 
+// isOpen reports whether an answer is to a call that is under way.
+func (b *bridge) isOpen(answer message) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open[string(answer.ID)] != nil
+}
+
 // resume is where a stream is to be taken up again, and when.
 type resume struct {
 	last  string // id of the last event
 	pause time.Duration
 	asked time.Duration // pause that the server asked for
+	again bool          // it was taken up
 }
 
 func (r *resume) saw(e event) {
@@ -115,8 +145,13 @@ func (b *bridge) reopen(ctx context.Context, r *resume) (resp *http.Response, er
 		if err := r.wait(ctx); err != nil {
 			return nil, err
 		}
+		r.again = true
 		if resp, err = b.get(ctx, r.last); err == nil {
-			return resp, nil
+			if resp.StatusCode != http.StatusConflict { // the server still holds the one before
+				return resp, nil
+			}
+			drain(resp)
+			err = &statusError{status: resp.StatusCode, server: b.c.URL}
 		}
 		if final(err) {
 			break
