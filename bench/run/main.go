@@ -64,6 +64,9 @@ func run(o options) error {
 		if r.product, err = b.product(); err != nil {
 			return err
 		}
+		if r.client, err = client(o.rounds); err != nil {
+			return err
+		}
 		if err := os.WriteFile(o.out, []byte(r.markdown()), 0o644); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ type results struct {
 	lines      []line
 	primitives primitives
 	product    product
+	client     added
 	peers      []peer
 }
 
@@ -78,6 +79,9 @@ func (r *results) markdown() string {
 		fmt.Fprintf(&b, "| start to first answer, empty state | %d ms | 150 ms |\n| start to first answer, later | %d ms | 100 ms |\n", p.first.Milliseconds(), p.later.Milliseconds())
 		fmt.Fprintf(&b, "| resident memory, idle | %.0f MiB | |\n| peak resident memory under these loads | %.0f MiB | 64 MiB |\n", p.idle, p.peak)
 		fmt.Fprintf(&b, "| an idle SSE stream through the gateway | %.0f KiB | 40 KiB |\n| binary | %.1f MiB | 45 MiB |\n", p.stream, p.binary)
+	}
+	if r.client.bare > 0 {
+		b.WriteString(r.client.markdown())
 	}
 	for i := range r.lines {
 		if l := &r.lines[i]; l.profile != "" {
