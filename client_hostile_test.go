@@ -556,10 +556,10 @@ func TestCallerThatLeaves(t *testing.T) {
 func TestPersonWhoDoesNotComeBack(t *testing.T) {
 	n := healthy()
 	n.paths[atAS] = says(`{"issuer":"https://as.example","token_endpoint":"https://as.example/token","authorization_endpoint":"https://as.example/authorize","code_challenge_methods_supported":["S256"]}`)
-	var back string
+	opened := make(chan string, 1)
 	flow := &AuthorizationCode{Client: Credentials{ID: "c"}, Open: func(_ context.Context, address string) error {
 		u, _ := url.Parse(address)
-		back = u.Query().Get("redirect_uri")
+		opened <- u.Query().Get("redirect_uri")
 		return nil
 	}}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -569,6 +569,7 @@ func TestPersonWhoDoesNotComeBack(t *testing.T) {
 	if !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) || took > 5*time.Second || e.hint() == "" {
 		t.Errorf("after %v: %v", took, err)
 	}
+	back := <-opened
 	for range 100 { // the flight ends a moment after the one who waited for it
 		if resp, err := http.Get(back); err != nil {
 			return
