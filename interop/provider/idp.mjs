@@ -1,28 +1,60 @@
 // An OpenID provider of another maker, for the tests beside it: node idp.mjs PORT REDIRECT_URI…
-// Whoever types a name is that person. POST /test/turn-keys and /test/forget (as an administrator would) are for the tests.
+// It issues ID-JAGs by a token exchange that is written here, beside it. Whoever types a name is that person. POST /test/turn-keys and /test/forget (as an administrator would) are for the tests.
 import { createServer } from 'node:http';
-import { generateKeyPairSync } from 'node:crypto';
-import Provider from 'oidc-provider';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { SignJWT } from 'jose';
+import Provider, { errors } from 'oidc-provider';
 
 const [port, ...redirects] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
 const page = (uid) => `<!doctype html><title>Another sign-in</title><form method="post" action="/interaction/${uid}">
 <input type="text" name="login"><input type="password" name="password"><button type="submit">Sign in</button></form>`;
 const gone = new Set();
+const findAccount = (ctx, id) => gone.has(id) ? undefined : { accountId: id, claims: () => ({ sub: id, name: id, email: `${id}@corp.example`, email_verified: true, groups: ['eng'] }) };
 let serial = 0, provider, handle;
+const type = (name) => `urn:ietf:params:oauth:token-type:${name}`;
+const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+// idJAG exchanges an ID token or a refresh token of this provider for an ID-JAG (draft-ietf-oauth-identity-assertion-authz-grant section 4.3).
+// Mallory is kept out; the client is called "agent" at every authorization server.
+const idJAG = (provider, privateKey, kid) => async (ctx) => {
+  const { client, params } = ctx.oidc;
+  if (params.requested_token_type !== type('id-jag') || !params.audience) throw new errors.InvalidRequest('this exchange is for ID-JAGs');
+  let subject;
+  if (params.subject_token_type === type('id_token')) {
+    const { payload } = await provider.IdToken.validate(params.subject_token, client).catch(() => { throw new errors.InvalidGrant('ID token'); });
+    if (payload.exp < Date.now() / 1000) throw new errors.InvalidGrant('ID token has ended');
+    subject = payload.sub;
+  } else if (params.subject_token_type === type('refresh_token')) {
+    const held = await provider.RefreshToken.find(params.subject_token);
+    if (held?.clientId !== client.clientId || held.consumed) throw new errors.InvalidGrant('refresh token');
+    subject = held.accountId;
+  } else throw new errors.InvalidRequest('subject_token_type');
+  const account = findAccount(ctx, subject);
+  if (!account) throw new errors.InvalidGrant('nobody');
+  if (subject === 'mallory') throw new errors.AccessDenied('rule no-mallory');
+  const { email, email_verified, groups } = account.claims();
+  const jag = await new SignJWT({ client_id: 'agent', resource: params.resource, scope: params.scope, email, email_verified, groups })
+    .setProtectedHeader({ alg: 'RS256', kid, typ: 'oauth-id-jag+jwt' }).setIssuer(issuer).setSubject(subject).setAudience(params.audience)
+    .setJti(randomUUID()).setIssuedAt().setExpirationTime('5m').sign(privateKey);
+  ctx.body = { access_token: jag, issued_token_type: type('id-jag'), token_type: 'N_A', expires_in: 300, scope: params.scope };
+};
 
 function start() {
-  const jwk = { ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }), kid: `k${++serial}`, use: 'sig', alg: 'RS256' };
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 }), kid = `k${++serial}`;
+  const jwk = { ...privateKey.export({ format: 'jwk' }), kid, use: 'sig', alg: 'RS256' };
   provider = new Provider(issuer, {
     clients: [{ client_id: 'doorward', client_secret: 'a secret: of 100% the provider', redirect_uris: redirects,
-      grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'] }],
+      grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'] },
+    { client_id: 'agent-idp', client_secret: 'another secret: 100% the agent', redirect_uris: redirects,
+      grant_types: ['authorization_code', 'refresh_token', exchange], response_types: ['code'] }],
     jwks: { keys: [jwk] }, cookies: { keys: ['for tests only'] }, acrValues: ['urn:gold'], pkce: { required: () => true },
     features: { devInteractions: { enabled: false }, claimsParameter: { enabled: true } },
     claims: { openid: ['sub', 'acr', 'amr', 'auth_time'], email: ['email', 'email_verified'], profile: ['name', 'groups'], acr: null, amr: null, auth_time: null },
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
     issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
-    findAccount: (ctx, id) => gone.has(id) ? undefined : { accountId: id, claims: () => ({ sub: id, name: id, email: `${id}@corp.example`, email_verified: true, groups: ['eng'] }) },
+    findAccount,
     // Consent is not what is tested.
     loadExistingGrant: async (ctx) => {
       const grant = new ctx.oidc.provider.Grant({ clientId: ctx.oidc.client.clientId, accountId: ctx.oidc.session.accountId });
@@ -32,6 +64,7 @@ function start() {
       return grant;
     },
   });
+  provider.registerGrantType(exchange, idJAG(provider, privateKey, kid), ['requested_token_type', 'audience', 'resource', 'scope', 'subject_token', 'subject_token_type']);
   handle = provider.callback();
 }
 

@@ -154,12 +154,13 @@ type client struct {
 	issuer   string
 	id       string
 	secret   string
+	paths    [2]string // of the authorization and the token endpoint
 	callback *httptest.Server
 	got      chan url.Values
 }
 
 func newClient(t *testing.T, issuer, id, secret string) *client {
-	c := &client{t: t, issuer: issuer, id: id, secret: secret, got: make(chan url.Values, 1)}
+	c := &client{t: t, issuer: issuer, id: id, secret: secret, paths: [2]string{"/authorize", "/token"}, got: make(chan url.Values, 1)}
 	c.callback = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/callback" {
 			c.got <- r.URL.Query()
@@ -181,7 +182,7 @@ func (c *client) signIn(person string, more ...string) map[string]any {
 	for i := 0; i < len(more); i += 2 {
 		q.Set(more[i], more[i+1])
 	}
-	if err := p.Open(context.Background(), c.issuer+"/authorize?"+q.Encode()); err != nil {
+	if err := p.Open(context.Background(), c.issuer+c.paths[0]+"?"+q.Encode()); err != nil {
 		c.t.Fatal(err)
 	}
 	answer := <-c.got
@@ -201,9 +202,9 @@ func (c *client) token(pairs ...string) (int, map[string]any) {
 	for i := 0; i < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
 	}
-	req, _ := http.NewRequest(http.MethodPost, c.issuer+"/token", strings.NewReader(form.Encode()))
+	req, _ := http.NewRequest(http.MethodPost, c.issuer+c.paths[1], strings.NewReader(form.Encode()))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(c.id, c.secret)
+	req.SetBasicAuth(url.QueryEscape(c.id), url.QueryEscape(c.secret)) // RFC 6749 section 2.3.1
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		c.t.Fatal(err)
