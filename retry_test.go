@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -201,10 +202,10 @@ func TestNothingHangs(t *testing.T) {
 // covers: T05
 func TestRotatedTokenIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := false
+		var slow atomic.Bool
 		f := &faulty{crowd: &crowd{life: 60, fail: t.Errorf}}
 		f.fault = func(r *http.Request, _ int) (*http.Response, error) {
-			if slow && r.URL.Path == "/token" {
+			if slow.Load() && r.URL.Path == "/token" {
 				select {
 				case <-time.After(5 * time.Second):
 				case <-r.Context().Done():
@@ -219,14 +220,14 @@ func TestRotatedTokenIsNotLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute)
-		slow = true
+		slow.Store(true)
 		ctx, cancel := context.WithTimeout(as("alice"), time.Second)
 		defer cancel()
 		if err := f.do(ctx, tr, "alice", 0); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 		time.Sleep(10 * time.Second)
-		slow = false
+		slow.Store(false)
 		if err := f.do(as("alice"), tr, "alice", 0); err != nil || f.refreshes.Load() != 1 || f.exchanges.Load() != 1 {
 			t.Errorf("%v, %d refreshes, %d exchanges", err, f.refreshes.Load(), f.exchanges.Load())
 		}
