@@ -41,6 +41,7 @@ func failed(t *testing.T, err error, step string) *doorward.Error {
 // asserts.
 //
 // covers: N05, N10, N13, N15, N19, N22, N23, O05, O06
+// covers: O09, O13
 func TestParityCrossApp(t *testing.T) {
 	html := func(rw http.ResponseWriter, status int) {
 		rw.Header().Set("Content-Type", "text/html")
@@ -153,7 +154,7 @@ func TestParityCrossApp(t *testing.T) {
 // TestParityAuthExtensions has the cases of authExtensions.test.ts that no other
 // test asserts.
 //
-// covers: R02, P20, P27
+// covers: R02, P20, P27, O10, O11
 func TestParityAuthExtensions(t *testing.T) {
 	cases{
 		"unsupported algorithm": func(t *testing.T) {
@@ -198,6 +199,22 @@ func TestParityAuthExtensions(t *testing.T) {
 			must(t, as("alice"), &doorward.Transport{Flow: w.crossApp(), Base: base}, w.url())
 			if len(paths) != 7 {
 				t.Errorf("%d of 7 requests went over Base: %q", len(paths), paths)
+			}
+		},
+		"Basic is form-encoded": func(t *testing.T) {
+			const id, secret = "agént: 1", "a secret: with/odd+letters"
+			w, err := xaa(t, func(_ *world, f *doorward.CrossApp) { f.Server.ID, f.Server.Secret = id, secret })
+			r := http.Request{Header: w.heads["as"][0]}
+			if gotID, gotSecret, _ := r.BasicAuth(); err != nil || gotID != url.QueryEscape(id) || gotSecret != url.QueryEscape(secret) {
+				t.Errorf("%v: %q %q", err, gotID, gotSecret)
+			}
+		},
+		"no Basic without a secret": func(t *testing.T) {
+			w, err := xaa(t, func(w *world, f *doorward.CrossApp) {
+				f.Server.Secret, w.asMetadata["token_endpoint_auth_methods_supported"] = "", []string{"client_secret_basic"}
+			})
+			if err != nil || w.heads["as"][0].Get("Authorization") != "" || w.forms["as"][0].Get("client_id") != "agent" {
+				t.Errorf("%v %v", err, w.forms["as"])
 			}
 		},
 		"no browser and no verifier": func(t *testing.T) {

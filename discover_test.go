@@ -141,7 +141,7 @@ func TestBusyMetadataIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// covers: REV-11, REV-12, REV-13, M21, M23
+// covers: REV-11, REV-12, REV-13, M21, M23, O17
 func TestLegacyServers(t *testing.T) {
 	register := `{"client_id":"old"}`
 	token := `{"access_token":"t","token_type":"Bearer"}`

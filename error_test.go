@@ -28,7 +28,7 @@ func refusedWith(t *testing.T, status int, code, description string) *doorward.E
 // Every code of a registry, and one of the server's own, arrives as one type that
 // carries it.
 //
-// covers: L01, L03
+// covers: L01, L03, O14
 func TestEveryCodeIsTyped(t *testing.T) {
 	for _, code := range []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "access_denied",
 		"server_error", "temporarily_unavailable", "unsupported_response_type", "unsupported_token_type", "invalid_token", "method_not_allowed", "too_many_requests",

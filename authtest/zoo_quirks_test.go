@@ -140,8 +140,9 @@ func TestZooQuirks(t *testing.T) {
 			if !slices.Contains(c.Quirks, q.quirk) {
 				t.Fatalf("%s has no quirk %q", q.client, q.quirk)
 			}
+			site := newSite(t, q.server)
 			for client, fails := range map[string]bool{q.client: true, q.spares: false} {
-				err := twice(t.Context(), zooClient(t, client), newSite(t, q.server))
+				err := twice(t.Context(), zooClient(t, client), site)
 				if fails != (err != nil) || err != nil && !strings.Contains(err.Error(), ": "+q.step) {
 					t.Errorf("%s: %v", client, err)
 				}
