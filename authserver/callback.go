@@ -127,7 +127,7 @@ func freshest(rules access.Rules) time.Duration {
 // drawn is a value of this attempt that nobody else can compute, so that it
 // need not travel.
 func (s *Server) drawn(use, id string) string {
-	return base64.RawURLEncoding.EncodeToString(mac(s.vault.Derive("sign-in"), []byte(use+"\x00"+id)))
+	return base64.RawURLEncoding.EncodeToString(newMACKey(s.vault.Derive("sign-in")).mac([]byte(use + "\x00" + id)))
 }
 
 // callbackPage takes back a browser that a provider sent.

@@ -56,14 +56,16 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 		cred.method = certMethod(ctx, c)
 	}
 	equal := sameSecret(c.SecretHash, cred.secret)
-	e := unknownClient()
-	e.Basic, e.Reason = cred.method == authBasic, "client_authentication" // the reason stays here
+	refused := func(reason string, cause error) error { // which stay here
+		e := unknownClient()
+		e.Basic, e.Reason, e.Err = cred.method == authBasic, reason, cause
+		return e
+	}
 	switch {
 	case unknown:
-		e.Reason = "client_unknown"
-		return authenticated{}, e
+		return authenticated{}, refused("client_unknown", nil)
 	case !c.Takes(cred.method):
-		return authenticated{}, e
+		return authenticated{}, refused("client_authentication", nil)
 	case cred.method == authNone: // AS-CAUTH-09: its name selects a record and proves nothing
 	case cred.method == authPrivateKey:
 		if err := s.checkClientAssertion(ctx, st, c, cred.assertion); err != nil {
@@ -71,14 +73,12 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 		}
 	case cred.method == authTLS || cred.method == authSelfSigned:
 		if err := s.checkCertificate(ctx, st, c, cred.method); err != nil {
-			e.Reason, e.Err = "client_certificate", err
-			return authenticated{}, e
+			return authenticated{}, refused("client_certificate", err)
 		}
 	case !equal:
-		return authenticated{}, e
+		return authenticated{}, refused("client_authentication", nil)
 	case !c.SecretExpires.IsZero() && !s.now().Before(c.SecretExpires):
-		e.Reason = "client_secret_expired"
-		return authenticated{}, e
+		return authenticated{}, refused("client_secret_expired", nil)
 	}
 	if !c.Approved {
 		return authenticated{}, &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "client_not_approved",

@@ -141,7 +141,7 @@ func readUserCode(typed string) string {
 // userCodeKey is the key of a user code's record: a keyed hash, since so short
 // a code could be found out from a plain one.
 func (s *Server) userCodeKey(code string) string {
-	return base64.RawURLEncoding.EncodeToString(mac(s.derived.userCode, []byte(code)))
+	return base64.RawURLEncoding.EncodeToString(s.derived.userCode.mac([]byte(code)))
 }
 
 // device reads a record. ok is false if a person can say nothing to it any

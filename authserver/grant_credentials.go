@@ -120,6 +120,6 @@ func (s *Server) findStanding(ctx context.Context, g oauth.Grant, res *resource,
 
 // standingID is the same in every process on the store.
 func (s *Server) standingID(client, resource, day string, n int) string {
-	sum := mac(s.derived.standing, fmt.Appendf(nil, "%q %q %s %d", client, resource, day, n))
+	sum := s.derived.standing.mac(fmt.Appendf(nil, "%q %q %s %d", client, resource, day, n))
 	return base64.RawURLEncoding.EncodeToString(sum[:idSize])
 }

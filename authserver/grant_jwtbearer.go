@@ -175,7 +175,7 @@ func (s *Server) accountOps(ctx context.Context, a *asked, from *issuer, jag idj
 // assertionID is the name of the grant, which begins with the second of the
 // assertion's end, so that new grants lie together.
 func (s *Server) assertionID(hash []byte, client, resource string, end time.Time) string {
-	sum := mac(s.derived.assertion, fmt.Appendf(nil, "%x %q %q", hash, client, resource))
+	sum := s.derived.assertion.mac(fmt.Appendf(nil, "%x %q %q", hash, client, resource))
 	id := append(binary.BigEndian.AppendUint64(nil, uint64(end.Unix()))[4:], sum...)
 	return base64.RawURLEncoding.EncodeToString(id[:idSize])
 }

@@ -10,6 +10,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"sync"
 	"time"
 
 	"doorward/internal/ledger"
@@ -39,19 +41,19 @@ func (t refreshToken) body() []byte {
 }
 
 // text is the token as clients hold it.
-func (t refreshToken) text(macKey []byte) string {
+func (t refreshToken) text(key *macKey) string {
 	b := t.body()
-	return base64.RawURLEncoding.EncodeToString(append(b, mac(macKey, b)[:16]...))
+	return base64.RawURLEncoding.EncodeToString(append(b, key.mac(b)[:16]...))
 }
 
 // parseRefresh opens a token; false if it is not one of ours.
-func parseRefresh(macKey []byte, text string) (refreshToken, bool) {
+func parseRefresh(key *macKey, text string) (refreshToken, bool) {
 	var t refreshToken
 	if len(text) != base64.RawURLEncoding.EncodedLen(refreshSize) {
 		return t, false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], mac(macKey, b[:refreshBody])[:16]) {
+	if err != nil || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], key.mac(b[:refreshBody])[:16]) {
 		return t, false
 	}
 	copy(t.grant[:], b[1:])
@@ -62,17 +64,29 @@ func parseRefresh(macKey []byte, text string) (refreshToken, bool) {
 
 // next is the successor, derived and not drawn: whoever shows the same token
 // again gets the same successor, and only hashes lie at rest.
-func (t refreshToken) next(nextKey []byte) refreshToken {
+func (t refreshToken) next(key *macKey) refreshToken {
 	n := refreshToken{grant: t.grant, generation: t.generation + 1}
-	copy(n.secret[:], mac(nextKey, t.body()))
+	copy(n.secret[:], key.mac(t.body()))
 	return n
 }
 
 // grantID is the id of the grant as records and claims have it.
 func (t refreshToken) grantID() string { return base64.RawURLEncoding.EncodeToString(t.grant[:]) }
 
-func mac(key, data []byte) []byte {
-	m := hmac.New(sha256.New, key)
+// macKey is a key of HMAC-SHA-256. What computes with it is used again, since
+// the key's part of the work is half of a short MAC.
+type macKey struct{ idle sync.Pool }
+
+func newMACKey(key []byte) *macKey {
+	k := &macKey{}
+	k.idle.New = func() any { return hmac.New(sha256.New, key) }
+	return k
+}
+
+func (k *macKey) mac(data []byte) []byte {
+	m := k.idle.Get().(hash.Hash)
+	defer k.idle.Put(m)
+	m.Reset()
 	m.Write(data)
 	return m.Sum(nil)
 }

@@ -48,11 +48,12 @@ type keyring struct {
 
 // derivedKeys are the uses of the master key that token requests make.
 type derivedKeys struct {
-	refreshMAC, refreshNext, standing, assertion, userCode []byte
+	refreshMAC, refreshNext, standing, assertion, userCode *macKey
 }
 
 func deriveKeys(v *vault.Vault) derivedKeys {
-	return derivedKeys{v.Derive("refresh"), v.Derive("refresh-next"), v.Derive("standing"), v.Derive("assertion"), v.Derive("user-code")}
+	key := func(use string) *macKey { return newMACKey(v.Derive(use)) }
+	return derivedKeys{key("refresh"), key("refresh-next"), key("standing"), key("assertion"), key("user-code")}
 }
 
 // openVault finds or makes the store's owner and the master key.

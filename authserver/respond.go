@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -119,7 +120,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v an
 		s.refuse(w, r, err)
 		return
 	}
-	w.Header().Set("Cache-Control", "no-store")
+	w.Header()["Cache-Control"] = noStore
 	if fresh, ok := v.(withNonce); ok {
 		w.Header().Set(dpop.NonceHeader, fresh.nonce)
 		v = fresh.answer
@@ -140,9 +141,21 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v an
 // textAnswer is a value that is not written as JSON.
 type textAnswer struct{ mediaType, body string }
 
+// buffers keeps what answers are put together in, as long as they are small.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const keptBuffer = 16 << 10
+
 func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	b := buffers.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= keptBuffer {
+			clear(b.Bytes()) // tokens need not lie about
+			b.Reset()
+			buffers.Put(b)
+		}
+	}()
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		s.log.ErrorContext(r.Context(), "answer cannot be encoded", "path", r.URL.Path, "error", err)
@@ -150,7 +163,7 @@ func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
+	h["Content-Type"] = typeJSON
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
@@ -265,6 +278,10 @@ var (
 	noReferrer   = []string{"no-referrer"}
 	denyFrames   = []string{"DENY"}
 	nothingLoads = []string{"default-src 'none'; frame-ancestors 'none'"}
+	noStore      = []string{"no-store"}
+	typeJSON     = []string{"application/json"}
+	anyOrigin    = []string{"*"}
+	corsExposed  = []string{"DPoP-Nonce, WWW-Authenticate"}
 )
 
 // preflight answers the question of a browser before a request of another

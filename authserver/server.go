@@ -225,11 +225,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.recover(w, r)
-	hurry(w)
+	if r.ContentLength != 0 {
+		hurry(w)
+	}
 	secureHeaders(w.Header())
 	if rt.cors {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-		w.Header().Set("Access-Control-Expose-Headers", "DPoP-Nonce, WWW-Authenticate")
+		w.Header()["Access-Control-Allow-Origin"] = anyOrigin
+		w.Header()["Access-Control-Expose-Headers"] = corsExposed
 		if r.Method == http.MethodOptions {
 			preflight(w, rt.methods)
 			return

@@ -8,8 +8,8 @@
 package access
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -83,7 +83,7 @@ type Answer struct {
 func (r Rules) Decide(q Question) Answer {
 	for i, rule := range r.Deny {
 		if rule.covers(q, false) {
-			return Answer{Rule: fmt.Sprintf("%s.deny[%d]", r.Name, i), Reason: Denied}
+			return Answer{Rule: r.Name + ".deny[" + strconv.Itoa(i) + "]", Reason: Denied}
 		}
 	}
 	if r.Open && len(r.Allow) == 0 && q.Subject.Issuer == "" && matchWho("everyone", q.Subject, false) {
@@ -94,7 +94,7 @@ func (r Rules) Decide(q Question) Answer {
 		if !rule.covers(q, true) {
 			continue
 		}
-		name := fmt.Sprintf("%s.allow[%d]", r.Name, i)
+		name := r.Name + ".allow[" + strconv.Itoa(i) + "]"
 		missing, fresh := rule.Require.unmet(q)
 		if len(missing) == 0 && fresh {
 			return Answer{Allowed: true, Rule: name, Reason: Allowed}

@@ -147,7 +147,14 @@ func blob(v driver.Value) []byte {
 
 // pack writes names one after the other, each after its length. nil for none.
 func pack(names ...string) []byte {
-	var b []byte
+	size := 0
+	for _, n := range names {
+		size += len(n) + binary.MaxVarintLen16
+	}
+	if size == 0 {
+		return nil
+	}
+	b := make([]byte, 0, size)
 	for _, n := range names {
 		b = binary.AppendUvarint(b, uint64(len(n)))
 		b = append(b, n...)

@@ -187,7 +187,9 @@ func (s *Store) transact() {
 // errThere and nothing was done.
 func (s *Store) try(c *conn, group []*request, look bool) (*transaction, []error, error) {
 	s.cache.hold()
-	t := &transaction{c: c, cache: s.cache, look: look, entries: make(map[id]*entry, 2*len(group))}
+	n := 2 * len(group) // records, about
+	t := &transaction{c: c, cache: s.cache, look: look, entries: make(map[id]*entry, n),
+		order: make([]*entry, 0, n), puts: make([]store.Record, 0, n), logs: make([]store.Record, 0, n)}
 	results := make([]error, len(group))
 	for i, r := range group {
 		if r.sweep == 0 {
