@@ -244,6 +244,7 @@ type serving struct {
 
 // serve answers until ctx ends, then lets requests finish for a moment.
 func (i *instance) serve(ctx context.Context, s serving) error {
+	ballast()
 	if s.wrap == nil {
 		s.wrap = func(_ string, h http.Handler) http.Handler { return h }
 	}

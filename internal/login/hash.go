@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 
@@ -47,7 +49,17 @@ func CheckHash(phc string) error {
 }
 
 func (h hash) derive(password string, size int) []byte {
+	defer collect()
 	return argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(size))
+}
+
+// collect frees what a hash was made in (19 MiB by default) for the next one.
+// In a heap that is larger anyway the collector does it in time.
+func collect() {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	if metrics.Read(live); live[0].Value.Uint64() < 64<<20 {
+		runtime.GC()
+	}
 }
 
 // matches compares in constant time.

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	cacheBytes  = 4 << 20 // of records that are remembered
+	cacheBytes  = 2 << 20 // of records that are remembered
 	cacheRecord = 8 << 10 // of one; larger ones are read each time
 	cacheCost   = 300     // of an entry beside its value, about
 	cacheName   = 16      // of an index name beside its bytes

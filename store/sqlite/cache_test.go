@@ -123,7 +123,7 @@ func TestRememberedIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(s.cache.byID); s.cache.bytes > cacheBytes || n != s.cache.recent.Len() || n < 1000 || n > 2000 {
+	if n := len(s.cache.byID); s.cache.bytes > cacheBytes || n != s.cache.recent.Len() || n < 500 || n > 1000 {
 		t.Errorf("%d bytes, %d records, %d in order", s.cache.bytes, n, s.cache.recent.Len())
 	}
 	for at := range s.cache.byID {
