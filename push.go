@@ -47,7 +47,6 @@ func (f *AuthorizationCode) pushed(ctx context.Context, w want, md *oauth.Server
 	if err := w.t.authenticate(form, header, md.Issuer, as, method); err != nil {
 		return "", err
 	}
-	form.Set("client_id", client.id) // of the request, however the client authenticates (RFC 9126 section 2.1)
 	status, body, err := w.t.post(ctx, md.PushedAuthorizationRequestEndpoint, w.target.by, header, []byte(form.Encode()))
 	if err != nil {
 		e := unreachable(stepAuthorize, md.Issuer, err)

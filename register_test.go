@@ -211,3 +211,39 @@ func TestClientIDMetadataDocument(t *testing.T) {
 		t.Errorf("client_id %q at a server that takes no metadata documents", w.sent[0].Get("client_id"))
 	}
 }
+
+// A registered client authenticates as its registration says; where that says
+// nothing, by a method of the metadata, and basic where there is none.
+//
+// covers: C-REG-06
+func TestMethodOfTheRegistration(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		listed any
+		want   string
+	}{
+		"post, though basic is listed": {`{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_post"}`, []string{"client_secret_basic"}, "post"},
+		"basic, though post is listed": {`{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_basic"}`, []string{"client_secret_post"}, "basic"},
+		"none, though it has a secret": {`{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"none"}`, []string{"client_secret_basic"}, "none"},
+		"not said, post is listed":     {`{"client_id":"c","client_secret":"s"}`, []string{"client_secret_post"}, "post"},
+		"not said, nothing is listed":  {`{"client_id":"c","client_secret":"s"}`, nil, "basic"},
+		"not said, no secret":          {`{"client_id":"c"}`, []string{"client_secret_basic", "none"}, "none"},
+	} {
+		w := newWorld(t)
+		if w.asMetadata["token_endpoint_auth_methods_supported"] = c.listed; c.listed == nil {
+			delete(w.asMetadata, "token_endpoint_auth_methods_supported")
+		}
+		registrar(t, w, 201, c.answer)
+		must(t, context.Background(), &doorward.Transport{Flow: w.code()}, w.url())
+		form, got := w.forms["as"][0], "none"
+		if _, _, ok := (&http.Request{Header: w.heads["as"][0]}).BasicAuth(); ok {
+			got = "basic"
+		}
+		if form.Has("client_secret") {
+			got = strings.TrimPrefix(got+" and post", "none and ")
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
