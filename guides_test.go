@@ -3,6 +3,7 @@ package doorward_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,10 +16,12 @@ import (
 // guideImports are what the Go of the guides may use, by the name it goes by.
 var guideImports = map[string]string{
 	"context": "context", "http": "net/http", "log": "log", "os": "os", "oauth2": "golang.org/x/oauth2",
+	"testing": "testing", "authtest": "doorward/authtest",
 	"mcp": "github.com/modelcontextprotocol/go-sdk/mcp", "doorward": "doorward",
 }
 
-// The Go of the guides for users of other clients is what compiles today.
+// The Go of the guides for users of other clients, and of the page about the zoo,
+// is what compiles today.
 func TestGuidesCompile(t *testing.T) {
 	root, err := os.Getwd()
 	if err != nil {
@@ -26,8 +29,8 @@ func TestGuidesCompile(t *testing.T) {
 	}
 	block := regexp.MustCompile("(?s)```go\n(.*?)```")
 	dir, replace := t.TempDir(), map[string]string{}
-	for _, guide := range []string{"crossappaccessprovider", "identityassertiongrantprovider", "enterprisehandler"} {
-		text, err := os.ReadFile(filepath.Join("docs", "guide-"+guide+".md"))
+	for _, guide := range []string{"guide-crossappaccessprovider", "guide-identityassertiongrantprovider", "guide-enterprisehandler", "clients"} {
+		text, err := os.ReadFile(filepath.Join("docs", guide+".md"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,8 +41,8 @@ func TestGuidesCompile(t *testing.T) {
 		for i, b := range blocks {
 			var file strings.Builder
 			file.WriteString("package guides\n\n")
-			for _, name := range slices.Sorted(strings.SplitSeq("context http log os oauth2 mcp doorward", " ")) {
-				if strings.Contains(string(b[1]), name+".") {
+			for _, name := range slices.Sorted(maps.Keys(guideImports)) {
+				if regexp.MustCompile(`\b` + name + `\.[A-Z]`).Match(b[1]) {
 					fmt.Fprintf(&file, "import %s %q\n", name, guideImports[name])
 				}
 			}

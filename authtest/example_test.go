@@ -59,3 +59,22 @@ func TestExample(t *testing.T) {
 		t.Error("alice left, and is let in")
 	}
 }
+
+// A test of an authorization server of one's own: every known client comes in,
+// but those that somebody has to be registered for by hand.
+func ExampleClients() {
+	var t *testing.T // of the test
+
+	visit, err := authtest.PersonAt("alice", "her password", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range authtest.Clients() {
+		if c.TypedIn() {
+			continue
+		}
+		if _, err := c.Connect(t.Context(), authtest.Site{MCP: "https://mcp.example.com/mcp", Visit: visit}); err != nil {
+			t.Error(err) // the client, the way it came, the step at which the server failed it
+		}
+	}
+}
