@@ -5,7 +5,7 @@ GO        ?= go
 VERSION   ?= dev
 LDFLAGS    = -s -w -X main.version=$(VERSION)
 FUZZTIME  ?= 5s
-BENCHTIME ?= 300ms
+BENCHTIME ?= 200ms
 REPEAT    ?= 10m
 N         ?= 1000000
 SEED      ?= 1

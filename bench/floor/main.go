@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -130,7 +132,25 @@ func (f *floor) metadata(w http.ResponseWriter, _ *http.Request) {
 	w.Write(f.document)
 }
 
-func (f *floor) write(w http.ResponseWriter, body []byte, errs ...error) {
+// scratch is what a request is worked on in, used again.
+type scratch struct{ body, token, payload, out []byte }
+
+var scratches = sync.Pool{New: func() any { return &scratch{out: make([]byte, 0, 1024)} }}
+
+// form is r's, read in one piece.
+func (s *scratch) form(r *http.Request) url.Values {
+	n := int(min(max(r.ContentLength, 0), 64<<10))
+	s.body = slices.Grow(s.body[:0], n)[:n]
+	if _, err := io.ReadFull(r.Body, s.body); err != nil {
+		return nil
+	}
+	v, _ := url.ParseQuery(string(s.body))
+	return v
+}
+
+// write answers with what is in the scratch.
+func (s *scratch) write(w http.ResponseWriter, errs ...error) {
+	defer scratches.Put(s)
 	for _, err := range errs {
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -138,14 +158,13 @@ func (f *floor) write(w http.ResponseWriter, body []byte, errs ...error) {
 		}
 	}
 	w.Header()["Content-Type"] = applicationJSON
-	w.Write(body)
+	w.Write(s.out)
 }
 
 var applicationJSON = []string{"application/json"}
 
-func (f *floor) knows(r *http.Request) error {
-	r.ParseForm()
-	given := sha256.Sum256([]byte(r.PostForm.Get("client_secret")))
+func (f *floor) knows(form url.Values) error {
+	given := sha256.Sum256([]byte(form.Get("client_secret")))
 	if subtle.ConstantTimeCompare(given[:], f.secret[:]) != 1 {
 		return errToken
 	}
@@ -153,19 +172,18 @@ func (f *floor) knows(r *http.Request) error {
 }
 
 func (f *floor) credentials(w http.ResponseWriter, r *http.Request) {
-	err1 := f.knows(r)
-	token, err2 := sign(f.key)
-	f.write(w, answer(token, ""), err1, err2)
+	s := scratches.Get().(*scratch)
+	s.write(w, f.knows(s.form(r)), s.answer(f.key, ""))
 }
 
 // refresh is also the token request of the code flow.
 func (f *floor) refresh(w http.ResponseWriter, r *http.Request) {
-	err1 := f.knows(r)
-	hash := sha256.Sum256([]byte(r.PostForm.Get("refresh_token")))
-	token, err2 := sign(f.key)
+	s := scratches.Get().(*scratch)
+	form := s.form(r)
+	hash := sha256.Sum256([]byte(form.Get("refresh_token")))
 	rows := make([]byte, 600)
 	copy(rows, hash[:])
-	f.write(w, answer(token, "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC"), err1, err2, f.db.commit(rows[:300:300], rows[300:]))
+	s.write(w, f.knows(form), s.answer(f.key, "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC"), f.db.commit(rows[:300:300], rows[300:]))
 }
 
 func (f *floor) authorize(w http.ResponseWriter, r *http.Request) {
@@ -187,23 +205,23 @@ func (f *floor) authorize(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *floor) assertion(w http.ResponseWriter, r *http.Request) {
-	r.ParseForm()
-	id, err1 := verify(f.trusted, r.PostForm.Get("assertion"), "jti")
-	token, err2 := sign(f.key)
-	f.write(w, answer(token, ""), err1, err2, f.db.commit([]byte(id)))
+	s := scratches.Get().(*scratch)
+	id, err := s.verify(f.trusted, s.form(r).Get("assertion"), `"jti":"`)
+	s.write(w, err, s.answer(f.key, ""), f.db.commit(bytes.Clone(id)))
 }
 
 func (f *floor) exchange(w http.ResponseWriter, r *http.Request) {
-	r.ParseForm()
-	_, err1 := verify(f.trusted, r.PostForm.Get("subject_token"), "sub")
-	token, err2 := sign(f.key)
-	f.write(w, answer(token, ""), err1, err2)
+	s := scratches.Get().(*scratch)
+	_, err := s.verify(f.trusted, s.form(r).Get("subject_token"), `"sub":"`)
+	s.write(w, err, s.answer(f.key, ""))
 }
 
 func (f *floor) introspect(w http.ResponseWriter, r *http.Request) {
-	err1 := f.knows(r)
-	subject, err2 := verify(f.trusted, r.PostForm.Get("token"), "sub")
-	f.write(w, active(subject), err1, err2)
+	s := scratches.Get().(*scratch)
+	form := s.form(r)
+	subject, err := s.verify(f.trusted, form.Get("token"), `"sub":"`)
+	s.active(subject)
+	s.write(w, f.knows(form), err)
 }
 
 func (f *floor) register(w http.ResponseWriter, r *http.Request) {
@@ -218,7 +236,7 @@ func (f *floor) register(w http.ResponseWriter, r *http.Request) {
 			err = f.db.commit(body)
 		}
 	}
-	f.write(w, body, err)
+	(&scratch{out: body}).write(w, err)
 }
 
 func (f *floor) guard(w http.ResponseWriter, r *http.Request) {
@@ -229,7 +247,7 @@ func (f *floor) guard(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	if !ok {
 		var err error
-		if subject, err = verify(f.trusted, token, "sub"); err != nil {
+		if subject, err = f.subject(token); err != nil {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -240,8 +258,16 @@ func (f *floor) guard(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, subject)
 }
 
+// subject is whom a token is about.
+func (f *floor) subject(token string) (string, error) {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	subject, err := s.verify(f.trusted, token, `"sub":"`)
+	return string(subject), err
+}
+
 func (f *floor) guardFirst(w http.ResponseWriter, r *http.Request) {
-	subject, err := verify(f.trusted, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), "sub")
+	subject, err := f.subject(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 	if err != nil {
 		w.WriteHeader(http.StatusUnauthorized)
 		return

@@ -27,9 +27,9 @@ type options struct {
 
 func main() {
 	var o options
-	length := flag.Duration("time", 300*time.Millisecond, "about how long each measurement lasts")
+	length := flag.Duration("time", 200*time.Millisecond, "about how long each measurement lasts")
 	flag.IntVar(&o.connections, "connections", 48, "connections at once")
-	flag.IntVar(&o.rounds, "rounds", 10, "interleaved rounds, of which the least counts")
+	flag.IntVar(&o.rounds, "rounds", 15, "interleaved rounds, of which the least counts")
 	flag.StringVar(&o.only, "only", "", "only rows whose name has this in it, and nothing else; they are profiled")
 	flag.StringVar(&o.out, "out", "bench/RESULTS.md", "file for the table")
 	flag.StringVar(&o.keep, "keep", "", "directory that profiles are kept in")
@@ -178,7 +178,7 @@ func (b *bench) rounds(r *results) error {
 				return err
 			}
 		}
-		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds/2); err != nil {
+		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds); err != nil {
 			return err
 		}
 	}
