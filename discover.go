@@ -291,6 +291,7 @@ func (t *Transport) serverMetadata(ctx context.Context, issuer string, places []
 		if md.Issuer != issuer {
 			return nil, unusable(stepDiscover, issuer, "its metadata at %s is that of the issuer %q", place, md.Issuer)
 		}
+		t.useAliases(&md)
 		return &md, nil
 	}
 	return nil, broken

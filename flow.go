@@ -2,14 +2,10 @@ package doorward
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +13,8 @@ import (
 	"doorward/internal/oauth"
 )
 
-// Flow is a way to get a token: an [AuthorizationCode], [ClientCredentials] or
-// [CrossApp], by pointer. It holds no state, so one may serve several
+// Flow is a way to get a token: an [AuthorizationCode], [ClientCredentials],
+// [CrossApp] or [Workload], by pointer. It holds no state, so one may serve several
 // Transports; it must not be changed once a Transport uses it.
 type Flow interface {
 	// server is the client's identity at the authorization server.
@@ -27,24 +23,6 @@ type Flow interface {
 	subject(ctx context.Context) (Subject, error)
 	// obtain gets a token.
 	obtain(ctx context.Context, w want) (got, error)
-}
-
-// Credentials are a client's identity at one issuer.
-type Credentials struct {
-	// Issuer they are for (RFC 8414, section 2), exactly as it calls itself. At an
-	// authorization server it may be empty: then it is found from the MCP
-	// server, and a Secret is used with the first issuer that is found and with
-	// no other.
-	Issuer string
-	// ID is the client_id.
-	ID string
-	// Secret is the client_secret; empty for a client with a Key or a public one.
-	Secret string
-	// Key signs client assertions (private_key_jwt, RFC 7523 section 2.2): ECDSA
-	// P-256, Ed25519, or RSA of at least 2048 bits. nil: none.
-	Key crypto.Signer
-	// KeyID is the kid of Key in the client's key set; empty: its RFC 7638 thumbprint.
-	KeyID string
 }
 
 // want is what a Flow is asked for.
@@ -98,10 +76,7 @@ type answer struct {
 // want.tokenRequest, which makes the proof of a key that goes with it.
 func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.ServerMetadata, by trust, as Credentials, method string, form url.Values, proof string) (answer, error) {
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	if method == "" {
-		method = chooseMethod(as, md.TokenEndpointAuthMethodsSupported)
-	}
-	if err := t.authenticate(form, header, md.Issuer, as, method); err != nil {
+	if err := t.identify(ctx, form, header, md, as, method); err != nil {
 		return answer{}, err
 	}
 	if proof != "" {
@@ -148,83 +123,6 @@ func withoutSecrets(form url.Values, as Credentials, text string) string {
 		}
 	}
 	return text
-}
-
-// authenticate adds the client's identity in the form of one method
-// (RFC 6749 section 2.3, RFC 7523 section 2.2).
-func (t *Transport) authenticate(form url.Values, header http.Header, issuer string, as Credentials, method string) error {
-	switch method {
-	case oauth.AuthBasic:
-		pair := oauth.EscapeBasic(as.ID) + ":" + oauth.EscapeBasic(as.Secret)
-		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
-	case oauth.AuthPost:
-		form.Set("client_id", as.ID)
-		form.Set("client_secret", as.Secret)
-	case oauth.AuthNone:
-		form.Set("client_id", as.ID)
-	case oauth.AuthPrivateKeyJWT:
-		key, err := jose.NewKey(as.Key, as.KeyID)
-		if err != nil {
-			return &Error{Step: stepConfigure, Server: issuer, Who: whoMaker, Description: "the client's key cannot sign assertions", Err: err}
-		}
-		now := t.now()
-		assertion, err := key.Sign(oauth.TypClientAssertion, map[string]any{
-			"iss": as.ID, "sub": as.ID, "aud": issuer, // the issuer alone: 7523bis
-			"jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
-		})
-		if err != nil {
-			return &Error{Step: stepConfigure, Server: issuer, Who: whoMaker, Description: "signing the client assertion failed", Err: err}
-		}
-		form.Set("client_id", as.ID)
-		form.Set("client_assertion_type", oauth.ClientAssertionJWT)
-		form.Set("client_assertion", assertion)
-	default:
-		return &Error{Step: stepConfigure, Server: issuer, Who: whoMaker,
-			Description: oauth.Printable("this issuer wants the client authentication method " + method + ", for which the client has no credentials")}
-	}
-	return nil
-}
-
-// chooseMethod picks a client authentication method: what the client has, of
-// what the server lists; client_secret_basic if it lists nothing (RFC 8414
-// section 2).
-func chooseMethod(as Credentials, listed []string) string {
-	takes := func(method string) bool { return len(listed) == 0 || slices.Contains(listed, method) }
-	switch {
-	case as.Key != nil && (takes(oauth.AuthPrivateKeyJWT) || as.Secret == ""):
-		return oauth.AuthPrivateKeyJWT
-	case as.Secret == "":
-		return oauth.AuthNone
-	}
-	for _, method := range []string{oauth.AuthBasic, oauth.AuthPost, oauth.AuthNone} {
-		if takes(method) {
-			return method
-		}
-	}
-	return listed[0]
-}
-
-// bound says whether credentials may be used with an issuer (C-REG-02). A
-// secret without an issuer belongs to the first one that it is used with:
-// otherwise any server could name an issuer of its own and be sent the secret.
-func (t *Transport) bound(as Credentials, issuer string) error {
-	if as.Issuer != "" && as.Issuer != issuer {
-		return &Error{Step: stepDiscover, Server: issuer, Who: whoMaker,
-			Description: "the client is registered with " + as.Issuer + ", and its credentials are for no other issuer"}
-	}
-	if as.Issuer != "" || as.Secret == "" {
-		return nil
-	}
-	t.state.mu.Lock()
-	defer t.state.mu.Unlock()
-	if t.state.pinned == "" {
-		t.state.pinned = issuer
-	}
-	if t.state.pinned != issuer {
-		return &Error{Step: stepDiscover, Server: issuer, Who: whoMaker,
-			Description: "the client's secret is in use with " + t.state.pinned + " and is sent to no other issuer; set Issuer of the Credentials, and use one Transport per issuer"}
-	}
-	return nil
 }
 
 // readAnswer reads a JSON object. A member of another type than it should have

@@ -11,7 +11,7 @@ import (
 // person is involved.
 type ClientCredentials struct {
 	// Client is the identity at the authorization server; ID is required, and
-	// a Secret or a Key.
+	// a Secret, a Key, an Assertion, or a client certificate in Transport.Base.
 	Client Credentials
 	// Scopes are asked for besides those that the MCP server names.
 	Scopes []string
@@ -20,8 +20,8 @@ type ClientCredentials struct {
 func (f *ClientCredentials) server() Credentials { return f.Client }
 
 func (f *ClientCredentials) configured() error {
-	if f.Client.ID == "" || f.Client.Secret == "" && f.Client.Key == nil {
-		return misconfigured("ClientCredentials needs Client.ID and a Client.Secret or Client.Key")
+	if f.Client.ID == "" {
+		return misconfigured("ClientCredentials needs Client.ID")
 	}
 	return nil
 }
@@ -31,6 +31,9 @@ func (f *ClientCredentials) subject(context.Context) (Subject, error) {
 }
 
 func (f *ClientCredentials) obtain(ctx context.Context, w want) (got, error) {
+	if !f.Client.proven() && w.t.certificate() == absent {
+		return got{}, misconfigured("ClientCredentials needs a Client.Secret, Key or Assertion, or a client certificate in the TLSClientConfig of Transport.Base")
+	}
 	md, err := w.t.metadata(ctx, w.target)
 	if err != nil {
 		return got{}, err

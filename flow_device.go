@@ -74,11 +74,8 @@ func (f *AuthorizationCode) askDevice(ctx context.Context, w want, md *oauth.Ser
 	}
 	setScope(form, w.scopes)
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	as, method := client.credentials(f, md.Issuer), client.method
-	if method == "" {
-		method = chooseMethod(as, md.TokenEndpointAuthMethodsSupported)
-	}
-	if err := w.t.authenticate(form, header, md.Issuer, as, method); err != nil {
+	as := client.credentials(f, md.Issuer)
+	if err := w.t.identify(ctx, form, header, md, as, client.method); err != nil {
 		return device{}, err
 	}
 	status, body, err := w.t.post(ctx, md.DeviceAuthorizationEndpoint, w.target.by, header, []byte(form.Encode()))

@@ -127,11 +127,11 @@ func (i *introspector) ask(ctx context.Context, token string) (jose.Claims, erro
 // request is the question (RFC 7662 section 2.1).
 func (i *introspector) request(ctx context.Context, md oauth.ServerMetadata, token string) (*http.Request, error) {
 	form, header := url.Values{"token": {token}, "token_type_hint": {"access_token"}}, http.Header{}
-	method := chooseMethod(i.as, md.IntrospectionEndpointAuthMethods)
+	method := chooseMethod(i.as, md.IntrospectionEndpointAuthMethods, absent)
 	if method == oauth.AuthNone {
 		return nil, fmt.Errorf("%s takes no authentication that we have", md.IntrospectionEndpoint)
 	}
-	if err := (&Transport{Now: i.now}).authenticate(form, header, i.at.issuer, i.as, method); err != nil {
+	if err := (&Transport{Now: i.now}).authenticate(ctx, form, header, i.at.issuer, md.IntrospectionEndpointAuthSigningAlgs, i.as, method); err != nil {
 		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, md.IntrospectionEndpoint, strings.NewReader(form.Encode()))

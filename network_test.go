@@ -2,6 +2,7 @@ package doorward
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -176,28 +177,49 @@ func TestMayOpen(t *testing.T) {
 	}
 }
 
+// covers: O09, O11, S18
 func TestChooseMethod(t *testing.T) {
 	secret, public := Credentials{ID: "c", Secret: "s"}, Credentials{ID: "c"}
+	keyed, both := Credentials{ID: "c", Key: ed25519.PrivateKey{}}, Credentials{ID: "c", Secret: "s", Key: ed25519.PrivateKey{}}
+	made := Credentials{Assertion: func(context.Context, string) (string, error) { return "", nil }}
 	for _, c := range []struct {
 		as     Credentials
 		listed []string
+		cert   certificate
 		want   string
 	}{
-		{secret, nil, oauth.AuthBasic},
-		{secret, []string{oauth.AuthPost, oauth.AuthBasic}, oauth.AuthBasic},
-		{secret, []string{oauth.AuthPost}, oauth.AuthPost},
-		{secret, []string{oauth.AuthNone}, oauth.AuthNone},
-		{secret, []string{"tls_client_auth"}, "tls_client_auth"},
-		{public, nil, oauth.AuthNone},
-		{public, []string{oauth.AuthBasic}, oauth.AuthNone},
+		{secret, nil, absent, oauth.AuthBasic},
+		{secret, []string{oauth.AuthPost, oauth.AuthBasic}, present, oauth.AuthBasic},
+		{secret, []string{oauth.AuthPost}, absent, oauth.AuthPost},
+		{secret, []string{oauth.AuthNone}, absent, oauth.AuthNone},
+		{secret, []string{oauth.AuthTLS}, absent, oauth.AuthTLS}, // which then fails
+		{secret, []string{oauth.AuthTLS, oauth.AuthNone}, present, oauth.AuthTLS},
+		{public, nil, present, oauth.AuthNone},
+		{public, []string{oauth.AuthBasic}, absent, oauth.AuthNone},
+		{public, []string{oauth.AuthBasic, oauth.AuthSelfSignedTLS}, present, oauth.AuthSelfSignedTLS},
+		{public, []string{oauth.AuthNone, oauth.AuthTLS}, unknown, oauth.AuthNone},
+		{public, []string{oauth.AuthTLS}, unknown, oauth.AuthTLS},
+		{keyed, nil, absent, oauth.AuthPrivateKeyJWT},
+		{keyed, []string{oauth.AuthBasic, oauth.AuthPrivateKeyJWT}, present, oauth.AuthPrivateKeyJWT},
+		{keyed, []string{oauth.AuthTLS}, present, oauth.AuthTLS},
+		{keyed, []string{oauth.AuthTLS}, absent, oauth.AuthPrivateKeyJWT},
+		{both, []string{oauth.AuthPost}, absent, oauth.AuthPost},
+		{made, []string{oauth.AuthPrivateKeyJWT, oauth.AuthNone}, absent, oauth.AuthPrivateKeyJWT},
 	} {
-		if got := chooseMethod(c.as, c.listed); got != c.want {
+		if got := chooseMethod(c.as, c.listed, c.cert); got != c.want {
 			t.Errorf("%+v of %v: %s, want %s", c.as, c.listed, got, c.want)
 		}
 	}
-	err := (&Transport{}).authenticate(url.Values{}, http.Header{}, "https://as.example", secret, "tls_client_auth")
+	err := (&Transport{}).authenticate(context.Background(), url.Values{}, http.Header{}, "https://as.example", nil, secret, "tls_client_auth")
 	if err == nil || !strings.Contains(err.Error(), "tls_client_auth") {
 		t.Errorf("a method without credentials: %v", err)
+	}
+	for _, method := range []string{oauth.AuthBasic, oauth.AuthPost, oauth.AuthPrivateKeyJWT} {
+		form, header := url.Values{}, http.Header{}
+		err := (&Transport{}).authenticate(context.Background(), form, header, "https://as.example", nil, public, method)
+		if err == nil || !strings.Contains(err.Error(), method) || len(form)+len(header) != 0 {
+			t.Errorf("%s without a secret or key: %v %v %v", method, err, form, header)
+		}
 	}
 }
 

@@ -40,11 +40,7 @@ func (f *AuthorizationCode) pushed(ctx context.Context, w want, md *oauth.Server
 		form[name] = values
 	}
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	method := client.method
-	if method == "" {
-		method = chooseMethod(as, md.TokenEndpointAuthMethodsSupported)
-	}
-	if err := w.t.authenticate(form, header, md.Issuer, as, method); err != nil {
+	if err := w.t.identify(ctx, form, header, md, as, client.method); err != nil {
 		return "", err
 	}
 	status, body, err := w.t.post(ctx, md.PushedAuthorizationRequestEndpoint, w.target.by, header, []byte(form.Encode()))

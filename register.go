@@ -26,7 +26,9 @@ type registration struct {
 // credentials are what the registration authenticates with.
 func (r registration) credentials(f *AuthorizationCode, issuer string) Credentials {
 	if r.id == f.Client.ID || r.id == f.ClientIDMetadataURL {
-		return Credentials{Issuer: issuer, ID: r.id, Secret: f.Client.Secret, Key: f.Client.Key, KeyID: f.Client.KeyID}
+		as := f.Client
+		as.Issuer, as.ID = issuer, r.id
+		return as
 	}
 	return Credentials{Issuer: issuer, ID: r.id, Secret: r.secret}
 }
@@ -39,7 +41,7 @@ func (f *AuthorizationCode) known(ctx context.Context, w want, md *oauth.ServerM
 	case f.Client.ID != "":
 		return registration{id: f.Client.ID, secret: f.Client.Secret}, true, w.t.bound(f.Client, md.Issuer)
 	case f.ClientIDMetadataURL != "" && md.ClientIDMetadataDocument:
-		return registration{id: f.ClientIDMetadataURL}, true, nil
+		return registration{id: f.ClientIDMetadataURL}, true, w.t.bound(f.Client, md.Issuer)
 	}
 	return f.registered(ctx, w, md)
 }

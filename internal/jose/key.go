@@ -61,7 +61,7 @@ func Generate(alg string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a key for %s: %w", alg, err)
 	}
-	return newKeyFor(signer, "", alg)
+	return NewKeyFor(signer, "", alg)
 }
 
 // ParseKeyFor reads what Marshal wrote (PKCS #8), of a key that signs with alg;
@@ -71,12 +71,12 @@ func ParseKeyFor(der []byte, kid, alg string) (*Key, error) {
 	if err != nil || alg == "" || alg == k.alg {
 		return k, err
 	}
-	return newKeyFor(k.signer, kid, alg)
+	return NewKeyFor(k.signer, kid, alg)
 }
 
-// newKeyFor is NewKey for a certain algorithm. An RSA key signs with one of
+// NewKeyFor is NewKey for a certain algorithm. An RSA key signs with one of
 // the two that it could sign with, for ever.
-func newKeyFor(signer crypto.Signer, kid, alg string) (*Key, error) {
+func NewKeyFor(signer crypto.Signer, kid, alg string) (*Key, error) {
 	k, err := NewKey(signer, kid)
 	switch {
 	case err != nil:

@@ -41,6 +41,15 @@ type ServerMetadata struct {
 	ClaimsSupported                       []string `json:"claims_supported,omitempty"`
 	DPoPSigningAlgsSupported              []string `json:"dpop_signing_alg_values_supported,omitempty"`
 	TLSBoundTokens                        bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"` // RFC 8705 section 3.3
+	MTLSAliases                           *Aliases `json:"mtls_endpoint_aliases,omitempty"`                      // RFC 8705 section 5
+}
+
+// Aliases are the endpoints that clients with a certificate use in the place of
+// others (RFC 8705 section 5).
+type Aliases struct {
+	TokenEndpoint                      string `json:"token_endpoint,omitempty"`
+	PushedAuthorizationRequestEndpoint string `json:"pushed_authorization_request_endpoint,omitempty"`
+	DeviceAuthorizationEndpoint        string `json:"device_authorization_endpoint,omitempty"`
 }
 
 // ResourceMetadata is a protected resource's document (RFC 9728 section 2).
