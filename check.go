@@ -16,6 +16,11 @@ func (t *Transport) Check() error {
 	if t.Flow == nil {
 		return misconfigured("Transport needs a Flow")
 	}
+	if t.DPoP != nil {
+		if _, err := t.proofKey(""); err != nil {
+			return err
+		}
+	}
 	if f, ok := t.Flow.(interface{ configured() error }); ok {
 		if err := f.configured(); err != nil {
 			return err
@@ -25,6 +30,8 @@ func (t *Transport) Check() error {
 	case *CrossApp:
 		return firstError(f.IdP.check("IdP"), f.Server.check("Server"), checkScopes(f.Scopes))
 	case *ClientCredentials:
+		return firstError(f.Client.check("Client"), f.provable(t), checkScopes(f.Scopes))
+	case *Workload:
 		return firstError(f.Client.check("Client"), checkScopes(f.Scopes))
 	case *AuthorizationCode:
 		return firstError(f.Client.check("Client"), f.checkAddresses(), checkScopes(f.Scopes))

@@ -30,10 +30,15 @@ func (f *ClientCredentials) subject(context.Context) (Subject, error) {
 	return Subject{}, f.configured()
 }
 
-func (f *ClientCredentials) obtain(ctx context.Context, w want) (got, error) {
-	if !f.Client.proven() && w.t.certificate() == absent {
-		return got{}, misconfigured("ClientCredentials needs a Client.Secret, Key or Assertion, or a client certificate in the TLSClientConfig of Transport.Base")
+// provable wants something to authenticate with.
+func (f *ClientCredentials) provable(t *Transport) error {
+	if f.Client.proven() || t.certificate() != absent {
+		return nil
 	}
+	return misconfigured("ClientCredentials needs a Client.Secret, Key or Assertion, or a client certificate in the TLSClientConfig of Transport.Base")
+}
+
+func (f *ClientCredentials) obtain(ctx context.Context, w want) (got, error) {
 	md, err := w.t.metadata(ctx, w.target)
 	if err != nil {
 		return got{}, err

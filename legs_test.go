@@ -55,7 +55,7 @@ func TestLegsAlone(t *testing.T) {
 // covers: P27
 func TestCheck(t *testing.T) {
 	w := newWorld(t)
-	for _, flow := range []doorward.Flow{w.crossApp(), w.code(), &doorward.ClientCredentials{Client: doorward.Credentials{ID: "a", Secret: "b"}}} {
+	for _, flow := range []doorward.Flow{w.crossApp(), w.code(), &doorward.ClientCredentials{Client: doorward.Credentials{ID: "a", Secret: "b"}}, &doorward.Workload{Assertion: newPlatform(t).jwt}} {
 		if err := (&doorward.Transport{Flow: flow}).Check(); err != nil {
 			t.Error(err)
 		}
@@ -82,6 +82,8 @@ func TestCheck(t *testing.T) {
 		"document":          &doorward.AuthorizationCode{Open: visit, ClientIDMetadataURL: "https://app.example/"},
 		"secret without id": &doorward.AuthorizationCode{Open: visit, Client: doorward.Credentials{Secret: "s"}},
 		"no secret":         &doorward.ClientCredentials{Client: doorward.Credentials{ID: "a"}},
+		"no workload JWT":   &doorward.Workload{},
+		"workload's issuer": &doorward.Workload{Assertion: newPlatform(t).jwt, Client: doorward.Credentials{Issuer: "http://as.example"}},
 	} {
 		var e *doorward.Error
 		if err := (&doorward.Transport{Flow: flow}).Check(); !errors.As(err, &e) || e.Step != "configure" || e.Who != "client's maker" {

@@ -28,7 +28,8 @@ import (
 // GetBody is buffered up to 4 MiB, so that it can be sent again; a larger one is
 // sent once, and its 401 is returned.
 type Transport struct {
-	// Flow is the way to a token: *AuthorizationCode, *ClientCredentials or *CrossApp.
+	// Flow is the way to a token: *AuthorizationCode, *ClientCredentials,
+	// *CrossApp or *Workload.
 	Flow Flow
 	// Base carries the requests. nil: http.DefaultTransport for what the caller
 	// names (the MCP server, the IdP, an authorization server whose issuer is
@@ -87,6 +88,7 @@ type state struct {
 	looked    fresh[looked, bool]
 	keys      map[string]*jose.Key // that proofs are signed with, by algorithm; "": Transport.DPoP
 	nonces    cache[nonceAt, string]
+	refusals  cache[refusedKey, *Error]
 }
 
 // errand is what one flight is for.
@@ -215,6 +217,11 @@ func (t *Transport) challengeOf(ctx context.Context, u *url.URL) (need, error) {
 func (t *Transport) who(ctx context.Context) (Subject, error) {
 	if t.Flow == nil {
 		return Subject{}, misconfigured("Transport needs a Flow")
+	}
+	if f, ok := t.Flow.(*ClientCredentials); ok {
+		if err := f.provable(t); err != nil {
+			return Subject{}, err
+		}
 	}
 	return t.Flow.subject(ctx)
 }
