@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -21,6 +22,11 @@ type Config struct {
 	MaxBytes      int64           // 0: 64 KiB
 	Timeout       time.Duration   // 0: 10 s, in all
 	Transport     *http.Transport // base to clone for TLS roots; nil: the default
+
+	// Lookup resolves names, and Dial connects to one of the addresses that were
+	// found good. nil: the system does.
+	Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Fetcher fetches. It may be used by many goroutines.

@@ -300,3 +300,36 @@ func TestErrorsKeepTheQuery(t *testing.T) {
 		}
 	}
 }
+
+// Who brings a resolver and a dialer of their own gets the same checks, and the
+// name is not resolved a second time.
+//
+// covers: AS-CIMD-09, SEC-05
+func TestOwnLookupAndDial(t *testing.T) {
+	s, seen := site(t, false, hello)
+	port := s.URL[strings.LastIndexByte(s.URL, ':')+1:]
+	for want, answers := range map[string][]netip.Addr{
+		"":                         {addr("::ffff:127.0.0.1")},
+		"10.0.0.1 is not loopback": {addr("127.0.0.1"), addr("10.0.0.1")},
+		"has no address":           nil,
+	} {
+		var dialled []string
+		f := New(Config{AllowLoopback: true,
+			Lookup: func(context.Context, string, string) ([]netip.Addr, error) { return answers, nil },
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				dialled = append(dialled, address)
+				return (&net.Dialer{}).DialContext(ctx, network, address)
+			}})
+		before := seen.Load()
+		_, err := f.Get(t.Context(), "http://mcp.localhost:"+port)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) || len(dialled) != 0 {
+				t.Errorf("%q: %v, dialled %v", want, err, dialled)
+			}
+			continue
+		}
+		if err != nil || seen.Load() != before+1 || len(dialled) != 1 || dialled[0] != "127.0.0.1:"+port {
+			t.Errorf("%v, dialled %v", err, dialled)
+		}
+	}
+}

@@ -31,6 +31,9 @@ func newGuard(c Config) *guard {
 		t = c.Transport.Clone()
 	}
 	g := &guard{c: c, transport: t, lookup: net.DefaultResolver.LookupNetIP}
+	if c.Lookup != nil {
+		g.lookup = c.Lookup
+	}
 	g.dialer = &net.Dialer{Timeout: c.Timeout, ControlContext: g.control}
 	t.DialContext = g.dial
 	// Whatever else the base had would dial past the check.
@@ -97,25 +100,56 @@ func isLoopback(host string) bool {
 // today and private too is made for an attack. The dialer resolves the name
 // once more and chooses among the addresses; control then has the last word.
 func (g *guard) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, errors.New("no valid address")
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.c.Timeout)
 	defer cancel()
-	if _, err := netip.ParseAddr(host); err != nil {
-		addrs, err := g.lookup(ctx, "ip", host)
-		if err != nil {
+	addrs, err := g.addresses(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if err := g.check(ctx, a); err != nil {
 			return nil, err
 		}
-		for _, a := range addrs {
-			// The resolver may give IPv4 in its mapped form; it is dialled as IPv4.
-			if err := g.check(ctx, a.Unmap()); err != nil {
-				return nil, err
-			}
+	}
+	if g.c.Dial == nil && g.c.Lookup == nil {
+		return g.dialer.DialContext(ctx, network, address)
+	}
+	return g.dialChecked(ctx, network, addrs, port)
+}
+
+// addresses are those of a host. The resolver may give IPv4 in its mapped
+// form; it is dialled as IPv4.
+func (g *guard) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	if literal, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{literal}, nil
+	}
+	found, err := g.lookup(ctx, "ip", host)
+	addrs := make([]netip.Addr, len(found))
+	for i, a := range found {
+		addrs[i] = a.Unmap()
+	}
+	return addrs, err
+}
+
+// dialChecked connects to the first of the addresses that answers. None is
+// resolved again.
+func (g *guard) dialChecked(ctx context.Context, network string, addrs []netip.Addr, port string) (net.Conn, error) {
+	dial := g.c.Dial
+	if dial == nil {
+		dial = g.dialer.DialContext
+	}
+	err := errors.New("the name has no address")
+	for _, a := range addrs {
+		var c net.Conn
+		if c, err = dial(ctx, network, net.JoinHostPort(a.String(), port)); err == nil {
+			return c, nil
 		}
 	}
-	return g.dialer.DialContext(ctx, network, address)
+	return nil, err
 }
 
 // control is called with the address that is about to be dialled.
