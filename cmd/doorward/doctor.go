@@ -1,43 +1,102 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"doorward"
 	"doorward/internal/doctor"
 )
 
 func newDoctor(e env) *cobra.Command {
-	var asJSON bool
-	var timeout time.Duration
+	f := &tokenFlags{}
 	cmd := &cobra.Command{
 		Use:   "doctor URL|FILE",
 		Short: "Diagnose an MCP server from outside, or a configuration file",
 		Long: `Of a URL: walks as a client would, without a token, and says at each step what it saw, which rule it is about, how to mend
-it and who has to.
+it and who has to; docs/doctor.md lists the steps. It tries the endpoints with a client that does not exist, and changes nothing.
+With --flow it then gets a token as doorward token does, decodes what comes by (no token is shown), and calls the server:
+
+  enterprise  the whole chain: sign-in, ID-JAG, its redemption, the access token, a call
+  browser     sign in and consent at the server's own authorization server
+  device      the same in a browser on any device, by a code that is printed (RFC 8628)
+  client      the client for itself (client_credentials)
+
+What a person signed in to by browser or device before is not used, and nothing is kept.
+
 Of a file: unknown keys with the nearest known one, wrong types, impossible combinations, what a public address refuses, and
 what is not in this version, each as FILE:LINE:COL: text.
 Exit status 0: no step failed, the file would start; 1: one did, it would not.`,
-		Example: "  doorward doctor https://mcp.example.com/mcp\n  doorward doctor doorward.yaml",
+		Example: "  doorward doctor https://mcp.example.com/mcp\n  doorward doctor https://mcp.example.com/mcp --flow enterprise --client-id agent --client-secret env:AGENT_SECRET\n  doorward doctor doorward.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if strings.HasPrefix(args[0], "http://") || strings.HasPrefix(args[0], "https://") {
-				return e.examine(doctor.Walk(cmd.Context(), doctor.Config{Timeout: timeout}, args[0]), asJSON)
+				return f.examine(cmd, e, args[0])
 			}
 			if _, err := os.Stat(args[0]); err != nil {
 				return err
 			}
-			return e.diagnose(args[0], asJSON)
+			return e.diagnose(args[0], f.json)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "of the whole walk to a URL")
+	f.register(cmd)
+	f.flow = ""
+	flow := cmd.Flags().Lookup("flow")
+	flow.DefValue, flow.Usage = "", "get a token by enterprise, browser, device or client, too; left out: without a token"
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "of the whole walk to a URL; with --flow 5m unless given")
 	return cmd
+}
+
+// examine walks to a URL and shows what it found.
+func (f *tokenFlags) examine(cmd *cobra.Command, e env, address string) error {
+	if f.flow != "" && !cmd.Flags().Changed("timeout") {
+		f.timeout = 5 * time.Minute
+	}
+	client, err := f.doctorClient(cmd, e, address)
+	if err != nil {
+		return err
+	}
+	progress, done := e.progress()
+	r := doctor.Walk(cmd.Context(), doctor.Config{Timeout: f.timeout, Client: client, Progress: progress}, address)
+	done()
+	if f.json {
+		err = e.printJSON(r)
+	} else {
+		err = e.printReport(r)
+	}
+	if err == nil && !r.OK {
+		err = &failure{}
+	}
+	return err
+}
+
+// doctorClient is the client that the flags ask for; nil: none.
+func (f *tokenFlags) doctorClient(cmd *cobra.Command, e env, server string) (*doorward.Transport, error) {
+	switch f.flow {
+	case "":
+		for _, flag := range []string{"idp", "idp-client-id", "idp-client-secret", "client-id", "client-secret", "scope", "resource", "profile", "assume-pkce", "no-browser"} {
+			if cmd.Flags().Changed(flag) {
+				return nil, wrongUse{fmt.Errorf("--%s goes with --flow", flag)}
+			}
+		}
+		return nil, nil
+	case "auto":
+		return nil, wrongUse{errors.New("--flow auto: doctor takes one at a time: enterprise, browser, device or client")}
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+	defer cancel()
+	w, err := f.choose(ctx, e, server)
+	if err != nil {
+		return nil, err
+	}
+	return w.first, nil
 }
 
 func (e env) diagnose(file string, asJSON bool) error {
@@ -69,42 +128,4 @@ func newDiagnosis(file string, findings []Finding) doctor.Report {
 		d.Steps = append(d.Steps, doctor.Step{ID: "file", Title: "configuration", Result: doctor.OK})
 	}
 	return d
-}
-
-// examine shows what the walk to a URL found: a line a step, then what to mend.
-func (e env) examine(r doctor.Report, asJSON bool) error {
-	if asJSON {
-		if err := e.printJSON(r); err != nil {
-			return err
-		}
-	} else if err := e.printReport(r); err != nil {
-		return err
-	}
-	if !r.OK {
-		return &failure{}
-	}
-	return nil
-}
-
-func (e env) printReport(r doctor.Report) error {
-	colour, off := map[string]string{}, ""
-	if e.colours(e.stdout) {
-		colour, off = map[string]string{doctor.OK: "\x1b[32m", doctor.Warn: "\x1b[33m", doctor.Fail: "\x1b[31m"}, "\x1b[0m"
-	}
-	var steps, mend strings.Builder
-	for _, s := range r.Steps {
-		line := s.Title
-		if s.Saw != "" {
-			line += ": " + s.Saw
-		}
-		fmt.Fprintf(&steps, "%s%-4s%s  %s\n", colour[s.Result], s.Result, off, line)
-		if s.Result != doctor.OK {
-			fmt.Fprintf(&mend, "\n%s%s%s  %s\n  who acts: %s\n  mend:     %s\n", colour[s.Result], s.Title, off, s.Saw, s.Who, s.Mend)
-			if s.Rule != "" {
-				fmt.Fprintf(&mend, "  rule:     %s\n", s.Rule)
-			}
-		}
-	}
-	_, err := io.WriteString(e.stdout, steps.String()+mend.String())
-	return err
 }
