@@ -80,7 +80,8 @@ type walk struct {
 	url    *url.URL
 	addrs  []netip.Addr
 	fetch  *fetch.Fetcher // for the server and what it names
-	conn   net.Conn       // the connection that TLS is tried on; nil: none
+	opened []*fetch.Fetcher
+	conn   net.Conn // the connection that TLS is tried on; nil: none
 
 	refused   *answer           // the 401
 	pages     bool              // pages of other origins can call the server
@@ -133,6 +134,9 @@ func Walk(ctx context.Context, c Config, address string) Report {
 		if !part.run() || w.late(part.id) {
 			break
 		}
+	}
+	for _, f := range w.opened {
+		f.CloseIdle()
 	}
 	w.clock()
 	w.speed()

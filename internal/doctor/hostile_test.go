@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -139,6 +140,41 @@ func TestNothingPrivateIsReached(t *testing.T) {
 	if inside.Load() != 0 || asked.Load() < 2 {
 		t.Errorf("%d connections inside, %d look-ups", inside.Load(), asked.Load())
 	}
+}
+
+// A walk leaves no connection behind.
+func TestNoConnectionStays(t *testing.T) {
+	s := newSite(t)
+	var open atomic.Int32
+	s.walk(t, func(c *doctor.Config) {
+		dial := c.Dial
+		c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			open.Add(1)
+			return &counted{Conn: conn, open: &open}, nil
+		}
+	})
+	for range 100 { // the last ones are closed by the transport's own goroutines
+		if open.Load() == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("%d connections are open", open.Load())
+}
+
+type counted struct {
+	net.Conn
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 // FuzzWalk: whatever a server answers, the walk ends, and what it says can be

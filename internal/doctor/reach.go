@@ -79,7 +79,9 @@ func (w *walk) fetcherFor(addrs []netip.Addr) *fetch.Fetcher {
 		c.AllowLoopback = c.AllowLoopback || a.IsLoopback()
 		c.AllowPrivate = c.AllowPrivate || private(a)
 	}
-	return fetch.New(c)
+	f := fetch.New(c)
+	w.opened = append(w.opened, f)
+	return f
 }
 
 func private(a netip.Addr) bool {

@@ -92,6 +92,9 @@ func cause(err error) error {
 	return err
 }
 
+// CloseIdle closes the connections that nobody uses, for a Fetcher that is done.
+func (f *Fetcher) CloseIdle() { f.guard.transport.CloseIdleConnections() }
+
 // RoundTripper returns a transport that refuses the same addresses and URLs
 // and bounds bodies alike, for POSTs to endpoints that strangers named. It does
 // not follow redirects either; an http.Client around it needs a CheckRedirect
