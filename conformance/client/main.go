@@ -31,6 +31,7 @@ type parameters struct {
 	IdPClientID  string `json:"idp_client_id"`
 	IdPIDToken   string `json:"idp_id_token"`
 	IdPIssuer    string `json:"idp_issuer"`
+	WorkloadJWT  string `json:"valid_jwt"`
 }
 
 func main() {
@@ -98,6 +99,11 @@ func flowFor(scenario, raw string) (doorward.Flow, error) {
 			Subject: func(context.Context) (doorward.Subject, error) {
 				return doorward.Subject{Person: "conformance", Token: p.IdPIDToken}, nil
 			},
+		}, nil
+	case "auth/wif-jwt-bearer":
+		return &doorward.Workload{
+			Client:    own,
+			Assertion: func(context.Context, string) (string, error) { return p.WorkloadJWT, nil },
 		}, nil
 	}
 	return &doorward.AuthorizationCode{
