@@ -27,12 +27,13 @@ func newConnect(e env) *cobra.Command {
 		Long: `Speaks MCP over stdin and stdout and carries it to the MCP server at URL, for clients that cannot do its authorization.
 
   auto        enterprise if the server takes ID-JAGs and there are a sign-in (doorward login) and a client (--client-id, or
-              the one of the last time), client if --client-secret is given without a sign-in, else browser, or device
-              where that is offered in an SSH session without a display
+              the one of the last time), workload with --workload-jwt, client if --client-secret is given without a
+              sign-in, else browser, or device where that is offered in an SSH session without a display
   enterprise  with the sign-in of doorward login, or at --idp; no consent screen
   browser     sign in and consent at the server's own authorization server
   device      the same in a browser on any device, by a code that is printed (RFC 8628), where the server offers it
   client      the client for itself (client_credentials)
+  workload    a program by the JWT of the place where it runs, such as a Kubernetes service account token (--workload-jwt)
 
 What a person signed in to is kept, sealed, until doorward logout: the next start needs nobody, and several starts at
 once share one sign-in. Nothing but MCP is written to stdout; addresses to open and errors go to stderr.`,

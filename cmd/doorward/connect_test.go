@@ -306,7 +306,7 @@ func TestConnectRefused(t *testing.T) {
 	}{
 		{2, "connect", "accepts 1 arg"},
 		{2, "connect nowhere", "is no URL of an MCP server"},
-		{1, "connect http://127.0.0.1:1/mcp --flow workload", "--flow workload is not in this version"},
+		{2, "connect http://127.0.0.1:1/mcp --flow workload", "needs --workload-jwt"},
 		{2, "connect http://127.0.0.1:1/mcp --flow magic", `--flow "magic"`},
 		{2, "connect http://127.0.0.1:1/mcp --flow enterprise --client-id x", "doorward login ISSUER"},
 		{1, "connect http://127.0.0.1:1/mcp --profile work", "nobody is signed in in the profile work"},

@@ -17,7 +17,7 @@ import (
 type tokenFlags struct {
 	flow                          string
 	idp, idpClientID, idpSecret   string
-	clientID, secret              string
+	clientID, secret, workloadJWT string
 	scopes                        []string
 	resource, profile, assumeS256 string
 	header, json, noBrowser       bool
@@ -36,9 +36,10 @@ to is kept, sealed, and renewed: the next run needs nobody, until doorward logou
   browser     sign in and consent at the server's own authorization server
   device      the same in a browser on any device, by a code that is printed (RFC 8628), where the server offers it
   client      the client for itself (client_credentials)
+  workload    a program by the JWT of the place where it runs, such as a Kubernetes service account token (--workload-jwt)
   auto        enterprise with --idp, or with a sign-in and a client (--client-id, or the one of the last time) if the
-              server takes ID-JAGs; client if --client-secret is given without a sign-in; else browser, or device where
-              that is offered in an SSH session without a display`,
+              server takes ID-JAGs; workload with --workload-jwt; client if --client-secret is given without a sign-in; else
+              browser, or device where that is offered in an SSH session without a display`,
 		Example: "  doorward token http://127.0.0.1:8080/mcp --header\n  doorward token https://mcp.example.com/mcp --idp https://acme.okta.com --idp-client-id 0oa… --idp-client-secret env:IDP_SECRET --client-id agent --client-secret env:AGENT_SECRET",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,12 +58,13 @@ to is kept, sealed, and renewed: the next run needs nobody, until doorward logou
 // register makes the flags that connect has, too.
 func (f *tokenFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.flow, "flow", "auto", "auto, enterprise, browser, device, client; workload is not in this version")
+	fl.StringVar(&f.flow, "flow", "auto", "auto, enterprise, browser, device, client or workload")
 	fl.StringVar(&f.idp, "idp", "", "issuer of the company's identity provider; left out: that of doorward login")
 	fl.StringVar(&f.idpClientID, "idp-client-id", "", "client id there")
 	fl.StringVar(&f.idpSecret, "idp-client-secret", "", "secret there: env:NAME or file:PATH")
 	fl.StringVar(&f.clientID, "client-id", "", "client id at the MCP server's authorization server")
 	fl.StringVar(&f.secret, "client-secret", "", "secret there: env:NAME or file:PATH; it is kept with a person's tokens")
+	fl.StringVar(&f.workloadJWT, "workload-jwt", "", "JWT of the place where the program runs, addressed to the server's issuer: env:NAME or file:PATH, read anew for each token")
 	fl.StringArrayVar(&f.scopes, "scope", nil, "scope to ask for; repeatable; left out: what the server asks for")
 	fl.StringVar(&f.resource, "resource", "", "resource identifier of the server, if its address is not below it")
 	fl.StringVar(&f.profile, "profile", "", "name that sign-in and tokens are kept under; left out: default")
@@ -81,6 +83,9 @@ func (f *tokenFlags) run(ctx context.Context, e env, server string) error {
 	tok, err := w.Token(ctx, server)
 	if err != nil {
 		return err
+	}
+	if strings.EqualFold(tok.Type(), "DPoP") {
+		return errors.New("this server takes tokens only together with proofs of the key that they are bound to (DPoP), so that a token alone is of no use: doorward connect has the key and makes the proofs")
 	}
 	switch {
 	case f.json:
@@ -113,6 +118,9 @@ func (f *tokenFlags) choose(ctx context.Context, e env, server string) (*way, er
 		return nil, err
 	}
 	kind := f.kind(e, who, client)
+	if kind != "workload" && f.workloadJWT != "" {
+		return nil, wrongUse{fmt.Errorf("--workload-jwt goes with the workload flow, not with %s", kind)}
+	}
 	if kind != "enterprise" && (f.idp != "" || f.idpClientID != "" || f.idpSecret != "") {
 		return nil, wrongUse{fmt.Errorf("--idp, --idp-client-id and --idp-client-secret go with the enterprise flow, not with %s", kind)}
 	}
@@ -124,7 +132,7 @@ func (f *tokenFlags) choose(ctx context.Context, e env, server string) (*way, er
 		return nil, err
 	}
 	w.each(func(t *doorward.Transport) { t.Resource = f.resource })
-	if kind != "client" && (w.person == nil || w.person.profile != "") {
+	if kind != "client" && kind != "workload" && (w.person == nil || w.person.profile != "") {
 		kept := f.tokens(e, client)
 		w.each(func(t *doorward.Transport) { t.Store = kept })
 	}
@@ -154,9 +162,10 @@ func (f *tokenFlags) way(e env, kind string, who *somebody, idpSecret string, cl
 		}
 		return &way{first: &doorward.Transport{Flow: &doorward.ClientCredentials{Client: client, Scopes: f.scopes}}}, nil
 	case "workload":
-		return nil, fmt.Errorf("--flow %s is not in this version", kind)
+		flow, err := f.workload(e, own)
+		return &way{first: &doorward.Transport{Flow: flow}}, err
 	}
-	return nil, wrongUse{fmt.Errorf("--flow %q: auto, enterprise, browser, device or client", f.flow)}
+	return nil, wrongUse{fmt.Errorf("--flow %q: auto, enterprise, browser, device, client or workload", f.flow)}
 }
 
 // signedIn is the kept sign-in, if the flags leave room for one; nil: none.
@@ -200,6 +209,8 @@ func (f *tokenFlags) kind(e env, who *somebody, client doorward.Credentials) str
 		return "enterprise"
 	case who != nil && client.ID != "":
 		return "auto"
+	case f.workloadJWT != "":
+		return "workload"
 	case f.secret != "":
 		return "client"
 	case who != nil:
