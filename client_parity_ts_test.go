@@ -125,6 +125,23 @@ func TestParityDiscovery(t *testing.T) {
 				t.Errorf("%v %v", err, w.sent)
 			}
 		},
+		"a resource with a query": func(t *testing.T) {
+			for _, named := range []bool{false, true} {
+				w := newWorld(t)
+				resource := w.url() + "?tenant=1"
+				w.prm["resource"] = resource
+				tr := &doorward.Transport{Flow: machine()}
+				if named {
+					tr.Resource = resource
+				}
+				_, err := post(context.Background(), tr, resource)
+				if !named {
+					failed(t, err, "discover")
+				} else if err != nil || w.forms["as"][0].Get("resource") != resource {
+					t.Errorf("%v %v", err, w.forms["as"])
+				}
+			}
+		},
 		"no resource without Protected Resource Metadata": func(t *testing.T) {
 			address, forms := alone(t)
 			now := time.Now()
