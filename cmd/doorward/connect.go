@@ -58,7 +58,7 @@ func (f *tokenFlags) connect(ctx context.Context, e env, server string) error {
 	}
 	base := carrier()
 	w.each(func(t *doorward.Transport) { t.Base, t.Legacy, t.Logger = base, true, log }) // REV-11
-	return bridge.Run(ctx, bridge.Config{URL: server, HTTP: &http.Client{Transport: w}, In: e.stdin, Out: e.stdout, Logger: log})
+	return bridge.Run(ctx, bridge.Config{URL: server, HTTP: &http.Client{Transport: w}, In: e.stdin, Out: e.stdout, Logger: log, Idle: giveBack})
 }
 
 func checkServer(server string) error {

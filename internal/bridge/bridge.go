@@ -43,6 +43,11 @@ type Config struct {
 	// Linger is how long calls may still be answered after the end of In.
 	// 0: 3 seconds, since clients wait about as long before they signal.
 	Linger time.Duration
+	// Idle is called, once each time, when nothing was carried for IdleAfter.
+	// nil: nothing is.
+	Idle func()
+	// IdleAfter is that time. 0: 5 seconds.
+	IdleAfter time.Duration
 }
 
 // ErrUnattended is what a function that opens a browser should return for a
@@ -69,7 +74,8 @@ type bridge struct {
 
 	replayed recent
 
-	out sync.Mutex // on Config.Out
+	out   sync.Mutex  // on Config.Out
+	quiet *time.Timer // calls Config.Idle
 
 	renewing sync.Mutex  // one new session at a time
 	reached  atomic.Bool // the server has answered something
@@ -95,6 +101,7 @@ var errOver = errors.New("the input ended")
 func Run(ctx context.Context, c Config) error {
 	b := newBridge(ctx, c)
 	defer b.stop(errOver)
+	defer b.quiet.Stop()
 	lines := b.read()
 	for {
 		select {
@@ -125,6 +132,12 @@ func newBridge(ctx context.Context, c Config) *bridge {
 	if c.Linger == 0 {
 		c.Linger = 3 * time.Second
 	}
+	if c.IdleAfter == 0 {
+		c.IdleAfter = 5 * time.Second
+	}
+	if c.Idle == nil {
+		c.Idle = func() {}
+	}
 	client := *c.HTTP
 	client.CheckRedirect = sameServer
 	c.HTTP = &client
@@ -132,12 +145,14 @@ func newBridge(ctx context.Context, c Config) *bridge {
 	b.slots = make(chan struct{}, c.MaxCalls)
 	b.room = make(chan struct{}, 2*blocks(c.MaxMessage)+32*c.MaxCalls)
 	b.ctx, b.stop = context.WithCancelCause(ctx)
+	b.quiet = time.AfterFunc(c.IdleAfter, c.Idle)
 	return b
 }
 
 // take handles one line. Calls and answers run beside each other; what a server
 // must have seen before the rest (initialize, notifications) is waited for.
 func (b *bridge) take(l line) {
+	b.quiet.Reset(b.c.IdleAfter)
 	if l.tooLong {
 		b.write(refusal(l.id, codeInvalid, "the message is larger than this bridge carries", nil))
 		return
@@ -226,6 +241,7 @@ func (b *bridge) end() error {
 // write puts one message on one line of Out. When Out is gone, so is the
 // program, and the run ends.
 func (b *bridge) write(text []byte) {
+	b.quiet.Reset(b.c.IdleAfter)
 	b.out.Lock()
 	defer b.out.Unlock()
 	if _, err := b.c.Out.Write(append(text, '\n')); err != nil {

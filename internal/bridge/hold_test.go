@@ -515,3 +515,25 @@ func TestLargeMessages(t *testing.T) {
 	}
 	l.end()
 }
+
+// Idle is called when there is a silence, once for each.
+func TestIdle(t *testing.T) {
+	s := record(t, func(w http.ResponseWriter, r *http.Request, a asked) { reply(w, a, "{}") })
+	idle := make(chan struct{}, 16)
+	l := start(t, bridge.Config{URL: s.url, Idle: func() { idle <- struct{}{} }, IdleAfter: 50 * time.Millisecond})
+	for range 2 {
+		l.send(`{"jsonrpc":"2.0","id":1,"method":"ping"}`)
+		l.next()
+		select {
+		case <-idle:
+		case <-time.After(patience):
+			t.Fatal("the silence is not noticed")
+		}
+		select {
+		case <-idle:
+			t.Error("one silence counts twice")
+		case <-time.After(150 * time.Millisecond):
+		}
+	}
+	l.end()
+}

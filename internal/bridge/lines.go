@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"sync"
 	"time"
 )
 
@@ -130,14 +131,19 @@ func lastOf(b []byte) []byte {
 	return append([]byte(nil), b[len(b)-tailLength:]...)
 }
 
-// Libraries write the id first or last; elsewhere it is not looked for.
+// Libraries write the id first or last; elsewhere it is not looked for. Hardly
+// anybody sends what is too long, so that the patterns are made when somebody does.
 var (
-	idFirst = regexp.MustCompile(`^\s*\{(?:\s*"(?:jsonrpc|method)"\s*:\s*"[^"\\]{0,200}"\s*,){0,2}\s*"id"\s*:\s*("[^"\\]{0,200}"|-?[0-9]{1,18})\s*,`)
-	idLast  = regexp.MustCompile(`[\]}]\s*,(?:\s*"jsonrpc"\s*:\s*"2.0"\s*,)?\s*"id"\s*:\s*("[^"\\]{0,200}"|-?[0-9]{1,18})\s*\}\s*$`)
+	idFirst = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^\s*\{(?:\s*"(?:jsonrpc|method)"\s*:\s*"[^"\\]*"\s*,){0,2}\s*"id"\s*:\s*("[^"\\]*"|-?[0-9]{1,18})\s*,`)
+	})
+	idLast = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`[\]}]\s*,(?:\s*"jsonrpc"\s*:\s*"2.0"\s*,)?\s*"id"\s*:\s*("[^"\\]*"|-?[0-9]{1,18})\s*\}\s*$`)
+	})
 )
 
-func firstID(head []byte) json.RawMessage { return submatch(idFirst, head[:min(len(head), 1024)]) }
-func lastID(tail []byte) json.RawMessage  { return submatch(idLast, tail) }
+func firstID(head []byte) json.RawMessage { return submatch(idFirst(), head[:min(len(head), 1024)]) }
+func lastID(tail []byte) json.RawMessage  { return submatch(idLast(), tail) }
 
 func submatch(re *regexp.Regexp, b []byte) json.RawMessage {
 	if m := re.FindSubmatch(b); m != nil {
