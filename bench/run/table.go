@@ -16,6 +16,7 @@ type results struct {
 	primitives primitives
 	product    product
 	client     added
+	bridged    bridged
 	peers      []peer
 }
 
@@ -83,6 +84,7 @@ func (r *results) markdown() string {
 	if r.client.bare > 0 {
 		b.WriteString(r.client.markdown())
 	}
+	b.WriteString(r.aboutConnect())
 	for i := range r.lines {
 		if l := &r.lines[i]; l.profile != "" {
 			fmt.Fprintf(&b, "\n## Where it goes: %s\n\n```\n%s```\n", l.row.name, l.profile)
