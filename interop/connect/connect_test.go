@@ -1,5 +1,7 @@
 //go:build unix
 
+//lint:file-ignore SA1019 Sampling is what some of these servers are for.
+
 package connect_test
 
 import (
