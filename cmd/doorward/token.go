@@ -193,8 +193,6 @@ func (f *tokenFlags) signedIn(ctx context.Context, e env, server string, client 
 	}
 	if known, ok := knownClient(p, server); ok && f.clientID == "" {
 		*client = known
-	} else if f.clientID == "" && strings.HasPrefix(p.SignIn.ClientID, "https://") {
-		client.ID = p.SignIn.ClientID // a client ID metadata document is the same client everywhere
 	}
 	return &somebody{profile: profile, store: store, held: *p.SignIn, now: time.Now}, nil
 }
