@@ -52,6 +52,9 @@ type Config struct {
 	// Issuers are the identity providers whose ID-JAGs are honoured, by the name
 	// that accounts get (NAME/ACCOUNT).
 	Issuers map[string]TrustedIssuer
+	// Workloads are the programs that get tokens by the JWT of the place where
+	// they run, by name. nil: none.
+	Workloads map[string]Workload
 	// Audiences makes this issuer an identity provider: the authorization
 	// servers (issuer identifiers) that its ID-JAGs may be addressed to. nil: it
 	// is an authorization server.

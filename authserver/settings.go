@@ -30,10 +30,11 @@ type settings struct {
 	clients     map[string]ledger.Client
 	resources   []*resource // in the order of the configuration
 	resourceIDs []string
-	issuers     map[string]*issuer   // by issuer identifier
-	audiences   map[string]*audience // likewise
-	page        SignIn               // what shows a page of its own; nil: none
-	providers   []*provider          // in the order of the configuration
+	issuers     map[string]*issuer         // by issuer identifier
+	workloads   map[string]*workloadIssuer // likewise
+	audiences   map[string]*audience       // likewise
+	page        SignIn                     // what shows a page of its own; nil: none
+	providers   []*provider                // in the order of the configuration
 	documents   *documents
 	limits      *limits
 	clientKeys  *clientKeys
@@ -81,7 +82,7 @@ func newSettings(cfg Config, protected []Resource) (*settings, error) {
 		st.bodyLimit = defaultBodyLimit
 	}
 	steps := []func() error{
-		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addSignIn, st.addAudiences, st.checkPolicy, st.checkDetailTypes,
+		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addWorkloads, st.addSignIn, st.addAudiences, st.checkPolicy, st.checkDetailTypes,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -46,10 +46,12 @@ type asked struct {
 	oauth.TokenRequest
 	st     *settings
 	client authenticated
-	proof  dpop.Proof  // of possession of a key; the zero one: none came
-	again  bool        // a record was not as this request took it to be
-	cert   string      // thumbprint of the certificate that the tokens are bound to; "": none
-	seen   audit.Event // what the audit will say: grants fill in what they find out
+	proof  dpop.Proof // of possession of a key; the zero one: none came
+	again  bool       // a record was not as this request took it to be
+	cert   string     // thumbprint of the certificate that the tokens are bound to; "": none
+	// workload is the JWT that says who asks, in place of a client's authentication.
+	workload *workloadJWT
+	seen     audit.Event // what the audit will say: grants fill in what they find out
 }
 
 // granted is what a grant function found.
@@ -90,7 +92,13 @@ func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, for
 	if err != nil {
 		return nil, err
 	}
-	if a.client, err = s.authenticate(ctx, a.st, r.Header, req); err != nil {
+	a.TokenRequest = req
+	if a.st.byWorkload(r.Header, req) {
+		err, grant = s.identify(ctx, a), s.grantWorkload
+	} else {
+		a.client, err = s.authenticate(ctx, a.st, r.Header, req)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !a.st.idp { // asks for a refresh token, which the registration decides
@@ -254,6 +262,8 @@ func (a *asked) refusedBy(rules access.Rules, answer access.Answer, scope bool) 
 	switch {
 	case again:
 		e.Code = oauth.InvalidGrant
+	case a.workload != nil && !scope: // AS-WIF-04
+		e.Code = oauth.UnauthorizedClient
 	case answer.Reason == access.NeedsLogin: // RFC 9470 section 3, ID-JAG section 9
 		e.Code, e.MaxAge = oauth.InsufficientUserAuth, int(answer.MaxAge/time.Second)
 		e.Description = "rule " + answer.Rule + " needs a fresher sign-in"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -143,9 +144,16 @@ func (k *keysets) use(ctx context.Context, st *settings, now func() time.Time) {
 	defer k.mu.Unlock()
 	next := make(map[string]runningSet, len(st.issuers))
 	client := issuerClient(st.cfg.HTTP)
-	for _, i := range st.issuers {
+	all := slices.Collect(maps.Values(st.issuers))
+	for _, w := range st.workloads {
+		all = append(all, &w.issuer)
+	}
+	for _, i := range all {
 		name := i.Issuer + " " + i.JWKSURI
 		set, ok := k.running[name]
+		if !ok {
+			set, ok = next[name] // an issuer of ID-JAGs and of workload JWTs
+		}
 		if !ok {
 			set = startSet(ctx, client, i.TrustedIssuer, now)
 		}

@@ -161,6 +161,6 @@ func thereAre(names []string) string {
 
 func (i *instance) knowsClient(ctx context.Context, id string) bool {
 	_, err := i.storedClient(ctx, id)
-	_, inFile := i.config().Clients.Registered[id]
+	inFile := i.config().hasClient(id)
 	return inFile || err == nil
 }

@@ -73,7 +73,7 @@ func showClient(c ledger.Client) clientOut {
 }
 
 func (i *instance) clientAdd(ctx context.Context, in clientIn) (clientOut, error) {
-	if _, ok := i.config().Clients.Registered[in.ID]; ok {
+	if i.config().hasClient(in.ID) {
 		return clientOut{}, fmt.Errorf("the configuration file has a client %q: change it there", in.ID)
 	}
 	c, err := i.newClient(in)
@@ -163,7 +163,7 @@ type named struct {
 var errNoClient = errors.New("there is no client")
 
 func (i *instance) storedClient(ctx context.Context, id string) (ledger.Client, error) {
-	if _, ok := i.config().Clients.Registered[id]; ok {
+	if i.config().hasClient(id) {
 		return ledger.Client{}, fmt.Errorf("client %q is in the configuration file: change it there", id)
 	}
 	c, err := i.ledger.Client(ctx, id)
@@ -209,6 +209,9 @@ func (i *instance) clientList(ctx context.Context, _ struct{}) ([]clientOut, err
 		}
 		out = append(out, clientOut{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
 			Source: ledger.FromFile, Public: isPublic(c), Approved: true})
+	}
+	for _, id := range i.config().workloadClients() {
+		out = append(out, clientOut{ID: id, Name: id, GrantTypes: []string{oauth.JWTBearer}, Source: ledger.FromFile, Approved: true})
 	}
 	for after := ""; ; {
 		page, next, err := i.ledger.Clients(ctx, after)

@@ -56,6 +56,9 @@ type Config struct {
 	Providers map[string]ProviderConfig `yaml:"providers"`
 	// People are local people, for trying things out, by their account.
 	People map[string]PersonConfig `yaml:"people"`
+	// Workloads are programs that get tokens by the JWT of the place where they
+	// run, by name (serve). Default: none.
+	Workloads map[string]WorkloadConfig `yaml:"workloads" role:"serve"`
 	// Clients are the programs that may ask for tokens.
 	Clients ClientsConfig `yaml:"clients"`
 	// Servers are the MCP servers behind the gate, by name (serve).

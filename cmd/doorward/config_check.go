@@ -36,6 +36,7 @@ func (c *Config) check() []Finding {
 	k.people()
 	k.clients()
 	k.servers()
+	k.workloads()
 	k.audiences()
 	k.exposure()
 	return k.findings

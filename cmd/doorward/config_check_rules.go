@@ -42,7 +42,7 @@ func (k *checker) who(p keyPath, who string) {
 		issuer, _, _ := strings.Cut(name, "#")
 		k.must(k.knowsIssuer(p, name), p, "%q: %s is not among the issuers of this server", who, issuer)
 	case kind == "client":
-		k.must(k.knowsClient(name), p, "%q: there is no client %q in clients.registered, and it is no https URL%s", who, name, didYouMean(name, sortedNames(k.Clients.Registered)))
+		k.must(k.knowsClient(name) || k.isWorkload(name), p, "%q: there is no client %q in clients.registered, and it is no https URL%s", who, name, didYouMean(name, sortedNames(k.Clients.Registered)))
 	case kind == "person" && !qualified:
 		_, ok := k.People[name]
 		k.must(ok, p, "%q: there is no person %q in people%s", who, name, didYouMean(name, sortedNames(k.People)))

@@ -25,7 +25,6 @@ var gaps = []gap{
 	{Key: "providers.*.token_url"},
 	{Key: "providers.*.userinfo_url"},
 	{Key: "providers.*.metadata"},
-	{Key: "workloads"},
 	{Key: "clients.consent.known", Only: []string{"admin"}},
 	{Key: "clients.consent.others", Only: []string{"admin"}},
 	{Key: "servers.*.credential", Only: []string{"caller-jwt", "vault", "exchange"}},

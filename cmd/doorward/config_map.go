@@ -28,6 +28,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		OtherClients:   c.Clients.Others,
 		Resources:      c.resources(),
 		Issuers:        c.issuers(),
+		Workloads:      c.workloadsOf(),
 		Audiences:      c.audiencesOf(),
 		Tokens:         c.tokens(),
 		DPoP:           c.Tokens.DPoP,
@@ -199,15 +200,21 @@ func (c *Config) signIn() authserver.SignIn {
 	return authserver.AnyOf(ways...)
 }
 
-// extensions are those of MCP that every server behind the gate has by it.
-func (c *Config) extensions() []string {
+// extensions are those of MCP that a server behind the gate has by it.
+func (c *Config) extensions(server string) []string {
 	ids := []string{"io.modelcontextprotocol/oauth-client-credentials"}
 	if c.Tokens.DPoP != "off" {
 		ids = append(ids, "io.modelcontextprotocol/auth/dpop")
 	}
 	for _, p := range c.Providers {
 		if p.IDJAG != nil {
-			return append(ids, "io.modelcontextprotocol/enterprise-managed-authorization")
+			ids = append(ids, "io.modelcontextprotocol/enterprise-managed-authorization")
+			break
+		}
+	}
+	for _, w := range c.Workloads {
+		if slices.Contains(w.Servers, server) {
+			return append(ids, "io.modelcontextprotocol/auth/wif")
 		}
 	}
 	return ids
@@ -220,7 +227,7 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 	for name, s := range c.Servers {
 		g := gateway.Server{
 			Path: s.Path, Name: name, Upstream: s.Upstream, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes,
-			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins, Extensions: c.extensions(),
+			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins, Extensions: c.extensions(name),
 			DPoP: c.Tokens.DPoP,
 		}
 		for _, further := range s.Issuers {

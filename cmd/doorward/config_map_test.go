@@ -87,6 +87,8 @@ func TestAuthserverConfig(t *testing.T) {
 url: http://127.0.0.1:8080/auth
 providers:
   okta: {issuer: https://acme.okta.com, account: [tid, oid], accounts: existing, tenants: [t], email_domains: [a.example], id_jag: {replay: never, scopes: [r], algs: [ES256]}, groups: {claim: roles}}
+workloads:
+  ci: {issuer: https://ci.example, jwks_uri: https://ci.example/jwks, claims: {repo: acme/app, ref: [a, "b*"]}, client: w, servers: [s], scopes: [r]}
 clients:
   known: [claude]
   registered:
@@ -123,6 +125,9 @@ limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 		Issuers: map[string]authserver.TrustedIssuer{"okta": {Issuer: "https://acme.okta.com", Algs: []string{"ES256"}, MaxLifetime: 5 * time.Minute,
 			Replay: "never", Scopes: []string{"r"}, Account: []string{"tid", "oid"}, ExistingOnly: true, Tenants: []string{"t"},
 			EmailDomains: []string{"a.example"}, GroupsClaim: "roles"}},
+		Workloads: map[string]authserver.Workload{"ci": {Issuer: "https://ci.example", JWKSURI: "https://ci.example/jwks", MaxLifetime: 10 * time.Minute,
+			Algs: []string{"ES256", "RS256", "PS256", "EdDSA"}, Claims: map[string][]string{"repo": {"acme/app"}, "ref": {"a", "b*"}}, Client: "w",
+			Resources: []string{"http://127.0.0.1:8080/s/mcp"}, Scopes: []string{"r"}}},
 		DPoP: "required", Tokens: authserver.Tokens{Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: -1, IDToken: time.Hour, IDJAG: 5 * time.Minute, Alg: "ES256"},
 		KeyRotation: 2160 * time.Hour, BodyLimit: 512 << 10, AuditKeep: 2160 * time.Hour,

@@ -21,6 +21,8 @@ type inFile struct {
 	People  map[string]string `json:"people"`
 	Clients map[string]string `json:"clients"`
 	Issuers map[string]string `json:"issuers"` // by issuer identifier
+	// Workloads are the clients that workloads are.
+	Workloads map[string]string `json:"workloads,omitempty"`
 }
 
 // fileKey is the record under which it lies.
@@ -64,6 +66,7 @@ func (before inFile) changed(now inFile) []ledger.Which {
 	}{
 		{before.People, now.People, func(name string) ledger.Which { return ledger.Which{Person: name} }},
 		{before.Clients, now.Clients, func(id string) ledger.Which { return ledger.Which{Client: id} }},
+		{before.Workloads, now.Workloads, func(id string) ledger.Which { return ledger.Which{Client: id} }},
 		{before.Issuers, now.Issuers, func(iss string) ledger.Which { return ledger.Which{Issuer: iss} }},
 	} {
 		for name, print := range part.old {
@@ -85,7 +88,7 @@ func (i *instance) fingerprints(cfg *Config) (inFile, error) {
 		return inFile{}, err
 	}
 	key := v.Derive("configuration-file")
-	out := inFile{People: map[string]string{}, Clients: map[string]string{}, Issuers: map[string]string{}}
+	out := inFile{People: map[string]string{}, Clients: map[string]string{}, Issuers: map[string]string{}, Workloads: cfg.workloadPrints(key)}
 	for name, p := range cfg.People {
 		out.People[name] = fingerprint(key, p.Email, p.Groups, string(p.Password))
 	}

@@ -133,6 +133,10 @@ func matchAny(patterns []string, s string) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return matchPattern(p, s) })
 }
 
+// Matches reports whether a pattern matches the whole of s, * being any run of
+// characters.
+func Matches(pattern, s string) bool { return matchPattern(pattern, s) }
+
 // matchPattern matches the whole of s, * being any run of characters. The
 // first fit of each part is enough, so it takes no backtracking.
 func matchPattern(pattern, s string) bool {

@@ -28,10 +28,11 @@ type Event struct {
 	Issuer    string    `json:"issuer,omitempty"` // of an assertion
 	JTI       string    `json:"jti,omitempty"`    // SHA-256 of it, first 16 hex digits
 	GrantType string    `json:"grant_type,omitempty"`
-	Address   string    `json:"address,omitempty"` // of the caller
-	Detail    string    `json:"detail,omitempty"`  // cause, for the operator; no secret
-	Ref       string    `json:"ref,omitempty"`     // of a refusal: what the caller was told, and why explains
-	Step      string    `json:"step,omitempty"`    // of the ladder, where it broke; "": the reason says
+	Workload  string    `json:"workload,omitempty"` // entry of workloads that a JWT fits; "unknown": none yet
+	Address   string    `json:"address,omitempty"`  // of the caller
+	Detail    string    `json:"detail,omitempty"`   // cause, for the operator; no secret
+	Ref       string    `json:"ref,omitempty"`      // of a refusal: what the caller was told, and why explains
+	Step      string    `json:"step,omitempty"`     // of the ladder, where it broke; "": the reason says
 }
 
 // Sink keeps events. Write is called by one goroutine at a time.

@@ -101,6 +101,7 @@ const (
 	signInLadder   = "sign-in"
 	exchangeLadder = "exchange"
 	requestLadder  = "request"
+	workloadLadder = "workload"
 )
 
 func ladderOf(e Event) ladder {
@@ -112,6 +113,9 @@ func ladderOf(e Event) ladder {
 		name = signInLadder
 	case "token.refuse":
 		name = e.GrantType
+		if e.Workload != "" {
+			name = workloadLadder
+		}
 	}
 	for _, l := range ladders {
 		if l.name == name {

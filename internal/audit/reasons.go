@@ -14,6 +14,8 @@ var ladders = []ladder{
 	{"client_credentials", "a token request of a client for itself", []string{"request", "client", "proof", "grant", "resource", "scopes", "alive", "rules", "minted"}},
 	{"urn:ietf:params:oauth:grant-type:jwt-bearer", "the redemption of an ID-JAG", []string{"request", "client", "proof", "grant", "assertion", "issuer", "client_kind",
 		"signature", "claims", "audience", "client_id", "times", "features", "key", "tenant", "account", "resource", "scopes", "single_use", "alive", "person", "rules", "minted"}},
+	{workloadLadder, "a token request with a workload's JWT", []string{"request", "assertion", "issuer", "signature", "claims", "audience", "times", "features",
+		"workload", "resource", "proof", "grant", "key", "scopes", "rules", "single_use", "minted"}},
 	{"urn:ietf:params:oauth:grant-type:token-exchange", "the exchange of a sign-in for an ID-JAG", []string{"request", "client", "proof", "grant", "subject_token", "times",
 		"subject_claims", "alive", "key", "target", "client_there", "scopes", "person", "rules", "minted"}},
 	{requestLadder, "a request to a guarded MCP server", []string{"token", "signature", "audience", "times", "alive", "proof", "key", "open", "body", "reach", "scopes", "tool",
@@ -34,6 +36,7 @@ var titles = map[string]string{
 	"signature": "key found, type and signature right", "claims": "the claims are there and of the right type", "audience": "it is addressed to here",
 	"client_id": "it was made for this client", "times": "the times hold", "features": "nothing in it is beyond us", "tenant": "the tenant is allowed",
 	"account":       "it names an account that may come",
+	"workload":      "it fits an entry of workloads",
 	"subject_token": "the ID token is one of ours", "subject_claims": "the ID token is this client's", "target": "the audience and its resource are known",
 	"client_there": "client and person have names there",
 	"token":        "an access token came", "open": "not too much of theirs is open", "body": "the message can be read", "reach": "a rule lets them reach the server", "tool": "a rule lets them call the tool",
@@ -51,6 +54,7 @@ const (
 	code      = "authorization_code "
 	guarded   = requestLadder + " "
 	signIn    = signInLadder + " "
+	workload  = workloadLadder + " "
 )
 
 // causes is the one table of reasons. A key is a reason, or a ladder and a
@@ -161,6 +165,26 @@ var causes = map[string]cause{
 	jwtBearer + "scope":                 {"scopes", "The assertion names scopes that the resource does not have.", IdPAdmin, "Grant scopes that the resource's metadata lists."},
 	jwtBearer + "replay":                {"single_use", "This assertion was used before.", Maker, "Get a new ID-JAG for each redemption."},
 	jwtBearer + "invalid_authorization_details": {"request", "The request has authorization_details, of which no type exists here.", Maker,
+		"Leave them out."},
+
+	// Workload JWTs redeemed.
+	workload + "malformed":             {"assertion", "The assertion is not a signed JWT that can be read.", Maker, "Send the workload's JWT as the place where it runs gave it."},
+	workload + "unknown_issuer":        {"issuer", "The issuer of the JWT is none of those of workloads.", Operator, "Add an entry to workloads with exactly this issuer identifier, if it is yours."},
+	workload + "signature":             {"signature", "The key, the type or the signature of the JWT is wrong; what was seen says which.", IdPAdmin, "Publish the key that signs in the issuer's key set, or name that in workloads.NAME.jwks_uri."},
+	workload + "claim_type":            {"claims", "A claim has the wrong type.", IdPAdmin, "Correct the claim that is named."},
+	workload + "claim_missing":         {"claims", "A claim that must be there is missing or too long.", IdPAdmin, "Let the issuer send the claim that is named: iss, sub, aud, exp, iat and jti are needed."},
+	workload + "wrong_audience":        {"audience", "The JWT is not addressed to here alone.", Maker, "Ask for a JWT whose only audience is this issuer or its token endpoint."},
+	workload + "time":                  {"times", "The JWT is expired, not yet valid, or the clocks differ.", Maker, "Read the JWT anew before each request; compare the clocks (NTP), 30 seconds are allowed."},
+	workload + "lifetime":              {"times", "The JWT lives longer than is allowed.", Operator, "Let the workload get one that lives shorter, or raise workloads.NAME.max_lifetime (an hour at most)."},
+	workload + "authorization_details": {"features", "The JWT has authorization_details, which are not supported here.", IdPAdmin, "Let it be issued without them."},
+	workload + "workload_claims":       {"workload", "The JWT is genuine, and no entry of workloads fits its claims.", Operator, "Compare the claims of the entry with those of the JWT, if this workload should get in."},
+	workload + "workload_ambiguous":    {"workload", "The JWT fits entries that make it different clients.", Operator, "Let their claims tell them apart, or give them the same client."},
+	workload + "workload_resource":     {"resource", "The entries that the JWT fits do not name this server.", Operator, "Add the server to workloads.NAME.servers, if this workload should get in."},
+	workload + "unauthorized_client":   {"grant", "The workload is mapped to a client that has not the grant jwt-bearer.", Operator, "Add jwt-bearer to the client's grant_types, or leave client out."},
+	workload + "cnf":                   {"key", "The JWT is bound to something other than a DPoP key.", IdPAdmin, "Let it be issued with cnf.jkt, or without cnf."},
+	workload + "invalid_scope":         {"scopes", "Nothing is left of the scopes that were asked for.", Operator, "Compare the request with workloads.NAME.scopes and the resource's own."},
+	workload + "replay":                {"single_use", "This JWT was used before.", Maker, "Get a new JWT for each token; one lives as long as tokens.access.id_jag says."},
+	workload + "invalid_authorization_details": {"features", "The request has authorization_details, of which no type exists here.", Maker,
 		"Leave them out."},
 
 	// Sign-ins exchanged for ID-JAGs.
