@@ -41,8 +41,8 @@ const maxState = 6 << 10
 // nil if they came by themselves.
 func (v *visit) sendTo(p *provider, at attempt, a *asking) {
 	ctx := v.r.Context()
-	meta, err := p.found.get(ctx)
-	if err == nil {
+	meta, err := p.metadata(ctx)
+	if err == nil && p.plain == nil {
 		_, err = p.keys.Keys(ctx) // what cannot be checked later is not begun
 	}
 	if err != nil {
@@ -51,13 +51,21 @@ func (v *visit) sendTo(p *provider, at attempt, a *asking) {
 	}
 	at.Provider = p.Name
 	q := url.Values{"response_type": {"code"}, "client_id": {p.ClientID}, "redirect_uri": {v.st.callbackURL(p)},
-		"scope": {strings.Join(p.Scopes, " ")}, "code_challenge_method": {"S256"}}
+		"code_challenge_method": {"S256"}}
+	if len(p.Scopes) > 0 {
+		q.Set("scope", strings.Join(p.Scopes, " "))
+	}
 	if meta.ClaimsParameter { // OpenID Connect Core section 5.5: else how old the sign-in is may be left out
 		q.Set("claims", `{"id_token":{"auth_time":{"essential":true}}}`)
 	}
 	v.wishes(q, &at, a, meta)
 	id := newID()
-	q.Set("nonce", v.s.drawn("nonce", id))
+	if p.plain == nil {
+		q.Set("nonce", v.s.drawn("nonce", id))
+	} else { // OpenID Connect's, and a plain provider would not hear them
+		q.Del("max_age")
+		q.Del("acr_values")
+	}
 	q.Set("code_challenge", oauth.S256(v.s.drawn("verifier", id)))
 	state := v.sealAs(id, forReturn, at)
 	if len(state) > maxState {
@@ -150,13 +158,15 @@ func (s *Server) callbackPage(w http.ResponseWriter, r *http.Request) {
 	if v.alreadyBack(p, at) {
 		return
 	}
-	meta, err := p.found.get(r.Context())
+	meta, err := p.metadata(r.Context())
 	if err != nil {
 		v.providerDown(p, at, err)
 		return
 	}
-	// RFC 9207 section 2.4: before anything else is believed.
-	if iss := q.Get("iss"); iss != p.Issuer && (q.Has("iss") || meta.AuthorizationResponseIss) {
+	// RFC 9207 section 2.4: before anything else is believed. A plain provider has
+	// no identifier to compare: that its redirect URI is its own tells it apart
+	// (RFC 9700 section 4.4.2.2).
+	if iss := q.Get("iss"); p.plain == nil && iss != p.Issuer && (q.Has("iss") || meta.AuthorizationResponseIss) {
 		v.providerWrong(p, at, errors.New("the answer does not come from "+p.Issuer+" (iss)"))
 		return
 	}
@@ -216,6 +226,10 @@ func (v *visit) fetchPerson(p *provider, meta providerMetadata, at attempt, code
 	if err != nil {
 		return nil, tokens, err
 	}
+	if p.plain != nil {
+		claims, err := p.describe(ctx, client, tokens.AccessToken)
+		return claims, tokens, err
+	}
 	claims, err := p.checkIDToken(ctx, tokens.IDToken, v.s.drawn("nonce", at.ID), v.s.now())
 	if err != nil {
 		return nil, tokens, err
@@ -247,9 +261,13 @@ func (v *visit) takeIn(p *provider, at attempt, claims jose.Claims, tokens provi
 		return
 	}
 	word := lastWord{Provider: p.Name, Issuer: p.Issuer, Person: subject.ID, Attempt: at.ID, Checked: v.s.now(), Since: v.s.now()}
-	if word.Sub, err = claims.Text("sub"); err == nil {
+	word.Sub = subject.Account
+	if p.plain == nil {
+		word.Sub, err = claims.Text("sub")
+	}
+	if err == nil {
 		v.startSession(subject, at, func(session string) error {
-			return v.s.keepWord(ctx, v.st, session, word, tokens.RefreshToken)
+			return v.s.keepWord(ctx, v.st, p, session, word, tokens)
 		})
 	}
 }

@@ -89,6 +89,10 @@ func (v *visit) providerFailed(p *provider, at attempt, err error) {
 		v.failAtProvider(p, at, http.StatusForbidden, failure{Title: "This account cannot be used here",
 			Happened: "You signed in at " + isolated(p.Title) + " with an account that " + v.st.name + " does not take. The reason is in the log.",
 			Do:       "Try again with another account, or tell an administrator the reference.", Who: "an administrator of " + v.st.name}, r.reason, err)
+	case errors.Is(err, notFresh{}) && p.plain != nil:
+		v.failAtProvider(p, at, http.StatusForbidden, failure{Title: "A fresh sign-in is needed",
+			Happened: "The application wants to know how long ago you signed in, and " + isolated(p.Title) + " does not say when that was.",
+			Do:       "Sign in another way, if there is one.", Who: "an administrator of " + v.st.name}, "not_fresh", err)
 	case errors.Is(err, notFresh{}):
 		v.failAtProvider(p, at, http.StatusForbidden, failure{Title: "A fresh sign-in is needed",
 			Happened: isolated(p.Title) + " was asked to let you sign in anew and did not.",

@@ -48,7 +48,7 @@ func OIDC(providers ...OIDCProvider) SignIn { return oidcSignIn(providers) }
 
 // AnyOf offers several ways to sign in on one page: a form for the local people
 // first, then a button for each provider. It takes what LocalPeople (at most
-// one) and OIDC make.
+// one), OIDC and OAuth make.
 func AnyOf(ways ...SignIn) SignIn { return anyOf(ways) }
 
 type (
@@ -72,6 +72,7 @@ func (anyOf) SignIn(http.ResponseWriter, *http.Request, Attempt) (*Person, error
 // ID-JAGs, and what was found out about it.
 type provider struct {
 	OIDCProvider
+	plain *providerMetadata // of one that is no OpenID provider: what OAuth says; nil: discovered
 	trust *issuer
 	keys  *keyset.Remote
 	found *discovery
@@ -94,6 +95,12 @@ func (st *settings) addSignIn() error {
 					return fmt.Errorf("sign-in at %s: %w", p.Name, err)
 				}
 			}
+		case oauthSignIn:
+			for _, p := range way {
+				if err := st.addPlain(p); err != nil {
+					return fmt.Errorf("sign-in at %s: %w", p.Name, err)
+				}
+			}
 		case *localPeople:
 			if st.page != nil {
 				return errors.New("AnyOf has LocalPeople twice")
@@ -101,7 +108,7 @@ func (st *settings) addSignIn() error {
 			st.page = way
 		default:
 			if len(ways) > 1 {
-				return errors.New("AnyOf takes what LocalPeople and OIDC make")
+				return errors.New("AnyOf takes what LocalPeople, OIDC and OAuth make")
 			}
 			st.page = way
 		}
@@ -110,14 +117,22 @@ func (st *settings) addSignIn() error {
 }
 
 func (st *settings) addProvider(p OIDCProvider) error {
-	trust := TrustedIssuer{Issuer: p.Issuer, Algs: p.Algs, Account: p.Account, ExistingOnly: p.ExistingOnly,
-		Tenants: p.Tenants, EmailDomains: p.EmailDomains, GroupsClaim: p.GroupsClaim}.withDefaults()
 	if err := oauth.CheckIssuer(p.Issuer); err != nil {
 		return fmt.Errorf("issuer %q: %w", p.Issuer, err)
 	}
 	if p.Scopes == nil {
 		p.Scopes = []string{"openid", "email", "profile"}
 	}
+	if !slices.Contains(p.Scopes, "openid") { // OpenID Connect Core section 3.1.2.1
+		return errors.New("openid is missing among the scopes")
+	}
+	return st.useProvider(&provider{OIDCProvider: p})
+}
+
+// useProvider checks what every kind of provider must be, and adds it.
+func (st *settings) useProvider(p *provider) error {
+	trust := TrustedIssuer{Issuer: p.Issuer, Algs: p.Algs, Account: p.Account, ExistingOnly: p.ExistingOnly,
+		Tenants: p.Tenants, EmailDomains: p.EmailDomains, GroupsClaim: p.GroupsClaim}.withDefaults()
 	if p.Recheck == 0 {
 		p.Recheck = time.Hour
 	}
@@ -132,8 +147,6 @@ func (st *settings) addProvider(p OIDCProvider) error {
 		return errors.New("the client id is missing")
 	case p.Issuer == st.cfg.URL:
 		return errors.New("an issuer cannot sign people in at itself")
-	case !slices.Contains(p.Scopes, "openid"): // OpenID Connect Core section 3.1.2.1
-		return errors.New("openid is missing among the scopes")
 	case len(oauth.Scopes(trust.Algs).Minus(assertionAlgs)) > 0:
 		return fmt.Errorf("algorithms must be of %q", assertionAlgs)
 	case other != nil && other.name != p.Name:
@@ -149,7 +162,8 @@ func (st *settings) addProvider(p OIDCProvider) error {
 			return fmt.Errorf("its name or its issuer is also that of %s", had.Name)
 		}
 	}
-	st.providers = append(st.providers, &provider{OIDCProvider: p, trust: &issuer{TrustedIssuer: trust, name: p.Name}})
+	p.trust = &issuer{TrustedIssuer: trust, name: p.Name}
+	st.providers = append(st.providers, p)
 	return nil
 }
 
@@ -182,6 +196,9 @@ func (u *upstreams) use(ctx context.Context, st *settings, now func() time.Time)
 	next := make(map[string]upstream, len(st.providers))
 	client := issuerClient(st.cfg.HTTP)
 	for _, p := range st.providers {
+		if p.plain != nil {
+			continue
+		}
 		up, ok := u.running[p.Issuer]
 		if !ok {
 			up = startUpstream(ctx, client, p.Issuer, now)

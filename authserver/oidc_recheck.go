@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -26,6 +27,9 @@ type lastWord struct {
 	Checked  time.Time `json:"checked"` // when the provider last said yes
 	Tried    time.Time `json:"tried,omitzero"`
 	Refresh  []byte    `json:"refresh,omitempty"` // the provider's refresh token, sealed; nil: it gave none
+	// Access is the access token of a plain provider that gave no refresh token
+	// and no end of it, sealed.
+	Access []byte `json:"access,omitempty"`
 
 	version uint64
 	expires time.Time
@@ -34,7 +38,8 @@ type lastWord struct {
 // recheckRest is the least time between two questions about one session.
 const recheckRest = 30 * time.Second
 
-func wordPlace(session string) string { return "upstream/" + session }
+func wordPlace(session string) string   { return "upstream/" + session }
+func accessPlace(session string) string { return "upstream-access/" + session }
 
 func (s *Server) wordOf(ctx context.Context, session string) (lastWord, error) {
 	var w lastWord
@@ -63,10 +68,13 @@ func (s *Server) wordOp(session string, w lastWord) store.Op {
 }
 
 // keepWord keeps what a sign-in brought.
-func (s *Server) keepWord(ctx context.Context, st *settings, session string, w lastWord, refresh string) error {
+func (s *Server) keepWord(ctx context.Context, st *settings, p *provider, session string, w lastWord, tokens providerTokens) error {
 	w.expires = w.Since.Add(login.Lifetime + st.tokens.RefreshMax)
-	if refresh != "" {
-		w.Refresh = s.vault.Seal(wordPlace(session), []byte(refresh))
+	switch {
+	case tokens.RefreshToken != "":
+		w.Refresh = s.vault.Seal(wordPlace(session), []byte(tokens.RefreshToken))
+	case p.plain != nil && len(tokens.ExpiresIn) == 0:
+		w.Access = s.vault.Seal(accessPlace(session), []byte(tokens.AccessToken))
 	}
 	return s.ledger.Store.Commit(ctx, s.wordOp(session, w))
 }
@@ -102,9 +110,9 @@ func (s *Server) recheck(ctx context.Context, st *settings, who oauth.Subject) e
 	switch {
 	case p.Recheck < 0 || now.Sub(w.Checked) < p.Recheck:
 		return nil
-	case w.Refresh == nil && now.Sub(w.Since) < login.Lifetime:
+	case !w.canAsk() && now.Sub(w.Since) < login.Lifetime:
 		return nil // it cannot be asked: a sign-in is good for as long as a session
-	case w.Refresh == nil:
+	case !w.canAsk():
 		return errGone
 	case now.Sub(w.Tried) < recheckRest:
 		return w.standing(p, now)
@@ -123,6 +131,8 @@ func (s *Server) recheck(ctx context.Context, st *settings, who oauth.Subject) e
 	return s.ask(context.WithoutCancel(ctx), st, p, who, w)
 }
 
+func (w lastWord) canAsk() bool { return w.Refresh != nil || w.Access != nil }
+
 // standing is what holds while there is no new word.
 func (w lastWord) standing(p *provider, now time.Time) error {
 	if now.Sub(w.Checked) < 2*p.Recheck {
@@ -134,24 +144,16 @@ func (w lastWord) standing(p *provider, now time.Time) error {
 // ask refreshes the sign-in at the provider, and ends what came of it if the
 // provider says that it is over.
 func (s *Server) ask(ctx context.Context, st *settings, p *provider, who oauth.Subject, w lastWord) error {
-	refresh, err := s.vault.Open(wordPlace(who.Session), w.Refresh)
+	refresh, access, err := s.keptTokens(who.Session, w)
 	if err != nil {
 		return err
 	}
-	client := issuerClient(st.cfg.HTTP)
-	meta, err := p.found.get(ctx)
-	var tokens providerTokens
-	if err == nil {
-		tokens, err = p.redeem(ctx, client, meta, url.Values{"grant_type": {oauth.RefreshToken}, "refresh_token": {string(refresh)}})
-	}
+	tokens, err := p.ask(ctx, issuerClient(st.cfg.HTTP), refresh, access, w.Sub, s.now())
 	if tokens.RefreshToken != "" { // the one before may be spent, whatever else is wrong
 		w.Refresh = s.vault.Seal(wordPlace(who.Session), []byte(tokens.RefreshToken))
 	}
-	if err == nil && tokens.IDToken != "" { // OpenID Connect Core section 12.2
-		err = p.sameAs(ctx, tokens.IDToken, w.Sub, s.now())
-	}
 	switch {
-	case isRefused(err), errors.Is(err, errSomebodyElse):
+	case isRefused(err), errors.Is(err, errSomebodyElse), errors.Is(err, errTokenOver):
 		return errors.Join(errGone, s.endSignIn(ctx, who, p.Name+" said that the sign-in is over"))
 	case err != nil:
 		s.log.ErrorContext(ctx, "a provider does not say whether a sign-in still stands", "provider", p.Name, "person", who.ID, "error", err)
@@ -160,6 +162,41 @@ func (s *Server) ask(ctx context.Context, st *settings, p *provider, who oauth.S
 		w.Checked, w.Tried = s.now(), time.Time{}
 	}
 	return errors.Join(err, s.keepAsked(ctx, who, w))
+}
+
+// keptTokens opens what a sign-in can be asked about with; "": it is not there.
+func (s *Server) keptTokens(session string, w lastWord) (refresh, access string, err error) {
+	for _, kept := range []struct {
+		place  string
+		sealed []byte
+		to     *string
+	}{{wordPlace(session), w.Refresh, &refresh}, {accessPlace(session), w.Access, &access}} {
+		if kept.sealed == nil {
+			continue
+		}
+		plain, err := s.vault.Open(kept.place, kept.sealed)
+		if err != nil {
+			return "", "", err
+		}
+		*kept.to = string(plain)
+	}
+	return refresh, access, nil
+}
+
+// ask refreshes a sign-in. The tokens are those that came, be it with an error.
+func (p *provider) ask(ctx context.Context, client *http.Client, refresh, access, sub string, now time.Time) (providerTokens, error) {
+	if p.plain != nil {
+		return p.askPlain(ctx, client, refresh, access, sub)
+	}
+	meta, err := p.metadata(ctx)
+	if err != nil {
+		return providerTokens{}, err
+	}
+	tokens, err := p.redeem(ctx, client, meta, url.Values{"grant_type": {oauth.RefreshToken}, "refresh_token": {refresh}})
+	if err == nil && tokens.IDToken != "" { // OpenID Connect Core section 12.2
+		err = p.sameAs(ctx, tokens.IDToken, sub, now)
+	}
+	return tokens, err
 }
 
 // keepAsked writes what came of a question.

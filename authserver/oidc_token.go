@@ -23,6 +23,10 @@ type providerTokens struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token"`
 	IDToken      string `json:"id_token"`
+	// ExpiresIn is looked at for whether it is there only.
+	ExpiresIn json.RawMessage `json:"expires_in"`
+	// Error: some plain providers refuse with the status of a success.
+	Error string `json:"error"`
 }
 
 // providerError is an error answer of a provider: its code and description,
@@ -47,7 +51,7 @@ func (e *providerError) Error() string {
 // is not good (any more).
 func isRefused(err error) bool {
 	var e *providerError
-	return errors.As(err, &e) && e.Code == oauth.InvalidGrant
+	return errors.As(err, &e) && (e.Code == oauth.InvalidGrant || e.Code == "bad_refresh_token") // as GitHub calls it
 }
 
 // redeem sends a token request. Nothing of what is sent comes back in an error.
@@ -73,11 +77,17 @@ func (p *provider) redeem(ctx context.Context, client *http.Client, meta provide
 	if err != nil {
 		return out, err
 	}
+	if p.plain != nil {
+		body = asJSON(body)
+	}
 	if status != http.StatusOK {
 		return out, errorOf(status, body, form.Get("code"), form.Get("refresh_token"), p.ClientSecret)
 	}
 	if err := json.Unmarshal(body, &out); err != nil {
 		return out, errors.New("the provider's token answer is not JSON")
+	}
+	if out.Error != "" {
+		return providerTokens{}, errorOf(status, body, form.Get("code"), form.Get("refresh_token"), p.ClientSecret)
 	}
 	return out, nil
 }
@@ -188,22 +198,9 @@ func (p *provider) complete(ctx context.Context, client *http.Client, meta provi
 	if len(wanted) == 0 || meta.UserinfoEndpoint == "" || access == "" {
 		return nil
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, meta.UserinfoEndpoint, nil)
+	info, err := userinfo(ctx, client, meta.UserinfoEndpoint, access)
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+access)
-	req.Header.Set("Accept", "application/json")
-	status, body, err := exchange(client, req)
-	if err != nil {
-		return fmt.Errorf("userinfo: %w", err)
-	}
-	if status != http.StatusOK {
-		return fmt.Errorf("userinfo: %w", &providerError{status: status})
-	}
-	var info jose.Claims
-	if err := json.Unmarshal(body, &info); err != nil {
-		return errors.New("userinfo: the answer is no JSON object")
 	}
 	is, err1 := info.Text("sub")
 	was, err2 := c.Text("sub")
@@ -216,6 +213,28 @@ func (p *provider) complete(ctx context.Context, client *http.Client, meta provi
 		}
 	}
 	return nil
+}
+
+// userinfo asks whom an access token stands for.
+func userinfo(ctx context.Context, client *http.Client, endpoint, access string) (jose.Claims, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+access)
+	req.Header.Set("Accept", "application/json")
+	status, body, err := exchange(client, req)
+	if err != nil {
+		return nil, fmt.Errorf("userinfo: %w", err)
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("userinfo: %w", &providerError{status: status})
+	}
+	var info jose.Claims
+	if err := json.Unmarshal(body, &info); err != nil {
+		return nil, errors.New("userinfo: the answer is no JSON object")
+	}
+	return info, nil
 }
 
 // subject is who signed in, by the same rules as for ID-JAGs of this issuer,

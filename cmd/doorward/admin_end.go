@@ -142,6 +142,8 @@ func (i *instance) which(w ledger.Which) (ledger.Which, error) {
 	switch {
 	case server:
 		w.Resource = cfg.resourceID(s)
+	case provider && p.Issuer == "":
+		return w, fmt.Errorf("providers.%s issues no ID-JAGs, so nothing came of them: `doorward leave` ends what a person has", w.Issuer)
 	case provider:
 		w.Issuer = p.Issuer
 	case w.Resource != "" && !strings.Contains(w.Resource, "://"):

@@ -90,25 +90,33 @@ type Config struct {
 
 // ProviderConfig is one identity provider.
 type ProviderConfig struct {
-	// Kind: oidc (the default).
+	// Kind: oidc (the default), or oauth: a plain OAuth 2.0 server, without ID
+	// tokens, such as GitHub.
 	Kind string `yaml:"kind" enum:"oidc oauth saml"`
-	// Issuer is its issuer identifier, to the letter. Required.
+	// Issuer is its issuer identifier, to the letter. Required (oidc).
 	Issuer string `yaml:"issuer"`
+	// AuthorizeURL, TokenURL and UserinfoURL are where a plain OAuth server signs
+	// people in, redeems codes, and says as a JSON object who an access token
+	// stands for. Required (oauth).
+	AuthorizeURL string `yaml:"authorize_url"`
+	TokenURL     string `yaml:"token_url"`
+	UserinfoURL  string `yaml:"userinfo_url"`
 	// Name is what people see. Default: the entry's name.
 	Name string `yaml:"name"`
 	// Account is the claim, or the claims, that make a person there one account
-	// here, by browser and by ID-JAG alike. Default: sub.
+	// here, by browser and by ID-JAG alike. Default: sub. Required for oauth: the
+	// members of the userinfo object, texts or whole numbers.
 	Account oneOrMore `yaml:"account"`
 	// Accounts: create (the default), or existing: an assertion or a first
 	// sign-in makes no new account.
 	Accounts string `yaml:"accounts" enum:"create existing"`
 	// EmailDomains are the domains whose addresses this provider is believed
-	// about. Default: none.
+	// about; one of oauth must say email_verified, too. Default: none.
 	EmailDomains []string `yaml:"email_domains"`
 	// Tenants: an assertion or a sign-in must name one of them (claim tenant,
 	// else tid). Default: none, and one that names a tenant is refused.
 	Tenants []string `yaml:"tenants"`
-	// SignIn signs people in there (OpenID Connect). On when present.
+	// SignIn signs people in there. On when present.
 	SignIn *SignInConfig `yaml:"sign_in"`
 	// IDJAG honours ID-JAGs of this issuer. On when present, be it {}.
 	IDJAG *IDJAGConfig `yaml:"id_jag" role:"serve"`
@@ -124,7 +132,8 @@ type SignInConfig struct {
 	// ClientSecret authenticates us there. Default: a public client.
 	ClientSecret secret `yaml:"client_secret"`
 	// Scopes are asked for there; offline_access for a refresh token, where
-	// the provider gives one only then. Default: [openid, email, profile].
+	// the provider gives one only then. Default: [openid, email, profile]; for
+	// oauth none.
 	Scopes []string `yaml:"scopes"`
 	// Recheck: at a refresh here the provider is asked again if its last word
 	// is older. Default: 1h; 0s: never.

@@ -146,14 +146,17 @@ func (k *checker) providers() {
 			}
 			byIssuer[p.Issuer] = name
 		}
+		k.plainOAuth(at, p)
 		k.must(len(p.Account) > 0 && !slices.Contains(p.Account, ""), at.add("account"), "names no claim: write sub")
 		for i, d := range p.EmailDomains {
 			k.must(hostName.MatchString(d) && strings.Contains(d, "."), at.add("email_domains").add(index(i)), "%q must be a domain, such as example.com", d)
 		}
 		k.must(!slices.Contains(p.Tenants, ""), at.add("tenants"), "has an empty tenant: remove it")
 		k.must(p.Groups.Claim != "", at.add("groups").add("claim"), "names no claim: write groups")
-		if p.SignIn != nil && p.Kind == "oidc" {
+		if p.SignIn != nil && p.Kind != "saml" {
 			k.signIn(at.add("sign_in"), *p.SignIn)
+			k.must(p.Kind != "oidc" || slices.Contains(p.SignIn.Scopes, "openid") || k.broken(at.add("sign_in").add("scopes")), at.add("sign_in").add("scopes"),
+				"must have openid among them: without it the provider does not say who signed in")
 		}
 		if p.IDJAG != nil {
 			k.idJAG(at.add("id_jag"), *p.IDJAG)
@@ -182,7 +185,6 @@ func (k *checker) broken(p keyPath) bool { return k.unread[p.key()] }
 func (k *checker) signIn(p keyPath, s SignInConfig) {
 	k.must(s.ClientID != "" || k.broken(p.add("client_id")), p.add("client_id"), "is missing: register %s/callback/%s at the provider and write the client id that it gives", k.URL, p[1])
 	k.scopes(p.add("scopes"), s.Scopes, nil)
-	k.must(slices.Contains(s.Scopes, "openid") || k.broken(p.add("scopes")), p.add("scopes"), "must have openid among them: without it the provider does not say who signed in")
 	k.must(s.Recheck == 0 || s.Recheck >= time.Second, p.add("recheck"), "must be a second or more, or 0s for never")
 }
 

@@ -121,6 +121,19 @@ func TestMistakesOfSense(t *testing.T) {
 		{"sign_in mistyped", "providers: {p: {issuer: https://p.example, sign_in: {client_ids: c, client_id: d}}}\n", `c.yaml:1:54: unknown key "client_ids": did you mean "client_id"?`},
 		{"sign_in makes a second source", "providers: {p: {issuer: https://p.example, sign_in: {client_id: c}}}\npeople: {al: {groups: [eng], password: \"${STRONG}\"}}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"group:eng\"}]}}\n",
 			`c.yaml:3:54: servers.s.allow[0].who[0]: "group:eng" could be a group of the local people or p: write group:PROVIDER/NAME`},
+		{"plain oauth", "providers:\n  hub:\n    {kind: oauth, authorize_url: \"https://hub.example/a\", token_url: \"https://hub.example/t\", userinfo_url: \"https://hub.example/u\", account: id, sign_in: {client_id: c}}\n", ""},
+		{"plain oauth without addresses", "providers:\n  a:\n    kind: oauth\n    authorize_url: http://hub.example/a\n    token_url: \"https://hub.example/t#f\"\n    account: [tid, login]\n    issuer: https://hub.example\n    tenants: [t]\n    id_jag: {}\n",
+			"c.yaml:2:3: providers.a.userinfo_url: is missing: kind: oauth needs authorize_url, token_url and userinfo_url\n" +
+				"c.yaml:4:20: providers.a.authorize_url: must be an https URL (http on loopback)\n" +
+				"c.yaml:5:16: providers.a.token_url: must be an https URL (http on loopback)\n" +
+				"c.yaml:6:20: warning: providers.a.account[1]: login may pass to somebody else, who would then have this account: write the number or id that never does\n" +
+				"c.yaml:7:13: providers.a.issuer: is for kind: oidc: a plain OAuth server has none\n" +
+				"c.yaml:8:5: providers.a.tenants: is for kind: oidc: a plain OAuth server names none\n" +
+				"c.yaml:9:5: providers.a.id_jag: is for kind: oidc: a plain OAuth server issues none"},
+		{"plain oauth without account", "providers: {a: {kind: oauth, authorize_url: \"https://h.example/a\", token_url: \"https://h.example/t\", userinfo_url: \"https://h.example/u\", sign_in: {client_id: c}}}\n",
+			"c.yaml:1:13: providers.a.account: is missing: write the member of the userinfo answer that names the account for ever, such as id"},
+		{"addresses of oidc", "providers: {a: {issuer: https://a.example, token_url: https://a.example/t, sign_in: {client_id: c}}}\n",
+			"c.yaml:1:55: providers.a.token_url: is for kind: oauth: an OpenID provider says itself where it is"},
 		{"idle provider", "providers: {p: {issuer: https://i.example}}\n", "c.yaml:1:13: warning: providers.p: has neither sign_in nor id_jag: it does nothing"},
 		{"public clients", "providers: {p: {issuer: https://i.example, id_jag: {public_clients: [claude, \"https://c.example/m\", who]}}}\n", `c.yaml:1:101: providers.p.id_jag.public_clients[2]: "who" is no client of this file, no known client and no https URL`},
 		{"passwords", "people:\n  a: {}\n  b: {password: \"$2b$10$abcdefghijklmnopqrstuv\"}\n  c: {password: \"$argon2id$v=18$m=1,t=1,p=1$AA$AA\"}\n  d: {password: \"${WEAK}\"}\n",
@@ -235,6 +248,8 @@ func TestExposure(t *testing.T) {
 		{"no rule", public + "servers: {s: {path: /mcp, run: sample}}\n", "c.yaml:3:11: warning: servers.s: has no allow rule: nobody gets in"},
 		{"everybody", public + "providers: {g: {issuer: https://accounts.google.com, id_jag: {}}, m: {issuer: https://login.microsoftonline.com/common/v2.0, tenants: [t1], id_jag: {}}}\n" + guarded,
 			"c.yaml:4:54: servers.s.allow[0].who[0]: everyone is everybody on earth: anybody can have an account at providers.g; name groups or people, or its tenants"},
+		{"everybody at GitHub", public + "providers: {gh: {kind: oauth, authorize_url: \"https://github.com/login/oauth/authorize\", token_url: \"https://github.com/login/oauth/access_token\", userinfo_url: \"https://api.github.com/user\", account: id, sign_in: {client_id: c}}}\n" + guarded,
+			"c.yaml:4:54: servers.s.allow[0].who[0]: everyone is everybody on earth: anybody can have an account at providers.gh; name groups or people, or its tenants"},
 		{"insecure", "url: http://mcp.example.com\ninsecure_public: true\n" + guarded, "c.yaml:1:6: warning: url: http: anybody on the way could read passwords and tokens; use https (insecure_public lets it pass)"},
 	} {
 		m.check(t, roleServe)

@@ -94,8 +94,11 @@ func (c *Config) settle() {
 	for name, p := range c.Providers {
 		if p.Name == "" {
 			p.Name = name
-			c.Providers[name] = p
 		}
+		if p.Kind == "oauth" && p.SignIn != nil && !c.given("providers", name, "sign_in", "scopes") {
+			p.SignIn.Scopes = nil
+		}
+		c.Providers[name] = p
 	}
 	for name, s := range c.Servers {
 		if len(s.Scopes) == 0 {

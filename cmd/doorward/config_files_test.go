@@ -39,9 +39,7 @@ func TestManual(t *testing.T) {
 	}{
 		{"testdata/manual-idp.yaml", roleIdP, nil},
 		{"testdata/manual-serve.yaml", roleServe, []string{
-			"providers.okta.scim", "providers.github.kind", "providers.github.authorize_url",
-			"providers.github.token_url", "providers.github.userinfo_url", "providers.adfs.kind",
-			"providers.adfs.metadata"}},
+			"providers.okta.scim", "providers.adfs.kind", "providers.adfs.metadata"}},
 	} {
 		_, findings := loadConfig(tt.file, tt.role, everything)
 		var got []string

@@ -181,16 +181,16 @@ func (c *Config) signIn() authserver.SignIn {
 	var ways []authserver.SignIn
 	for _, name := range sortedNames(c.Providers) {
 		p := c.Providers[name]
-		if p.SignIn == nil || p.Kind != "oidc" {
+		switch {
+		case p.SignIn == nil || p.Kind == "saml":
 			continue
-		}
-		recheck := p.SignIn.Recheck
-		if recheck == 0 {
-			recheck = -1 // zero would mean the engine's default
+		case p.Kind == "oauth":
+			ways = append(ways, plainSignIn(name, p))
+			continue
 		}
 		ways = append(ways, authserver.OIDC(authserver.OIDCProvider{
 			Name: name, Title: p.Name, Issuer: p.Issuer, ClientID: p.SignIn.ClientID, ClientSecret: string(p.SignIn.ClientSecret),
-			Scopes: p.SignIn.Scopes, Recheck: recheck, Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
+			Scopes: p.SignIn.Scopes, Recheck: p.SignIn.recheck(), Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
 			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim,
 		}))
 	}

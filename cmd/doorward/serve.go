@@ -308,7 +308,7 @@ func (i *instance) greet() {
 	}
 	for _, name := range sortedNames(c.Providers) {
 		if p := c.Providers[name]; p.SignIn != nil {
-			i.env.say("  sign-in at %s (register there: %s/callback/%s)", p.Issuer, c.URL, name)
+			i.env.say("  sign-in at %s (register there: %s/callback/%s)", p.where(), c.URL, name)
 		}
 	}
 	for _, aud := range sortedNames(c.Audiences) {

@@ -47,5 +47,9 @@ func signIns(people map[string]authserver.LocalPerson) authserver.SignIn {
 		Name: "corp", Title: "Corp SSO", Issuer: "https://idp.example.com", ClientID: "doorward", ClientSecret: "from a secret store",
 		Scopes: []string{"openid", "email"}, Algs: []string{"ES256"}, Recheck: time.Hour, Account: []string{"sub"}, ExistingOnly: false,
 		Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
+	}), authserver.OAuth(authserver.OAuthProvider{
+		Name: "github", Title: "GitHub", AuthorizeURL: "https://github.com/login/oauth/authorize", TokenURL: "https://github.com/login/oauth/access_token",
+		UserinfoURL: "https://api.github.com/user", ClientID: "doorward", ClientSecret: "from a secret store", Scopes: []string{"read:user"}, Recheck: time.Hour,
+		Account: []string{"id"}, ExistingOnly: true, EmailDomains: nil, GroupsClaim: "groups",
 	}))
 }

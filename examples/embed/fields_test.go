@@ -14,7 +14,8 @@ import (
 // roots are the types whose every field this module uses, with what lies in them.
 var roots = map[string]reflect.Type{
 	"authserver.Config": reflect.TypeFor[authserver.Config](), "authserver.Audience": reflect.TypeFor[authserver.Audience](),
-	"authserver.LocalPerson": reflect.TypeFor[authserver.LocalPerson](), "authserver.OIDCProvider": reflect.TypeFor[authserver.OIDCProvider](),
+	"authserver.OAuthProvider": reflect.TypeFor[authserver.OAuthProvider](),
+	"authserver.LocalPerson":   reflect.TypeFor[authserver.LocalPerson](), "authserver.OIDCProvider": reflect.TypeFor[authserver.OIDCProvider](),
 	"doorward.GuardConfig": reflect.TypeFor[doorward.GuardConfig](),
 }
 
