@@ -64,26 +64,38 @@ func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.C
 		return nil, nil, reject("malformed", "%v", err)
 	}
 	iss, err := read.Claims().Text("iss")
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, nil, reject("malformed", "%v", err)
-	}
-	if iss == a.st.cfg.URL {
-		return nil, nil, reject("own_issuer", "it comes from this issuer itself")
+	case iss == "":
+		return nil, nil, reject("malformed", "iss is missing")
+	case iss == a.st.cfg.URL:
+		return nil, nil, reject("own_issuer", "iss is this issuer itself")
 	}
 	from := a.st.issuers[iss]
 	if from == nil {
-		return nil, nil, reject("unknown_issuer", "%.200q is no trusted issuer", iss)
+		inVain(read)
+		return nil, nil, reject("unknown_issuer", "iss %.200q is no trusted issuer", iss)
 	}
-	if !a.client.registeredFor(oauth.JWTBearer) && !listed(from.PublicClients, a.client.client) { // AS-JAG-02
-		return nil, nil, reject("public_client", "a client without a secret, and %s does not list it", from.name)
-	}
-	v, err := from.keys.VerifyRead(ctx, read, from.Algs, []string{oauth.TypIDJAG})
+	v, err := from.keys.VerifyRead(ctx, read, from.Algs, idjagTypes)
 	if err != nil {
+		if !errors.Is(err, jose.ErrSignature) {
+			inVain(read)
+		}
 		return nil, nil, reject("signature", "%v", err)
 	}
 	a.seen.Issuer = iss
+	if !a.client.registeredFor(oauth.JWTBearer) && !listed(from.PublicClients, a.client.client) { // AS-JAG-02
+		return nil, nil, reject("public_client", "a client without a secret, and %s does not list it", from.name)
+	}
 	return from, v.Claims(), nil
 }
+
+var idjagTypes = []string{oauth.TypIDJAG}
+
+// inVain checks a signature whose outcome is known, so that the time of the
+// refusal does not tell which issuers are trusted (AS-JAG-04).
+func inVain(token jose.Unverified) { token.Verify(jose.Decoy(), assertionAlgs, idjagTypes) }
 
 // intersect makes the request's scopes those that it asks for and the
 // assertion entitles to. Nothing left is invalid_scope (CONFLICT-9).

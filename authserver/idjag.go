@@ -53,6 +53,7 @@ const (
 func checkIDJAG(c jose.Claims, from *issuer, own, client, key string, now time.Time) (idjag, error) {
 	var a idjag
 	steps := []func() error{
+		func() error { return formed(c, from) },
 		func() error { return a.required(c, own, client) },
 		func() error { return a.times(c, from, now) },
 		func() error { return unsupported(c) },
@@ -104,10 +105,13 @@ func (a *idjag) times(c jose.Claims, from *issuer, now time.Time) error {
 	exp, err1 := c.Time("exp")
 	iat, err2 := c.Time("iat")
 	if err1 != nil || err2 != nil || iat.IsZero() {
-		return reject("claim_missing", "exp and iat must be numbers")
+		return reject("claim_missing", "exp and iat must be there")
 	}
 	if life := exp.Sub(iat); life > from.MaxLifetime || life <= 0 {
-		return reject("lifetime", "it lives %s, allowed are %s", life, from.MaxLifetime)
+		return reject("lifetime", "exp is %s after iat, allowed are %s", life, from.MaxLifetime)
+	}
+	if at, _ := c.Time("auth_time"); at.After(now.Add(assertionSkew)) {
+		return reject("time", "claim auth_time is later than now: check the clocks")
 	}
 	a.expires = exp
 	return nil
@@ -139,11 +143,11 @@ func confirmed(c jose.Claims, key string) error {
 	case err != nil:
 		return reject("claim_type", "%v", err)
 	case jkt == "" || len(cnf) != 1:
-		return reject("cnf", "it is bound to something other than a DPoP key (jkt)")
+		return reject("cnf", "cnf binds it to something other than a DPoP key (jkt)")
 	case key == "":
-		return reject(dpop.ReasonKey, "it is bound to a key, and no DPoP proof came")
+		return reject(dpop.ReasonKey, "cnf binds it to a key, and no DPoP proof came")
 	case jkt != key:
-		return reject(dpop.ReasonKey, "it is bound to another key than the DPoP proof's")
+		return reject(dpop.ReasonKey, "cnf binds it to another key than the DPoP proof's")
 	}
 	return nil
 }
@@ -279,7 +283,7 @@ func (a *idjag) targets(c jose.Claims) error {
 		return reject("claim_type", "%v", err)
 	}
 	if a.scopes, err = oauth.ParseScope(text); err != nil {
-		return reject("scope", "%v", err)
+		return reject("scope", "claim scope: %v", err)
 	}
 	a.scoped = len(a.scopes) > 0
 	return nil
@@ -299,11 +303,11 @@ func (a idjag) pickResource(st *settings, asked []string) (*resource, error) {
 		}
 	}
 	if len(ours) == 0 {
-		return nil, reject("resource", "%.200q is no resource of this issuer", a.resources)
+		return nil, reject("resource", "resource %.200q is none of this issuer", a.resources)
 	}
 	if len(asked) == 0 {
 		if len(ours) > 1 {
-			return nil, reject("resource", "it names several resources and the request none")
+			return nil, reject("resource", "resource names several, and the request none")
 		}
 		return ours[0], nil
 	}
@@ -325,7 +329,7 @@ func (a idjag) entitled(res *resource, client, bound oauth.Scopes) (oauth.Scopes
 		scopes = res.DefaultScopes
 	}
 	if extra := scopes.Minus(res.scopes); len(extra) > 0 {
-		return nil, reject("scope", "%.200q are no scopes of the resource", extra.String())
+		return nil, reject("scope", "scope: %.200q are none of the resource", extra.String())
 	}
 	return res.bound(res.bound(scopes, client), bound), nil
 }

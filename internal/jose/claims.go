@@ -123,11 +123,11 @@ func CheckTimes(c Claims, now time.Time, skew time.Duration) error {
 	case exp.IsZero():
 		return errors.New("claim exp is missing")
 	case !now.Before(exp.Add(skew)): // RFC 7519 section 4.1.4: "on or after"
-		return fmt.Errorf("the token expired at %s", exp.Format(time.RFC3339))
+		return fmt.Errorf("claim exp: the token expired at %s", exp.Format(time.RFC3339))
 	case nbf.After(now.Add(skew)): // section 4.1.5
-		return fmt.Errorf("the token is not valid before %s", nbf.Format(time.RFC3339))
+		return fmt.Errorf("claim nbf: the token is not valid before %s", nbf.Format(time.RFC3339))
 	case iat.After(now.Add(skew)):
-		return fmt.Errorf("the token says that it was issued later than now, at %s: check the clocks", iat.Format(time.RFC3339))
+		return fmt.Errorf("claim iat: the token says that it was issued later than now, at %s: check the clocks", iat.Format(time.RFC3339))
 	}
 	return nil
 }

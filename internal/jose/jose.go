@@ -24,6 +24,10 @@ const MaxToken = 16 << 10
 // the token's kid, so that the caller may fetch the set again.
 var ErrUnknownKey = errors.New("no key of the key set has this token's kid")
 
+// ErrSignature is returned (wrapped) by Verify when there are keys to check the
+// signature with, and none of them fits it.
+var ErrSignature = errors.New("the signature does not verify")
+
 // minRSA and maxRSA bound RSA keys in bits: RFC 7518 section 3.3 wants at
 // least 2048; very long keys only serve to keep the verifier busy.
 const (

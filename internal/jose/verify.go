@@ -3,7 +3,6 @@ package jose
 import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -56,7 +55,7 @@ func (u Unverified) Verify(keys *Set, algs, types []string) (Verified, error) {
 			return Verified{p.header, p.claims}, nil
 		}
 	}
-	return Verified{}, errors.New("token: the signature does not verify")
+	return Verified{}, fmt.Errorf("token: %w", ErrSignature)
 }
 
 // maxTries bounds the signature checks that one token may cause.
