@@ -63,11 +63,15 @@ func (s *Server) keepAttempt(event audit.Event, e *oauth.Error, known bool) stri
 }
 
 // endpointOf is the last part of the path: token, register, revoke, … What
-// stands behind /register/ is whatever a caller wrote there.
+// stands behind /register/ is whatever a caller wrote there, behind
+// /backchannel-logout/ the name of a provider.
 func (s *Server) endpointOf(r *http.Request) string {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	if strings.HasPrefix(path, s.current().path+managePath) {
 		return "register"
+	}
+	if strings.HasPrefix(path, s.current().path+backchannelPath) {
+		return "backchannel_logout"
 	}
 	return path[strings.LastIndexByte(path, '/')+1:]
 }

@@ -260,16 +260,15 @@ func (v *visit) takeIn(p *provider, at attempt, claims jose.Claims, tokens provi
 		v.providerFailed(p, at, err)
 		return
 	}
-	word := lastWord{Provider: p.Name, Issuer: p.Issuer, Person: subject.ID, Attempt: at.ID, Checked: v.s.now(), Since: v.s.now()}
-	word.Sub = subject.Account
-	if p.plain == nil {
-		word.Sub, err = claims.Text("sub")
+	word, issued, err := wordOn(p, subject, claims)
+	if err != nil {
+		v.providerFailed(p, at, err)
+		return
 	}
-	if err == nil {
-		v.startSession(subject, at, func(session string) error {
-			return v.s.keepWord(ctx, v.st, p, session, word, tokens)
-		})
-	}
+	word.Attempt, word.Checked, word.Since = at.ID, v.s.now(), v.s.now()
+	v.startSession(subject, at, func(session string) error {
+		return v.s.keepSignIn(ctx, v.st, p, session, word, tokens, issued)
+	})
 }
 
 // noAccount: the provider may not make accounts, and this person has none.

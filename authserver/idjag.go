@@ -154,19 +154,9 @@ func confirmed(c jose.Claims, key string) error {
 
 // account finds out whose assertion it is (AS-JAG-18, 19, 21).
 func (a *idjag) account(c jose.Claims, from *issuer) error {
-	tenantClaim := "tenant"
-	if len(from.Tenants) > 0 && !c.Has(tenantClaim) {
-		tenantClaim = "tid" // as Microsoft Entra ID calls it
-	}
-	tenant, err := c.Text(tenantClaim)
+	tenantClaim, tenant, err := from.tenant(c)
 	if err != nil {
-		return reject("claim_type", "%v", err)
-	}
-	switch {
-	case len(from.Tenants) == 0 && tenant != "":
-		return reject("tenant", "it names the tenant %.200q and none is configured", tenant)
-	case len(from.Tenants) > 0 && !slices.Contains(from.Tenants, tenant):
-		return reject("tenant", "the tenant %.200q is not allowed", tenant)
+		return err
 	}
 	audTenant, err1 := c.Text("aud_tenant")
 	audSub, err2 := c.Text("aud_sub")
@@ -198,6 +188,25 @@ func (a *idjag) account(c jose.Claims, from *issuer) error {
 		return reject("account", "the account's name is too long")
 	}
 	return nil
+}
+
+// tenant is the tenant that the claims name, and the claim that names it: one
+// that is allowed, or none if none is configured.
+func (i *issuer) tenant(c jose.Claims) (claim, tenant string, err error) {
+	claim = "tenant"
+	if len(i.Tenants) > 0 && !c.Has(claim) {
+		claim = "tid" // as Microsoft Entra ID calls it
+	}
+	if tenant, err = c.Text(claim); err != nil {
+		return claim, "", reject("claim_type", "%v", err)
+	}
+	switch {
+	case len(i.Tenants) == 0 && tenant != "":
+		return claim, tenant, reject("tenant", "it names the tenant %.200q and none is configured", tenant)
+	case len(i.Tenants) > 0 && !slices.Contains(i.Tenants, tenant):
+		return claim, tenant, reject("tenant", "the tenant %.200q is not allowed", tenant)
+	}
+	return claim, tenant, nil
 }
 
 // audPrefix tells an account that the issuer names by our own identifiers

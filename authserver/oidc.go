@@ -16,7 +16,9 @@ import (
 
 // OIDCProvider is an OpenID provider that people sign in at. Name, Issuer and
 // ClientID are required. The redirect URI to register there is Config.URL +
-// "/callback/" + Name.
+// "/callback/" + Name; logout tokens (OpenID Connect Back-Channel Logout 1.0) are
+// taken at Config.URL + "/backchannel-logout/" + Name, and end the sessions,
+// grants, tokens and streams of the session or person that they name.
 type OIDCProvider struct {
 	Name  string // what accounts begin with (NAME/ACCOUNT): a-z, 0-9, dot, dash, underscore
 	Title string // what people see; "": Name

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/login"
 	"doorward/internal/oauth"
@@ -21,15 +22,18 @@ type lastWord struct {
 	Provider string    `json:"provider"`
 	Issuer   string    `json:"issuer,omitempty"` // of the provider: a name may be given to another one
 	Person   string    `json:"person"`
-	Sub      string    `json:"sub"`     // whom the provider means
-	Attempt  string    `json:"attempt"` // the sign-in that brought it about
-	Since    time.Time `json:"since"`   // when they signed in
-	Checked  time.Time `json:"checked"` // when the provider last said yes
+	Sub      string    `json:"sub"` // whom the provider means
+	Tenant   string    `json:"tenant,omitempty"`
+	SID      string    `json:"sid,omitempty"` // how the provider calls its session
+	Attempt  string    `json:"attempt"`       // the sign-in that brought it about
+	Since    time.Time `json:"since"`         // when they signed in
+	Checked  time.Time `json:"checked"`       // when the provider last said yes
 	Tried    time.Time `json:"tried,omitzero"`
 	Refresh  []byte    `json:"refresh,omitempty"` // the provider's refresh token, sealed; nil: it gave none
 	// Access is the access token of a plain provider that gave no refresh token
 	// and no end of it, sealed.
 	Access []byte `json:"access,omitempty"`
+	Over   bool   `json:"over,omitempty"` // the sign-in ended, and what came of it is being ended
 
 	version uint64
 	expires time.Time
@@ -42,11 +46,15 @@ func wordPlace(session string) string   { return "upstream/" + session }
 func accessPlace(session string) string { return "upstream-access/" + session }
 
 func (s *Server) wordOf(ctx context.Context, session string) (lastWord, error) {
-	var w lastWord
 	rec, err := s.ledger.Store.Get(ctx, ledger.KindUpstream, session)
 	if err != nil {
-		return w, err
+		return lastWord{}, err
 	}
+	return parseWord(rec)
+}
+
+func parseWord(rec store.Record) (lastWord, error) {
+	var w lastWord
 	if err := json.Unmarshal(rec.Value, &w); err != nil {
 		return w, fmt.Errorf("what the provider said cannot be read: %w", err)
 	}
@@ -59,8 +67,11 @@ func (s *Server) wordOp(session string, w lastWord) store.Op {
 	if err != nil {
 		panic("authserver: record of a provider cannot be encoded: " + err.Error()) // our own type only
 	}
-	rec := store.Record{Kind: ledger.KindUpstream, Key: session, Value: value, Index: []string{"person=" + w.Person},
-		Expires: w.expires, Version: w.version}
+	rec := store.Record{Kind: ledger.KindUpstream, Key: session, Value: value, Expires: w.expires, Version: w.version,
+		Index: []string{"person=" + w.Person, upstreamName(w.Issuer, "sub", w.Sub)}}
+	if w.SID != "" {
+		rec.Index = append(rec.Index, upstreamName(w.Issuer, "sid", w.SID))
+	}
 	if w.version == 0 {
 		return store.Create(rec)
 	}
@@ -77,6 +88,41 @@ func (s *Server) keepWord(ctx context.Context, st *settings, p *provider, sessio
 		w.Access = s.vault.Seal(accessPlace(session), []byte(tokens.AccessToken))
 	}
 	return s.ledger.Store.Commit(ctx, s.wordOp(session, w))
+}
+
+// wordOn is what a provider says of somebody, and when it said so; the zero time
+// if it is none that says.
+func wordOn(p *provider, who oauth.Subject, c jose.Claims) (w lastWord, issued time.Time, err error) {
+	w = lastWord{Provider: p.Name, Issuer: p.Issuer, Person: who.ID, Tenant: who.Tenant, Sub: who.Account}
+	if p.plain != nil {
+		return w, issued, nil
+	}
+	if w.Sub, err = c.Text("sub"); err != nil {
+		return w, issued, err
+	}
+	if w.SID, err = c.Text("sid"); err != nil {
+		return w, issued, err
+	}
+	issued, err = c.Time("iat")
+	return w, issued, err
+}
+
+// keepSignIn is keepWord, unless the provider ended the sign-in while it was
+// under way: a logout leaves its mark before it looks for sign-ins, so one of
+// the two sees the other.
+func (s *Server) keepSignIn(ctx context.Context, st *settings, p *provider, session string, w lastWord, tokens providerTokens, issued time.Time) error {
+	if err := s.keepWord(ctx, st, p, session, w, tokens); err != nil || issued.IsZero() {
+		return err
+	}
+	over, err := s.loggedOut(ctx, w, issued)
+	if err == nil && over {
+		err = &oauth.Error{Code: oauth.AccessDenied, Status: http.StatusForbidden, Reason: "provider_over", Err: errGone,
+			Description: "the provider ended this sign-in while it was under way"}
+	}
+	if err != nil {
+		return errors.Join(err, s.endSignIn(context.WithoutCancel(ctx), oauth.Subject{ID: w.Person, Session: session}, "ended while it was under way", new(ledger.Receipt)))
+	}
+	return nil
 }
 
 var (
@@ -103,7 +149,7 @@ func (s *Server) recheck(ctx context.Context, st *settings, who oauth.Subject) e
 		return errGone
 	case err != nil:
 		return err
-	case p == nil || p.Name != w.Provider || w.Issuer != "" && w.Issuer != p.Issuer:
+	case w.Over || p == nil || p.Name != w.Provider || w.Issuer != "" && w.Issuer != p.Issuer:
 		return errGone
 	}
 	now := s.now()
@@ -154,7 +200,7 @@ func (s *Server) ask(ctx context.Context, st *settings, p *provider, who oauth.S
 	}
 	switch {
 	case isRefused(err), errors.Is(err, errSomebodyElse), errors.Is(err, errTokenOver):
-		return errors.Join(errGone, s.endSignIn(ctx, who, p.Name+" said that the sign-in is over"))
+		return errors.Join(errGone, s.endSignIn(ctx, who, p.Name+" said that the sign-in is over", new(ledger.Receipt)))
 	case err != nil:
 		s.log.ErrorContext(ctx, "a provider does not say whether a sign-in still stands", "provider", p.Name, "person", who.ID, "error", err)
 		err = w.standing(p, s.now())
@@ -222,20 +268,70 @@ func (p *provider) sameAs(ctx context.Context, token, sub string, now time.Time)
 }
 
 // endSignIn ends a session, the grants that came of it and what is kept of its
-// provider.
-func (s *Server) endSignIn(ctx context.Context, who oauth.Subject, reason string) error {
-	err := s.ledger.Store.Commit(ctx, store.Delete(ledger.KindSession, who.Session), store.Delete(ledger.KindUpstream, who.Session))
+// provider, and adds them to the receipt. The last word says first that it is
+// over and goes last: whoever makes a grant meanwhile sees one or the other
+// (endIfOver), and if something fails in between it is found again.
+func (s *Server) endSignIn(ctx context.Context, who oauth.Subject, reason string, done *ledger.Receipt) error {
+	lived, err := s.sessions.Alive(ctx, who.Session)
+	if err == nil {
+		err = s.markOver(ctx, who.Session)
+	}
 	if err != nil {
 		return err
 	}
-	return s.eachOf(ctx, ledger.KindGrant, who.ID, func(rec store.Record) error {
+	if lived {
+		done.Sessions++
+	}
+	err = s.everyOf(ctx, ledger.KindGrant, "person="+who.ID, func(rec store.Record) error {
 		g, err := s.ledger.Grant(ctx, rec.Key)
 		if err != nil || g.Subject.Session != who.Session {
 			return ignoreNotFound(err)
 		}
-		_, err = s.ledger.End(ctx, ledger.Which{Grant: g.ID}, reason)
+		got, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, reason)
+		done.Grants = append(done.Grants, got.Grants...)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return s.ledger.Store.Commit(ctx, store.Delete(ledger.KindUpstream, who.Session))
+}
+
+// markOver deletes a session and notes that what its provider said is over.
+func (s *Server) markOver(ctx context.Context, session string) error {
+	for {
+		gone := store.Delete(ledger.KindSession, session)
+		w, err := s.wordOf(ctx, session)
+		if notFound(err) {
+			return s.ledger.Store.Commit(ctx, gone)
+		}
+		if err != nil {
+			return err
+		}
+		w.Over = true
+		err = s.ledger.Store.Commit(ctx, s.wordOp(session, w), gone)
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// everyOf calls fn for every record of an index.
+func (s *Server) everyOf(ctx context.Context, kind store.Kind, index string, fn func(store.Record) error) error {
+	for after := ""; ; {
+		recs, next, err := s.ledger.Store.List(ctx, store.Query{Kind: kind, Index: index, After: after, Limit: store.MaxPage})
+		if err != nil {
+			return err
+		}
+		for _, rec := range recs {
+			if err := fn(rec); err != nil {
+				return err
+			}
+		}
+		if after = next; after == "" {
+			return nil
+		}
+	}
 }
 
 // recheckFor is recheck as a token request hears of it.

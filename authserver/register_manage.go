@@ -47,6 +47,9 @@ func (s *Server) namedRoute(path string) (route, bool) {
 	if rt, ok := s.callbackRoute(path); ok {
 		return rt, true
 	}
+	if rt, ok := s.backchannelRoute(path); ok {
+		return rt, true
+	}
 	id, ok := strings.CutPrefix(path, s.current().path+managePath)
 	if !ok || id == "" || strings.Contains(id, "/") {
 		return route{}, false

@@ -125,7 +125,8 @@ type ProviderConfig struct {
 }
 
 // SignInConfig is how people sign in at a provider. The redirect URI to
-// register there is url + /callback/ + the entry's name.
+// register there is url + /callback/ + the entry's name, the address for
+// back-channel logout url + /backchannel-logout/ + the entry's name.
 type SignInConfig struct {
 	// ClientID is our client id there. Required.
 	ClientID string `yaml:"client_id"`

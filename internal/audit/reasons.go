@@ -118,6 +118,10 @@ var causes = map[string]cause{
 	"grant_over":          {"alive", "The grant ended: it expired, was revoked, or the person left.", Person, "Sign in again."},
 	"provider_over":       {"alive", "The provider that the person signed in at does not stand by that any more.", Person, "Sign in again; if that fails, ask the provider's administrator."},
 	"provider_down":       {"alive", "The provider that the person signed in at does not answer.", Operator, "Try again; if it stays, look whether the provider can be reached from here."},
+	"logout_token":        {"signature", "What a provider sent as a logout token is not one that its keys signed.", IdPAdmin, "Compare the address that is registered for back-channel logout with url, /backchannel-logout/ and the provider's name here."},
+	"logout_claims":       {"claims", "The logout token is signed, and lacks a claim or has one that is not as OpenID Connect Back-Channel Logout wants it; what was seen names it.", IdPAdmin, "Compare issuer and client id at the provider with the configuration."},
+	"logout_time":         {"times", "The logout token is over, not valid yet, or lives for longer than an hour.", IdPAdmin, "Compare the clocks (NTP)."},
+	"logout_replay":       {"single_use", "The logout token did its work before.", IdPAdmin, "Nothing, unless it keeps coming: then somebody else has the provider's tokens."},
 	"grant_unknown":       {"alive", "There is no such grant any more: it expired or never was.", Person, "Sign in again."},
 
 	// Codes and refresh tokens.

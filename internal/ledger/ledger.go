@@ -25,6 +25,8 @@ const (
 	KindSession store.Kind = "session"
 	// KindUpstream is what a provider that somebody signed in at last said of them.
 	KindUpstream store.Kind = "upstream"
+	// KindLogout is what a provider said is over, for as long as that matters.
+	KindLogout   store.Kind = "logout"
 	KindConsent  store.Kind = "consent"
 	KindDevice   store.Kind = "device"
 	KindPushed   store.Kind = "pushed"
