@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// demo is Alice's last day, on real parts: two issuers of this program with
+// demo is Alice's last day, on real parts: three issuers of this program with
 // their own configuration files, stores and keys, and a real MCP client.
 type demo struct {
 	env
@@ -28,11 +28,15 @@ type demo struct {
 
 	dir         string
 	idp, server string // issuers
-	idpState    string
-	serverState string
-	secrets     map[string]string
-	wire        *recorder
-	refused     string // the reference of Bob's refusal
+	partnerIdP  string // the other company's
+	partnerFile string // its configuration, as it was written last
+	// changePartner gives the other company's identity provider a new file.
+	changePartner func(text string) error
+	idpState      string
+	serverState   string
+	secrets       map[string]string
+	wire          *recorder
+	refused       string // the reference of Bob's refusal
 }
 
 func newDemo(e env) *cobra.Command {
@@ -41,8 +45,9 @@ func newDemo(e env) *cobra.Command {
 		Use:   "demo",
 		Short: "Alice's last day: the whole thing on this machine, offline, in seconds",
 		Long: `Starts an identity provider, an authorization server with its gateway and a sample MCP server on loopback. Alice signs in
-once and a real MCP client calls a tool through an ID-JAG; Bob is refused by a named rule; then Alice leaves. Each line is
-read from what really went over the wire. Then it stays up until Ctrl-C.`,
+once and a real MCP client calls a tool through an ID-JAG; Bob is refused by a named rule; then Alice leaves. At another
+company's identity provider somebody has her name and address, and is somebody else: what each company decides is for its
+own people. Each line is read from what really went over the wire. Then it stays up until Ctrl-C.`,
 		Example: "  doorward demo --once --trace",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
@@ -98,6 +103,7 @@ func (d *demo) start(ctx context.Context) (stop func(), err error) {
 	}
 	for _, door := range []struct{ part, address string }{
 		{"serve", "127.0.0.1:8080"}, {"serve ops", "127.0.0.1:8081"}, {"idp", "127.0.0.1:8090"}, {"idp ops", "127.0.0.1:8091"},
+		{"partner idp", "127.0.0.1:0"},
 	} {
 		l, err := d.listen(door.part, door.address)
 		if err != nil {
@@ -107,9 +113,10 @@ func (d *demo) start(ctx context.Context) (stop func(), err error) {
 		doors = append(doors, l)
 	}
 	d.server, d.idp = "http://"+doors[0].Addr().String(), "http://"+doors[2].Addr().String()
+	d.partnerIdP = "http://" + doors[4].Addr().String()
 	d.serverState, d.idpState = filepath.Join(d.dir, "server"), filepath.Join(d.dir, "idp")
 	d.secrets = map[string]string{}
-	for _, name := range []string{"ALICE", "BOB", "CAROL", "IDP_SECRET", "SERVER_SECRET", "SIGN_IN_SECRET"} {
+	for _, name := range []string{"ALICE", "BOB", "CAROL", "IDP_SECRET", "SERVER_SECRET", "SIGN_IN_SECRET", "PARTNERS_ALICE", "PARTNER_SECRET"} {
 		d.secrets[name] = newPassword()
 	}
 	d.wire = &recorder{next: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 16}}
@@ -120,17 +127,13 @@ func (d *demo) start(ctx context.Context) (stop func(), err error) {
 		running.Wait()
 		closeAll()
 	}
-	parts := []struct {
-		role role
-		yaml string
-		main net.Listener
-		ops  net.Listener
-	}{
-		{roleIdP, d.idpYAML(doors[2], doors[3]), doors[2], doors[3]},
-		{roleServe, d.serverYAML(doors[0], doors[1]), doors[0], doors[1]},
-	}
-	for _, p := range parts {
-		if err := d.startOne(ictx, &running, p.role, p.yaml, p.main, p.ops); err != nil {
+	d.partnerFile = d.partnerYAML(doors[4])
+	for _, p := range []issuerOfDemo{
+		{"idp", roleIdP, d.idpYAML(doors[2], doors[3]), serving{main: doors[2], ops: doors[3], wrap: d.wrap}},
+		{"partner", roleIdP, d.partnerFile, serving{main: doors[4], wrap: d.atPartner}},
+		{"doorward", roleServe, d.serverYAML(doors[0], doors[1]), serving{main: doors[0], ops: doors[1], wrap: d.wrap}},
+	} {
+		if err := d.startOne(ictx, &running, p); err != nil {
 			stop()
 			return nil, err
 		}
@@ -139,12 +142,17 @@ func (d *demo) start(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
+// issuerOfDemo is an issuer to start, from a file of its name.
+type issuerOfDemo struct {
+	name string
+	role role
+	yaml string
+	at   serving
+}
+
 // startOne starts an issuer the way serve and idp do: from a file.
-func (d *demo) startOne(ctx context.Context, running *sync.WaitGroup, r role, yaml string, main, ops net.Listener) error {
-	file := filepath.Join(d.dir, map[role]string{roleIdP: "idp.yaml", roleServe: "doorward.yaml"}[r])
-	if err := writeFile(file, []byte(yaml)); err != nil {
-		return err
-	}
+func (d *demo) startOne(ctx context.Context, running *sync.WaitGroup, p issuerOfDemo) error {
+	file := filepath.Join(d.dir, p.name+".yaml")
 	e := d.env
 	e.lookup = func(name string) (string, bool) {
 		if v, ok := d.secrets[name]; ok {
@@ -152,18 +160,34 @@ func (d *demo) startOne(ctx context.Context, running *sync.WaitGroup, r role, ya
 		}
 		return "", false
 	}
-	cfg, findings := loadConfig(file, r, e.lookup)
-	if err := d.report(findings); err != nil {
+	load := func(text string) (*Config, error) {
+		if err := writeFile(file, []byte(text)); err != nil {
+			return nil, err
+		}
+		cfg, findings := loadConfig(file, p.role, e.lookup)
+		return cfg, d.report(findings)
+	}
+	cfg, err := load(p.yaml)
+	if err != nil {
 		return err
 	}
 	i, err := openInstance(ctx, e, cfg, file)
 	if err != nil {
 		return err
 	}
+	if p.name == "partner" {
+		d.changePartner = func(text string) error {
+			cfg, err := load(text)
+			if err != nil {
+				return err
+			}
+			return i.reload(cfg)
+		}
+	}
 	running.Go(func() {
 		defer i.close()
-		if err := i.serve(ctx, serving{main: main, ops: ops, wrap: d.wrap}); err != nil && ctx.Err() == nil {
-			d.say("%s stopped: %v", r, err)
+		if err := i.serve(ctx, p.at); err != nil && ctx.Err() == nil {
+			d.say("%s stopped: %v", p.name, err)
 		}
 	})
 	return nil
@@ -189,6 +213,7 @@ audiences:
   %s:
     resources: ["%s/mcp"]
     client_ids: {desktop-idp: desktop}
+    claims: [email]
     allow: [{who: "group:eng", resources: ["*"], scopes: ["*"]}]
     deny: [{who: "person:bob"}]
 `, d.idp, main.Addr(), ops.Addr(), filepath.ToSlash(d.idpState), d.server, d.server, d.server)
@@ -208,6 +233,10 @@ providers:
     name: the company
     id_jag: {}
     sign_in: {client_id: mcp-servers, client_secret: "${SIGN_IN_SECRET}"}
+  partner:
+    issuer: %s
+    name: another company
+    id_jag: {}
 clients:
   registered:
     desktop: {name: Desktop, secret: "${SERVER_SECRET}", grant_types: [jwt-bearer]}
@@ -220,7 +249,7 @@ servers:
     tools: {note: ["sample:write"]}
     allow: [{who: everyone}]
     deny: [{who: "person:corp/bob"}]
-`, d.server, main.Addr(), ops.Addr(), filepath.ToSlash(d.serverState), d.idp)
+`, d.server, main.Addr(), ops.Addr(), filepath.ToSlash(d.serverState), d.idp, d.partnerIdP)
 }
 
 // listenOrAny takes the usual port if it is free, else any.
@@ -243,12 +272,13 @@ Still up, until Ctrl-C:
   MCP server         %[1]s/mcp   (issuer %[1]s, state %[3]s)
   identity provider  %[2]s       (state %[4]s)
   people there       bob / %[5]s    carol / %[6]s
+  another company's  %[8]s       (alice / %[9]s)
 
   doorward why %[7]s --state %[4]s
   doorward can corp/carol sample whoami --state %[3]s
   doorward leave carol --state %[4]s
   doorward leave --undo alice --state %[3]s`,
-		d.server, d.idp, d.serverState, d.idpState, d.secrets["BOB"], d.secrets["CAROL"], d.refused)
+		d.server, d.idp, d.serverState, d.idpState, d.secrets["BOB"], d.secrets["CAROL"], d.refused, d.partnerIdP, d.secrets["PARTNERS_ALICE"])
 	d.say("\nYour own client, signing in as carol:\n")
 	f := &setupFlags{name: "doorward-demo"}
 	for _, entry := range setupEntries() {

@@ -77,7 +77,7 @@ func (d *demo) checkExchange(x *exchange, resource string) (string, map[string]a
 	return fmt.Sprintf("ID token → ID-JAG: sub=%v client_id=%v aud=%v", claims["sub"], claims["client_id"], claims["aud"]), claims, nil
 }
 
-func (d *demo) checkRedemption(x *exchange, resource string) (token, what string, claims map[string]any, err error) {
+func (d *demo) checkRedemption(x *exchange, resource, provider string) (token, what string, claims map[string]any, err error) {
 	if err := wantStatus(x, 200); err != nil {
 		return "", "", nil, err
 	}
@@ -92,8 +92,8 @@ func (d *demo) checkRedemption(x *exchange, resource string) (token, what string
 		return "", "", nil, fmt.Errorf("the answer holds no access token (typ %q)", typ)
 	case claims["aud"] != resource:
 		return "", "", nil, fmt.Errorf("the token is for %v, not for %s", claims["aud"], resource)
-	case !strings.HasPrefix(sub, "corp/"):
-		return "", "", nil, fmt.Errorf("the token is of %q, nobody of the company", sub)
+	case !strings.HasPrefix(sub, provider+"/"):
+		return "", "", nil, fmt.Errorf("the token is of %q, nobody of %s", sub, provider)
 	}
 	return t.AccessToken, fmt.Sprintf("ID-JAG → token: sub=%s scope=%v, no consent screen", sub, claims["scope"]), claims, nil
 }

@@ -57,15 +57,15 @@ func TestDemo(t *testing.T) {
 	}
 	steps, _, _ := strings.Cut(out, "\n\nThe receipt:")
 	lines := strings.Split(strings.TrimRight(steps, "\n"), "\n")
-	if len(lines) != 14 {
-		t.Errorf("%d lines, want 14:\n%s", len(lines), out)
+	if len(lines) != demoSteps {
+		t.Errorf("%d lines, want %d:\n%s", len(lines), demoSteps, out)
 	}
 	for i, line := range lines {
 		if !lineForm.MatchString(line) || !strings.HasPrefix(strings.TrimSpace(line), fmt.Sprint(i+1)+"  ") {
 			t.Errorf("line %d is not of the documented form: %q", i+1, line)
 		}
 	}
-	for _, word := range []string{"Alice", "Bob", "ID-JAG", "tools/call", "leave", "deny[0]"} {
+	for _, word := range []string{"Alice", "Bob", "ID-JAG", "tools/call", "leave", "deny[0]", "partner/alice", "corp/carol", "revoke issuer:partner"} {
 		if !strings.Contains(out, word) {
 			t.Errorf("%q does not stand in the output", word)
 		}
@@ -106,6 +106,9 @@ func TestDemoShowsNoSecrets(t *testing.T) {
 	}
 }
 
+// demoSteps is how many there are.
+const demoSteps = 24
+
 // fault is something that goes wrong at a party's door.
 type fault struct {
 	step int
@@ -117,8 +120,10 @@ type fault struct {
 
 // history is what passed the doors so far.
 type history struct {
-	codes int  // redeemed codes at the IdP
+	codes int  // redeemed codes at the IdPs
 	left  bool // leave was asked
+
+	revoked bool // revoke was asked
 }
 
 func isToken(r *http.Request, form url.Values, grant string) bool {
@@ -139,6 +144,16 @@ func demoFaults() []fault {
 	path := func(method, path, word string, left bool) func(*http.Request, url.Values, string, *history) bool {
 		return func(r *http.Request, _ url.Values, body string, seen *history) bool {
 			return r.Method == method && r.URL.Path == path && strings.Contains(body, word) && seen.left == left
+		}
+	}
+	after := func(codes int, grant string) func(*http.Request, url.Values, string, *history) bool {
+		return func(r *http.Request, form url.Values, _ string, seen *history) bool {
+			return isToken(r, form, grant) && seen.codes == codes
+		}
+	}
+	calls := func(codes int, revoked bool) func(*http.Request, url.Values, string, *history) bool {
+		return func(r *http.Request, _ url.Values, body string, seen *history) bool {
+			return r.URL.Path == "/mcp" && strings.Contains(body, "tools/call") && seen.codes == codes && seen.revoked == revoked
 		}
 	}
 	bob := func(r *http.Request, form url.Values, _ string, seen *history) bool {
@@ -168,6 +183,23 @@ func demoFaults() []fault {
 		{12, "serve", "the stream", path("GET", "/mcp", "", false), "endless"},
 		{13, "serve", "the ended token", path("POST", "/mcp", "tools/list", true), "500"},
 		{14, "serve", "the new ID-JAG", grant("jwt-bearer", true), "500"},
+		{15, "partner idp", "the other Alice's sign-in", signIn(2), "500"},
+		{15, "partner idp", "the other Alice's sign-in", signIn(2), "aud"},
+		{16, "partner idp", "the other Alice's exchange", after(3, "token-exchange"), "500"},
+		{16, "partner idp", "the other Alice's exchange", after(3, "token-exchange"), "aud"},
+		{17, "serve", "the other Alice's redemption", after(3, "jwt-bearer"), "500"},
+		{17, "serve", "the other Alice's redemption", after(3, "jwt-bearer"), "aud"},
+		{18, "serve", "the other Alice's call", calls(3, false), "500"},
+		{19, "idp", "Carol's sign-in", signIn(3), "500"},
+		{20, "serve", "Carol's call", calls(4, false), "500"},
+		{20, "idp", "Carol's exchange", after(4, "token-exchange"), "500"},
+		{21, "partner idp", "the exchange under the new rule", after(4, "token-exchange"), "500"},
+		{22, "admin", "revoke", path("POST", "/revoke", "partner", true), "500"},
+		{22, "admin", "revoke", path("POST", "/revoke", "partner", true), "refused"},
+		{23, "serve", "the other Alice's ended token", func(r *http.Request, _ url.Values, body string, seen *history) bool {
+			return seen.revoked && strings.Contains(body, "tools/list")
+		}, "500"},
+		{24, "serve", "Carol's second call", calls(4, true), "500"},
 	}
 }
 
@@ -185,7 +217,7 @@ func TestDemoFaults(t *testing.T) {
 			}
 		})
 	}
-	for n := 1; n <= 14; n++ {
+	for n := 1; n <= demoSteps; n++ {
 		if !covered[n] {
 			t.Errorf("nothing makes step %d fail", n)
 		}
@@ -217,6 +249,7 @@ func faulty(f fault) *demo {
 					form = url.Values{}
 				}
 				mu.Lock()
+				seen.revoked = seen.revoked || r.URL.Path == "/revoke" && part == "admin"
 				seen.left = seen.left || r.URL.Path == "/leave"
 				hit := part == f.part && f.hits(r, form, string(body), seen)
 				if isToken(r, form, "authorization_code") {

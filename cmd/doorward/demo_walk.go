@@ -95,7 +95,7 @@ func (w *walker) show(s shown, x *exchange) {
 // walk is Alice's last day.
 func (d *demo) walk(ctx context.Context) error {
 	w := &walker{demo: d}
-	alice, err := w.signsIn(ctx, "Alice", "alice", d.secrets["ALICE"])
+	alice, err := w.signsIn(ctx, "Alice", "alice", d.secrets["ALICE"], d.corp())
 	if err != nil {
 		return err
 	}
@@ -104,18 +104,26 @@ func (d *demo) walk(ctx context.Context) error {
 		return err
 	}
 	defer call.close()
-	bob, err := w.signsIn(ctx, "Bob", "bob", d.secrets["BOB"])
+	bob, err := w.signsIn(ctx, "Bob", "bob", d.secrets["BOB"], d.corp())
 	if err != nil {
 		return err
 	}
 	if err := w.isRefused(ctx, bob); err != nil {
 		return err
 	}
-	return w.leaves(ctx, call)
+	left, err := w.leaves(ctx, call)
+	if err != nil {
+		return err
+	}
+	if err := w.twoCompanies(ctx, call.jag); err != nil {
+		return err
+	}
+	w.printed(left)
+	return nil
 }
 
 // signsIn brings a person's ID token: once, by the browser.
-func (w *walker) signsIn(ctx context.Context, from, name, password string) (idToken, error) {
+func (w *walker) signsIn(ctx context.Context, from, name, password string, at employer) (idToken, error) {
 	start := w.wire.len()
 	p, err := browse.New(name, password, w.wire.as(from))
 	if err != nil {
@@ -125,11 +133,11 @@ func (w *walker) signsIn(ctx context.Context, from, name, password string) (idTo
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	tok, err := signIn{
-		Issuer: w.idp, ClientID: "desktop-idp", ClientSecret: w.secrets["IDP_SECRET"],
+		Issuer: at.idp, ClientID: "desktop-idp", ClientSecret: at.secret,
 		RedirectURI: "http://127.0.0.1/callback", Open: p.Open, HTTP: &http.Client{Transport: w.wire.as(from), Timeout: 10 * time.Second}, Now: time.Now,
 	}.do(ctx)
-	x := last(w.wire.find(start, isGrant(w.idp, oauth.AuthorizationCode)))
-	return tok, w.step(from, "IdP", "the sign-in", x, err, func(x *exchange) (string, map[string]any, error) {
+	x := last(w.wire.find(start, isGrant(at.idp, oauth.AuthorizationCode)))
+	return tok, w.step(from, at.to, "the sign-in", x, err, func(x *exchange) (string, map[string]any, error) {
 		if err != nil {
 			return "", nil, err
 		}
@@ -139,11 +147,11 @@ func (w *walker) signsIn(ctx context.Context, from, name, password string) (idTo
 }
 
 // transport is the client of five lines that the README shows.
-func (w *walker) transport(who string, tok idToken) *doorward.Transport {
+func (w *walker) transport(who string, at employer, tok idToken) *doorward.Transport {
 	return &doorward.Transport{
 		Base: w.wire.as(who),
 		Flow: &doorward.CrossApp{
-			IdP:    doorward.Credentials{Issuer: w.idp, ID: "desktop-idp", Secret: w.secrets["IDP_SECRET"]},
+			IdP:    doorward.Credentials{Issuer: at.idp, ID: "desktop-idp", Secret: at.secret},
 			Server: doorward.Credentials{ID: "desktop", Secret: w.secrets["SERVER_SECRET"]},
 			Subject: func(context.Context) (doorward.Subject, error) {
 				return doorward.Subject{Person: tok.Subject, Token: tok.Raw}, nil
@@ -158,6 +166,7 @@ type alicesCall struct {
 	session *mcp.ClientSession
 	stream  *exchange
 	token   string
+	jag     map[string]any // claims of the ID-JAG that it came by
 }
 
 func (c *alicesCall) close() {
@@ -173,7 +182,7 @@ func (w *walker) callsTool(ctx context.Context, tok idToken) (*alicesCall, error
 	c := &alicesCall{}
 	cctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	session, result, cause := w.call(cctx, w.transport("Alice's client", tok))
+	session, result, cause := w.call(cctx, w.transport("Alice's client", w.corp(), tok))
 	c.session = session
 	mcpURL := w.server + "/mcp"
 	at := func(method, url string, status int) *exchange {
@@ -201,20 +210,21 @@ func (w *walker) callsTool(ctx context.Context, tok idToken) (*alicesCall, error
 			return w.step(from, server, "the server metadata", at("GET", w.server+oauth.WellKnownAS, 200), cause, w.checkServer)
 		},
 		func() error {
-			return w.step(from, "IdP", "the ID-JAG exchange", first1(w.wire.find(start, exchangeAt(w.idp))), cause, func(x *exchange) (string, map[string]any, error) {
-				return w.checkExchange(x, resource)
+			return w.step(from, "IdP", "the ID-JAG exchange", first1(w.wire.find(start, exchangeAt(w.idp))), cause, func(x *exchange) (what string, _ map[string]any, err error) {
+				what, c.jag, err = w.checkExchange(x, resource)
+				return what, c.jag, err
 			})
 		},
 		func() error {
 			return w.step(from, server, "the ID-JAG redemption", first1(w.wire.find(start, redemptionAt(w.server))), cause, func(x *exchange) (what string, claims map[string]any, err error) {
-				c.token, what, claims, err = w.checkRedemption(x, resource)
+				c.token, what, claims, err = w.checkRedemption(x, resource, "corp")
 				return what, claims, err
 			})
 		},
 		func() error {
 			x := last(w.wire.find(start, func(x *exchange) bool { return x.rpcMethod() == "tools/call" }))
 			return w.step(from, "MCP server", "tools/call whoami", x, cause, func(x *exchange) (string, map[string]any, error) {
-				return checkCall(x, result, cause)
+				return checkCall(x, result, cause, "corp/alice")
 			})
 		},
 		func() error {
@@ -281,37 +291,47 @@ func (w *walker) isRefused(ctx context.Context, tok idToken) error {
 	start := w.wire.len()
 	bctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	session, _, cause := w.call(bctx, w.transport("Bob's client", tok))
+	session, _, cause := w.call(bctx, w.transport("Bob's client", w.corp(), tok))
 	if session != nil {
 		defer session.Close()
 	}
 	x := last(w.wire.find(start, exchangeAt(w.idp)))
 	return w.step("Bob's client", "IdP", "the ID-JAG exchange", x, cause, func(x *exchange) (string, map[string]any, error) {
-		refusal := x.refusal()
-		rule := fmt.Sprintf("audiences[%q].deny[0]", w.server)
-		switch {
-		case x.status == http.StatusOK || cause == nil:
-			return "", nil, errors.New("a rule denies Bob, and he got through")
-		case x.status != http.StatusBadRequest || refusal.Code != oauth.InvalidTarget:
-			return "", nil, fmt.Errorf("refused, but not by a rule: status %d %s %s", x.status, refusal.Code, refusal.Description)
-		case !strings.Contains(strings.ReplaceAll(refusal.Description, "'", `"`), rule):
-			return "", nil, fmt.Errorf("the refusal does not name the rule %s: %s", rule, refusal.Description)
+		code, description, err := w.refusedByRule(x, cause)
+		if err != nil {
+			return "", nil, err
 		}
-		if m := refInText.FindStringSubmatch(refusal.Description); m != nil {
+		if m := refInText.FindStringSubmatch(description); m != nil {
 			w.refused = m[1]
 		} else {
-			return "", nil, fmt.Errorf("the refusal has no reference: %s", refusal.Description)
+			return "", nil, fmt.Errorf("the refusal has no reference: %s", description)
 		}
-		return "no ID-JAG: " + refusal.Code + ", " + refusal.Description, map[string]any{"error": refusal.Code, "error_description": refusal.Description}, nil
+		return "no ID-JAG: " + code + ", " + description, map[string]any{"error": code, "error_description": description}, nil
 	})
 }
 
+// refusedByRule checks that the deny rule of an audience refused an exchange,
+// by its name.
+func (w *walker) refusedByRule(x *exchange, cause error) (code, description string, err error) {
+	refusal := x.refusal()
+	rule := fmt.Sprintf("audiences[%q].deny[0]", w.server)
+	switch {
+	case x.status == http.StatusOK || cause == nil:
+		err = errors.New("a rule denies it, and it got through")
+	case x.status != http.StatusBadRequest || refusal.Code != oauth.InvalidTarget:
+		err = fmt.Errorf("refused, but not by a rule: status %d %s %s", x.status, refusal.Code, refusal.Description)
+	case !strings.Contains(strings.ReplaceAll(refusal.Description, "'", `"`), rule):
+		err = fmt.Errorf("the refusal does not name the rule %s: %s", rule, refusal.Description)
+	}
+	return refusal.Code, refusal.Description, err
+}
+
 // leaves ends everything of Alice's and shows that it ended.
-func (w *walker) leaves(ctx context.Context, c *alicesCall) error {
+func (w *walker) leaves(ctx context.Context, c *alicesCall) (receipt, error) {
 	var r receipt
-	var left time.Time
 	start := w.wire.len()
-	err := w.asks(ctx, &r, &left)
+	left := time.Now()
+	err := w.administers(ctx, "leave", leaveIn{Person: "alice"}, &r)
 	x := last(w.wire.find(start, func(x *exchange) bool { return x.url.Path == "/leave" }))
 	if err := w.step("administrator", "Doorward", "leave alice", x, err, func(*exchange) (string, map[string]any, error) {
 		if err != nil {
@@ -322,23 +342,13 @@ func (w *walker) leaves(ctx context.Context, c *alicesCall) error {
 		}
 		return fmt.Sprintf("leave alice: %s ended", count(len(r.Grants), "grant")), map[string]any{"grants": r.Grants, "took_ms": r.TookMS}, nil
 	}); err != nil {
-		return err
+		return r, err
 	}
 	if err := w.streamEnds(ctx, c, left); err != nil {
-		return err
+		return r, err
 	}
-	x, err = w.withToken(ctx, c.token)
-	if err := w.step("Alice's client", "Doorward", "her token", x, err, func(x *exchange) (string, map[string]any, error) {
-		if err := wantStatus(x, 401); err != nil {
-			return "", nil, err
-		}
-		ch := oauth.ParseChallenges(x.answer.Values("WWW-Authenticate"))
-		if len(ch) == 0 || ch[0].Params["error"] != oauth.InvalidToken {
-			return "", nil, errors.New("refused, but not as invalid_token")
-		}
-		return "her token is refused: " + oauth.InvalidToken, map[string]any{"error": oauth.InvalidToken}, nil
-	}); err != nil {
-		return err
+	if err := w.tokenIsOver(ctx, "Alice's client", c.token); err != nil {
+		return r, err
 	}
 	start = w.wire.len()
 	nctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -348,7 +358,7 @@ func (w *walker) leaves(ctx context.Context, c *alicesCall) error {
 	if x == nil { // the client's stream, cut off, may have asked before the call did
 		x = last(w.wire.find(0, redemptionAt(w.server)))
 	}
-	if err := w.step("Alice's client", "Doorward", "a new ID-JAG redemption", x, cause, func(x *exchange) (string, map[string]any, error) {
+	return r, w.step("Alice's client", "Doorward", "a new ID-JAG redemption", x, cause, func(x *exchange) (string, map[string]any, error) {
 		if cause == nil {
 			return "", nil, errors.New("the client of Alice called a tool after she left")
 		}
@@ -356,11 +366,7 @@ func (w *walker) leaves(ctx context.Context, c *alicesCall) error {
 			return "", nil, err
 		}
 		return "nor does a new ID-JAG help: " + x.refusal().Code, map[string]any{"error": x.refusal().Code}, nil
-	}); err != nil {
-		return err
-	}
-	w.printed(r)
-	return nil
+	})
 }
 
 func (w *walker) printed(r receipt) {
@@ -373,8 +379,9 @@ func (w *walker) printed(r receipt) {
 	}
 }
 
-// asks is `doorward leave alice --state …` over the server's socket.
-func (w *walker) asks(ctx context.Context, r *receipt, left *time.Time) error {
+// administers is a command such as `doorward leave alice --state …` over the
+// server's socket.
+func (w *walker) administers(ctx context.Context, command string, in any, r *receipt) error {
 	a, err := (&adminFlags{state: w.serverState}).open(ctx, w.env)
 	if err != nil {
 		return err
@@ -382,8 +389,7 @@ func (w *walker) asks(ctx context.Context, r *receipt, left *time.Time) error {
 	defer a.close()
 	recording := &recorder{next: a.http.Transport}
 	a.http.Transport = recording.as("administrator")
-	*left = time.Now()
-	err = a.ask(ctx, "leave", leaveIn{Person: "alice"}, r)
+	err = a.ask(ctx, command, in, r)
 	w.wire.mu.Lock()
 	w.wire.all = append(w.wire.all, recording.all...)
 	w.wire.mu.Unlock()
@@ -457,8 +463,8 @@ func first1(all []*exchange) *exchange {
 	return all[0]
 }
 
-// checkCall reads what the tool answered.
-func checkCall(x *exchange, result *mcp.CallToolResult, cause error) (string, map[string]any, error) {
+// checkCall reads what the tool answered, which must know who called.
+func checkCall(x *exchange, result *mcp.CallToolResult, cause error, account string) (string, map[string]any, error) {
 	switch {
 	case cause != nil:
 		return "", nil, cause
@@ -478,8 +484,8 @@ func checkCall(x *exchange, result *mcp.CallToolResult, cause error) (string, ma
 		return "", nil, err
 	}
 	claims := map[string]any{"text": text.Text}
-	if !strings.Contains(text.Text, "alice") {
-		return "", nil, fmt.Errorf("the tool does not know that it was Alice who called: %s", cut(text.Text, 200))
+	if !strings.Contains(text.Text, `"`+account+`"`) {
+		return "", nil, fmt.Errorf("the tool does not know that it was %s who called: %s", account, cut(text.Text, 200))
 	}
 	return "tools/call whoami: " + cut(text.Text, 120), claims, nil
 }
