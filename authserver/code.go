@@ -60,22 +60,6 @@ func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
 	return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}
 }
 
-// endIfOver is endIfLeft for the sign-in at a provider that the grant came of.
-func (s *Server) endIfOver(ctx context.Context, g oauth.Grant) error {
-	p := s.current().provider(g.Subject.Provider)
-	if p == nil || g.Subject.Session == "" {
-		return nil
-	}
-	w, err := s.wordOf(ctx, g.Subject.Session)
-	if err != nil && !notFound(err) || err == nil && !w.Over {
-		return err
-	}
-	if _, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, p.Name+" said that the sign-in is over"); err != nil {
-		return err
-	}
-	return &oauth.Error{Code: oauth.AccessDenied, Reason: "provider_over", Description: "the sign-in behind this is over", Err: errGone}
-}
-
 // byCode finds the grant of a code that lives, used or not; store.ErrNotFound
 // if there is none.
 func (s *Server) byCode(ctx context.Context, code string) (ledger.Grant, error) {

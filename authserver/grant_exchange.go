@@ -5,12 +5,17 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"doorward/internal/access"
 	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 )
+
+// exchangeRecheck is how old the word of the provider that the person signed in
+// at may be: an ID-JAG carries the sign-in to where nobody asks that provider.
+const exchangeRecheck = time.Minute
 
 // grantExchange turns a sign-in here into a grant that another authorization
 // server will make of our ID-JAG (RFC 8693 section 2, ID-JAG section 4.3).
@@ -23,7 +28,7 @@ func (s *Server) grantExchange(ctx context.Context, a *asked) (granted, error) {
 		return granted{}, err
 	}
 	a.seen.Grant, a.seen.Person = g.ID, g.Subject.ID
-	if err := s.recheckFor(ctx, a, g.Subject); err != nil {
+	if err := s.recheckFor(ctx, a, g.Subject, exchangeRecheck); err != nil {
 		return granted{}, err
 	}
 	aud, err := a.audience()

@@ -32,7 +32,8 @@ type OIDCProvider struct {
 	Algs         []string // of ID tokens; nil: ES256, RS256, PS256, EdDSA
 	// Recheck is how old the provider's last word on a person may be when
 	// their tokens are refreshed: then it is asked again with the refresh
-	// token that it gave. 0: 1 hour; negative: it is never asked again.
+	// token that it gave; at an exchange for an ID-JAG, if it is a minute old.
+	// 0: 1 hour; negative: it is never asked again.
 	Recheck time.Duration
 
 	Account      []string // claims that name the account; nil: sub

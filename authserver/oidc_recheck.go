@@ -137,6 +137,12 @@ var (
 // its last word is older than Recheck. While it does not answer its last word
 // holds for another Recheck. Local people and sign-ins by other means pass.
 func (s *Server) recheck(ctx context.Context, st *settings, who oauth.Subject) error {
+	return s.recheckWithin(ctx, st, who, 0)
+}
+
+// recheckWithin is recheck with a bound of its own on the age of the last word,
+// unless the operator's is shorter or the provider is never asked; 0: none.
+func (s *Server) recheckWithin(ctx context.Context, st *settings, who oauth.Subject, within time.Duration) error {
 	if who.Provider == "" || who.Session == "" {
 		return nil
 	}
@@ -152,23 +158,31 @@ func (s *Server) recheck(ctx context.Context, st *settings, who oauth.Subject) e
 	case w.Over || p == nil || p.Name != w.Provider || w.Issuer != "" && w.Issuer != p.Issuer:
 		return errGone
 	}
+	if within == 0 || within > p.Recheck {
+		within = p.Recheck
+	}
 	now := s.now()
 	switch {
-	case p.Recheck < 0 || now.Sub(w.Checked) < p.Recheck:
+	case p.Recheck < 0 || now.Sub(w.Checked) < within:
 		return nil
 	case !w.canAsk() && now.Sub(w.Since) < login.Lifetime:
 		return nil // it cannot be asked: a sign-in is good for as long as a session
 	case !w.canAsk():
 		return errGone
 	case now.Sub(w.Tried) < recheckRest:
-		return w.standing(p, now)
+		return s.heard(ctx, p, who.Session)
 	}
+	done, first := s.questions.begin(who.Session)
+	if !first {
+		return s.heard(ctx, p, who.Session)
+	}
+	defer done()
 	// Whoever writes first asks: two requests with one refresh token would look
 	// like a stolen one.
 	w.Tried = now
 	err = s.ledger.Store.Commit(ctx, s.wordOp(who.Session, w))
-	if errors.Is(err, store.ErrConflict) {
-		return w.standing(p, now)
+	if errors.Is(err, store.ErrConflict) { // another process asks, or has ended it
+		return s.newest(ctx, p, who.Session)
 	}
 	if err != nil {
 		return err
@@ -267,76 +281,9 @@ func (p *provider) sameAs(ctx context.Context, token, sub string, now time.Time)
 	return nil
 }
 
-// endSignIn ends a session, the grants that came of it and what is kept of its
-// provider, and adds them to the receipt. The last word says first that it is
-// over and goes last: whoever makes a grant meanwhile sees one or the other
-// (endIfOver), and if something fails in between it is found again.
-func (s *Server) endSignIn(ctx context.Context, who oauth.Subject, reason string, done *ledger.Receipt) error {
-	lived, err := s.sessions.Alive(ctx, who.Session)
-	if err == nil {
-		err = s.markOver(ctx, who.Session)
-	}
-	if err != nil {
-		return err
-	}
-	if lived {
-		done.Sessions++
-	}
-	err = s.everyOf(ctx, ledger.KindGrant, "person="+who.ID, func(rec store.Record) error {
-		g, err := s.ledger.Grant(ctx, rec.Key)
-		if err != nil || g.Subject.Session != who.Session {
-			return ignoreNotFound(err)
-		}
-		got, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, reason)
-		done.Grants = append(done.Grants, got.Grants...)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.ledger.Store.Commit(ctx, store.Delete(ledger.KindUpstream, who.Session))
-}
-
-// markOver deletes a session and notes that what its provider said is over.
-func (s *Server) markOver(ctx context.Context, session string) error {
-	for {
-		gone := store.Delete(ledger.KindSession, session)
-		w, err := s.wordOf(ctx, session)
-		if notFound(err) {
-			return s.ledger.Store.Commit(ctx, gone)
-		}
-		if err != nil {
-			return err
-		}
-		w.Over = true
-		err = s.ledger.Store.Commit(ctx, s.wordOp(session, w), gone)
-		if !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-}
-
-// everyOf calls fn for every record of an index.
-func (s *Server) everyOf(ctx context.Context, kind store.Kind, index string, fn func(store.Record) error) error {
-	for after := ""; ; {
-		recs, next, err := s.ledger.Store.List(ctx, store.Query{Kind: kind, Index: index, After: after, Limit: store.MaxPage})
-		if err != nil {
-			return err
-		}
-		for _, rec := range recs {
-			if err := fn(rec); err != nil {
-				return err
-			}
-		}
-		if after = next; after == "" {
-			return nil
-		}
-	}
-}
-
-// recheckFor is recheck as a token request hears of it.
-func (s *Server) recheckFor(ctx context.Context, a *asked, who oauth.Subject) error {
-	err := s.recheck(ctx, a.st, who)
+// recheckFor is recheckWithin as a token request hears of it.
+func (s *Server) recheckFor(ctx context.Context, a *asked, who oauth.Subject, within time.Duration) error {
+	err := s.recheckWithin(ctx, a.st, who, within)
 	switch {
 	case errors.Is(err, errGone):
 		return a.invalid("provider_over", err)

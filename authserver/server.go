@@ -41,6 +41,7 @@ type Server struct {
 	protected []Resource
 	trusted   keysets
 	upstreams upstreams
+	questions questions
 
 	ring     atomic.Pointer[keyring]
 	keyLoads sync.Mutex

@@ -137,7 +137,7 @@ type SignInConfig struct {
 	// oauth none.
 	Scopes []string `yaml:"scopes"`
 	// Recheck: at a refresh here the provider is asked again if its last word
-	// is older. Default: 1h; 0s: never.
+	// is older (at an exchange for an ID-JAG: than a minute). Default: 1h; 0s: never.
 	Recheck time.Duration `yaml:"recheck"`
 }
 
