@@ -267,6 +267,8 @@ var causes = map[string]cause{
 	guarded + "store_unavailable":  {"alive", "The store could not be read.", Operator, "Look at the database and the log."},
 	guarded + "upstream_unreachable": {"upstream", "The MCP server behind the gateway cannot be reached.", Operator,
 		"Start it, or correct servers.NAME.upstream."},
+	guarded + "not_vaulted":         {"upstream", "This server gets what the separate server issued for the person (credential: vault), and the token is of somebody who did not come by it.", Person, "Let the client go the way of the browser: an ID-JAG or a client's own credentials bring no such token."},
+	guarded + "provider_down":       {"upstream", "The separate server, whose token has to be renewed, does not answer.", Operator, "Try again; if it stays, look whether it can be reached from here."},
 	guarded + "upstream_refused":    {"upstream", "The MCP server refused the gateway's own credential, or does not take this request.", Operator, "Check servers.NAME.credential."},
 	guarded + "upstream_redirect":   {"upstream", "The MCP server answers with a redirect.", Operator, "Name the URL that it leads to as upstream."},
 	guarded + "upstream_failed":     {"upstream", "The MCP server failed.", Operator, "Read the log of the MCP server."},

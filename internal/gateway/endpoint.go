@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -39,6 +40,9 @@ func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
 	}
 	if err := s.checkScopes(); err != nil {
 		return fail(err)
+	}
+	if s.Vault && g.c.Vault == nil {
+		return fail(errors.New("sends what is in the vault, and there is none"))
 	}
 	e := &endpoint{g: g, key: key, s: s, resource: g.c.URL + s.Path, upstream: upstream, needed: s.DefaultScopes, implies: map[string]oauth.Scopes{}}
 	for broad, narrow := range s.Implies {
@@ -136,7 +140,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{e: e, w: w, r: r}
 	x.caller, _ = doorward.CallerFrom(r.Context())
 	defer x.leave()
-	for _, step := range [...]func() *refusal{x.identify, x.enter, x.read, x.decide, x.openSession, x.openEvent} {
+	for _, step := range [...]func() *refusal{x.identify, x.enter, x.read, x.decide, x.openSession, x.openEvent, x.openVault} {
 		if refused := step(); refused != nil {
 			x.refuse(refused)
 			return

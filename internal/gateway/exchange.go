@@ -24,6 +24,7 @@ type exchange struct {
 	call      call   // of a POST
 	session   string // the upstream's own id of it; "" if the request names none
 	lastEvent string // likewise
+	vaulted   string // Authorization for the upstream; "": none of this grant
 
 	entered bool // counts among those that are open
 	life    lifetime

@@ -46,6 +46,9 @@ func (x *exchange) request(ctx context.Context) *http.Request {
 	h := outgoing(x.r.Header)
 	x.names(h)
 	maps.Copy(h, x.e.s.Header)
+	if x.vaulted != "" {
+		h.Set("Authorization", x.vaulted)
+	}
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{""} // else net/http adds its own
 	}
@@ -88,6 +91,9 @@ func (x *exchange) requestHere(ctx context.Context) *http.Request {
 	h.Set("Doorward-Client", x.subject.Client)
 	h.Set("Doorward-Scope", x.scopes().String())
 	maps.Copy(h, x.e.s.Header)
+	if x.vaulted != "" {
+		h.Set("Authorization", x.vaulted)
+	}
 	return out.WithContext(ctx)
 }
 

@@ -41,6 +41,10 @@ type Config struct {
 	// Grant reads the grant that a token names (claim gid), for who its person
 	// is. It is asked once per token; store.ErrNotFound makes the token invalid.
 	Grant func(ctx context.Context, id string) (ledger.Grant, error)
+	// Vault returns what a separate server issued for a grant. The errors are those
+	// of internal/ledger (ErrNoUpstream and its neighbours), or of the store. nil:
+	// no server has Vault.
+	Vault func(ctx context.Context, grant string) (string, error)
 	// Servers are the MCP servers, by their name in the configuration.
 	Servers map[string]Server
 	// SessionKey ties session ids to their owners; at least 32 bytes, the same in
@@ -105,6 +109,9 @@ type Server struct {
 	DPoP string
 	// Header goes to the upstream with every request: its own credential.
 	Header http.Header
+	// Vault sends the token that Config.Vault has for the caller's grant, as a
+	// Bearer token. Who has none is refused.
+	Vault bool
 }
 
 // Gateway is an http.Handler for its servers' paths and their metadata.

@@ -172,6 +172,9 @@ func (l *Ledger) endOps(g Grant, reason string) []store.Op {
 	now := l.now()
 	g.Ended, g.EndReason, g.Refresh = now, reason, nil
 	ops := []store.Op{g.Put()}
+	if g.Upstream {
+		ops = append(ops, store.Delete(KindUpstream, g.ID))
+	}
 	if now.Before(g.TokensUntil) {
 		ops = append(ops, store.Put(store.Record{Kind: KindEnded, Key: g.ID, Expires: g.TokensUntil}))
 	}

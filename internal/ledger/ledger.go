@@ -64,6 +64,9 @@ type Grant struct {
 	EndReason   string    `json:"end_reason,omitempty"`
 	// Assertion names the ID-JAG it was made from: SHA-256 of the whole JWS.
 	Assertion []byte `json:"assertion,omitempty"`
+	// Upstream: a record of KindUpstream under its id holds the tokens of a
+	// separate server, and ends with it.
+	Upstream bool `json:"upstream,omitempty"`
 
 	version uint64
 }
