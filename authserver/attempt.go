@@ -48,6 +48,12 @@ type attempt struct {
 	// Described is what the client's metadata document said when the consent
 	// page was shown.
 	Described string `json:"described,omitempty"`
+	// Agreed is what somebody said yes to before the browser left for the separate
+	// server (mode proxy), AgreedIn the name of that yes, which is good once, and
+	// AgreedUntil how long the page of it was.
+	Agreed      string    `json:"agreed,omitempty"`
+	AgreedIn    string    `json:"agreed_in,omitempty"`
+	AgreedUntil time.Time `json:"agreed_until,omitzero"`
 	// Provider is where the person was sent to sign in, and Fresh that it was
 	// asked to let them prove anew who they are.
 	Provider string `json:"provider,omitempty"`

@@ -212,11 +212,28 @@ func (v *visit) goOn(at attempt) {
 	case toSignIn:
 		v.see(v.st.path + "/login?attempt=" + v.seal(forLogin, at))
 	case toConsent:
-		at.Person, at.Described = v.session.Subject.ID, described(a.client)
+		at.Person, at.Described = v.person(), described(a.client)
 		v.see(v.st.path + "/consent?attempt=" + v.seal(forConsent, at))
 	case toClient:
-		v.approve(a)
+		v.bring(a, at)
 	}
+}
+
+// bring goes to the client with a yes.
+func (v *visit) bring(a *asking, at attempt) {
+	if v.st.proxied != nil {
+		v.approveProxied(a, at)
+		return
+	}
+	v.approve(a)
+}
+
+// person is who is signed in; "": nobody.
+func (v *visit) person() string {
+	if v.session == nil {
+		return ""
+	}
+	return v.session.Subject.ID
 }
 
 // next decides what is still missing, in this order: an administrator who
@@ -224,6 +241,9 @@ func (v *visit) goOn(at attempt) {
 func (v *visit) next(a *asking, at attempt) (step, error) {
 	if !a.client.Approved {
 		return 0, &notApproved{a.client}
+	}
+	if v.st.proxied != nil {
+		return v.nextProxied(a, at)
 	}
 	if v.session == nil && v.unread != nil {
 		return 0, v.unread
@@ -283,8 +303,13 @@ func (v *visit) mustSignIn(a *asking, at attempt) bool {
 // approve makes the code and brings it to the client. more is committed with
 // it.
 func (v *visit) approve(a *asking, more ...store.Op) {
+	v.approveAs(a, orderedText(v.s.now(), idSize), more...)
+}
+
+// approveAs is approve for a grant of that id.
+func (v *visit) approveAs(a *asking, id string, more ...store.Op) {
 	subject := v.session.Subject
-	g := oauth.Grant{Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details}
+	g := oauth.Grant{ID: id, Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details}
 	more = append(more, v.pushedOnce(a)...)
 	more = append(more, v.s.ledger.AuditOp(v.s.event("authorize.approve", audit.Event{Person: subject.ID,
 		Client: a.client.ID, Resource: a.resource.ID, Scope: a.scopes.String(), Address: address(v.r)})))

@@ -59,6 +59,9 @@ func (v *visit) sendTo(p *provider, at attempt, a *asking) {
 		q.Set("claims", `{"id_token":{"auth_time":{"essential":true}}}`)
 	}
 	v.wishes(q, &at, a, meta)
+	if a != nil && p.resourceParameter(a.resource.ID) != "" {
+		q.Set("resource", a.resource.ID)
+	}
 	id := newID()
 	if p.plain == nil {
 		q.Set("nonce", v.s.drawn("nonce", id))
@@ -88,7 +91,7 @@ func (v *visit) sendTo(p *provider, at attempt, a *asking) {
 // that they have at the provider.
 func (v *visit) wishes(q url.Values, at *attempt, a *asking, meta providerMetadata) {
 	prompt := ""
-	again := v.session != nil && at.SignedIn == ""
+	again := v.session != nil && at.SignedIn == "" && v.st.proxied == nil
 	if a != nil {
 		for name, value := range map[string]string{"login_hint": a.LoginHint, "acr_values": a.ACRValues, "max_age": a.MaxAge} {
 			if value != "" {
@@ -203,6 +206,9 @@ func (v *visit) alreadyBack(p *provider, at attempt) bool {
 	if v.session == nil {
 		return false
 	}
+	if v.st.proxied != nil {
+		return v.alreadyAnswered(p, at)
+	}
 	kept, err := v.s.wordOf(v.r.Context(), v.session.ID)
 	if err != nil || kept.Attempt != at.ID || kept.Provider != p.Name {
 		return false
@@ -221,8 +227,12 @@ func (v *visit) fetchPerson(p *provider, meta providerMetadata, at attempt, code
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.r.Context()), 2*issuerTimeout)
 	defer cancel()
 	client := issuerClient(v.st.cfg.HTTP)
-	tokens, err := p.redeem(ctx, client, meta, url.Values{"grant_type": {oauth.AuthorizationCode}, "code": {code},
-		"redirect_uri": {v.st.callbackURL(p)}, "code_verifier": {v.s.drawn("verifier", at.ID)}})
+	form := url.Values{"grant_type": {oauth.AuthorizationCode}, "code": {code},
+		"redirect_uri": {v.st.callbackURL(p)}, "code_verifier": {v.s.drawn("verifier", at.ID)}}
+	if id := v.resourceAt(p, at); id != "" {
+		form.Set("resource", id)
+	}
+	tokens, err := p.redeem(ctx, client, meta, form)
 	if err != nil {
 		return nil, tokens, err
 	}
@@ -258,6 +268,10 @@ func (v *visit) takeIn(p *provider, at attempt, claims jose.Claims, tokens provi
 	// The state is good once: a second answer to it finds this name used.
 	if err := v.s.ledger.Store.Commit(ctx, store.Once("sign-in/"+at.ID, at.Until)); err != nil {
 		v.providerFailed(p, at, err)
+		return
+	}
+	if v.st.proxied != nil {
+		v.takeInProxied(p, at, claims, subject, tokens)
 		return
 	}
 	word, issued, err := wordOn(p, subject, claims)

@@ -25,13 +25,15 @@ const codeLife = 60 * time.Second
 // the one that the code is sent to.
 func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.AuthorizationRequest, redirectURI string, more ...store.Op) (string, error) {
 	now := s.now()
-	g.ID = orderedText(now, idSize)
+	if g.ID == "" {
+		g.ID = orderedText(now, idSize)
+	}
 	code := g.ID + randomText(codeSecret)
 	g.Type = oauth.AuthorizationCode
 	g.Created, g.Expires = now, now.Add(codeLife)
 	g.Nonce = req.Nonce
 	handle := &ledger.Code{Hash: hashText(code), Until: g.Expires, RedirectURI: redirectURI, Challenge: req.CodeChallenge, Key: req.DPoPKey}
-	if err := s.commit(ctx, s.ledger.AddGrant(ledger.Grant{Grant: g, Code: handle}), more...); err != nil {
+	if err := s.commit(ctx, s.ledger.AddGrant(ledger.Grant{Grant: g, Code: handle, Upstream: s.current().proxied != nil}), more...); err != nil {
 		return "", err
 	}
 	if err := s.endIfLeft(ctx, g); err != nil {

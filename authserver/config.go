@@ -27,6 +27,11 @@ type Config struct {
 	// your own. nil: nobody signs in here (ID-JAGs and
 	// client_credentials still work).
 	SignIn SignIn
+	// Mode is "direct" (also ""), people sign in by SignIn; or "proxy": they sign
+	// in at Separate, after they consented here, and tokens are ours still.
+	// UpstreamToken has what Separate issued. It cannot change while the server runs.
+	Mode     string
+	Separate Separate
 	// ServiceDocumentation is a URL for developers of clients, in the metadata
 	// (RFC 8414 section 2). "": none.
 	ServiceDocumentation string

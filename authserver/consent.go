@@ -40,14 +40,14 @@ func (s *Server) consentPage(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		v.turnDown(a, err)
-	case next == toSignIn || at.Person != v.session.Subject.ID || at.Described != described(a.client):
+	case next == toSignIn || at.Person != v.person() || at.Described != described(a.client):
 		// Nobody, or somebody else, is signed in since the page was shown, or
 		// the client says something else of itself (AS-CIMD-16).
 		v.goOn(at)
 	case r.Method == http.MethodPost:
 		v.decide(a, at)
 	case next == toClient: // said yes in another tab meanwhile
-		v.approve(a)
+		v.bring(a, at)
 	default:
 		v.askConsent(a, at, token)
 	}
@@ -64,6 +64,10 @@ func missingRequest(at attempt) error {
 func (v *visit) decide(a *asking, at attempt) {
 	if v.field("decision") != "yes" {
 		v.turnDownByPerson(a)
+		return
+	}
+	if v.st.proxied != nil {
+		v.agree(a, at)
 		return
 	}
 	if a.device != nil {
@@ -173,7 +177,8 @@ type consentView struct {
 	Action, Token string
 	Client        string
 	Warnings      []string
-	Person        string
+	Person        string // "": nobody is signed in yet (mode proxy)
+	Elsewhere     string // where the browser goes next to sign in (mode proxy); "": nowhere
 	Server        string // name of the MCP server
 	ServerID      string // its resource identifier
 	Scopes        []string
@@ -181,7 +186,7 @@ type consentView struct {
 	Document      string // host of the client's metadata document; "": it has none
 	Code          string // that the device shows which asks; "": a browser brought the request
 	Lasts         string // how long the access lasts; "": as long as one access token
-	Switch        string // link to sign in as somebody else
+	Switch        string // link to sign in as somebody else; "": there is none
 }
 
 func (v *visit) askConsent(a *asking, at attempt, token string) {
@@ -189,9 +194,12 @@ func (v *visit) askConsent(a *asking, at attempt, token string) {
 	again.SignedIn, again.Person, again.Switch = "", "", true
 	view := consentView{
 		frame: v.frame("Allow " + isolated(displayName(a)) + "?"), Action: v.st.path + "/consent", Token: token,
-		Client: displayName(a), Warnings: v.st.warnings(a), Person: v.session.Subject.ID,
+		Client: displayName(a), Warnings: v.st.warnings(a), Person: v.person(),
 		Server: resourceName(a.resource), ServerID: a.resource.ID, Host: hostOf(a.redirect), Document: documentHost(a.client.ID),
 		Switch: v.st.path + "/login?attempt=" + v.seal(forLogin, again),
+	}
+	if p := v.st.proxied; p != nil {
+		view.Elsewhere, view.Switch, v.leaves = p.Title, "", true // nothing leads there before the answer
 	}
 	if a.device != nil {
 		code := a.device.userCode

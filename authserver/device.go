@@ -200,14 +200,19 @@ func (s *Server) examineDevice(ctx context.Context, st *settings, key, userCode 
 // approveDevice makes the grant that the device may fetch, good once for the
 // page and once for the device.
 func (v *visit) approveDevice(a *asking, more ...store.Op) {
+	v.approveDeviceAs(a, orderedText(v.s.now(), idSize), more...)
+}
+
+// approveDeviceAs is approveDevice for a grant of that id.
+func (v *visit) approveDeviceAs(a *asking, id string, more ...store.Op) {
 	subject, now, d := v.session.Subject, v.s.now(), a.device.record
-	g := oauth.Grant{ID: orderedText(v.s.now(), idSize), Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details,
+	g := oauth.Grant{ID: id, Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details,
 		Type: oauth.DeviceCode, Created: now, Expires: d.Until}
 	if least := now.Add(codeLife); g.Expires.Before(least) {
 		g.Expires = least
 	}
 	d.Grant, d.Until = g.ID, g.Expires
-	more = append(more, ledger.Grant{Grant: g}.Put(), v.s.ledger.AuditOp(v.s.event("authorize.approve", audit.Event{Person: subject.ID,
+	more = append(more, ledger.Grant{Grant: g, Upstream: v.st.proxied != nil}.Put(), v.s.ledger.AuditOp(v.s.event("authorize.approve", audit.Event{Person: subject.ID,
 		Client: a.client.ID, Resource: a.resource.ID, Scope: a.scopes.String(), Address: address(v.r)})))
 	err := v.answerDevice(a, d, more...)
 	if err == nil {

@@ -125,7 +125,7 @@ func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
 	if err := a.sameResource(g.Resource); err != nil {
 		return granted{}, err
 	}
-	if err := s.recheckFor(ctx, a, g.Subject, 0); err != nil {
+	if err := s.upstreamStands(ctx, a, g); err != nil {
 		return granted{}, err
 	}
 	res := a.st.byID(g.Resource)

@@ -117,6 +117,11 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 		rec.Expires = until
 	}
 	ops := append([]store.Op{s.ledger.AuditOp(e)}, g.ops...)
+	lasts, err := s.upstreamLasts(ctx, a, rec)
+	if err != nil {
+		return err
+	}
+	ops = append(ops, lasts...)
 	return s.commit(ctx, s.ledger.PutGrant(rec), append(ops, a.proofOps()...)...)
 }
 

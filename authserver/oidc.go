@@ -75,10 +75,11 @@ func (anyOf) SignIn(http.ResponseWriter, *http.Request, Attempt) (*Person, error
 // ID-JAGs, and what was found out about it.
 type provider struct {
 	OIDCProvider
-	plain *providerMetadata // of one that is no OpenID provider: what OAuth says; nil: discovered
-	trust *issuer
-	keys  *keyset.Remote
-	found *discovery
+	plain    *providerMetadata // of one that is no OpenID provider: what OAuth says; nil: discovered
+	trust    *issuer
+	separate *Separate // mode proxy: what it is made of; nil: a provider of SignIn
+	keys     *keyset.Remote
+	found    *discovery
 }
 
 var providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)

@@ -21,9 +21,10 @@ import (
 // providerTokens is what a provider's token endpoint answered.
 type providerTokens struct {
 	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
 	RefreshToken string `json:"refresh_token"`
 	IDToken      string `json:"id_token"`
-	// ExpiresIn is looked at for whether it is there only.
+	// ExpiresIn is a number, or a text of one (proxy_vault.go).
 	ExpiresIn json.RawMessage `json:"expires_in"`
 	// Error: some plain providers refuse with the status of a success.
 	Error string `json:"error"`
@@ -95,6 +96,9 @@ func (p *provider) redeem(ctx context.Context, client *http.Client, meta provide
 // sendsBasic reports whether the secret goes in the header: the default of
 // OpenID Connect Discovery section 3 if nothing is said.
 func (p *provider) sendsBasic(meta providerMetadata) bool {
+	if p.separate != nil && p.separate.AuthMethod != "" {
+		return p.separate.AuthMethod == oauth.AuthBasic
+	}
 	m := meta.TokenEndpointAuthMethodsSupported
 	return len(m) == 0 || slices.Contains(m, oauth.AuthBasic)
 }

@@ -34,10 +34,11 @@ type fakeProvider struct {
 	typ      string
 	claims   map[string]any // of the next ID token; nil values are left out
 	userinfo map[string]any
-	refresh  string     // refresh token that the code brings
-	refuse   string     // error of the token endpoint
-	status   int        // of that error; 0: 400
-	asked    url.Values // last authorization request
+	refresh  string         // refresh token that the code brings
+	extra    map[string]any // of the next token answers; nil values are left out
+	refuse   string         // error of the token endpoint
+	status   int            // of that error; 0: 400
+	asked    url.Values     // last authorization request
 	forms    []url.Values
 	codes    map[string]url.Values
 }
@@ -109,7 +110,7 @@ func (f *fakeProvider) token(r *http.Request) (*http.Response, error) {
 		}
 		f.refresh += "+"
 		out["refresh_token"], out["id_token"] = f.refresh, f.idToken("")
-		return f.answer(200, out)
+		return f.answer(200, f.with(out))
 	}
 	asked, ok := f.codes[form.Get("code")]
 	delete(f.codes, form.Get("code"))
@@ -120,7 +121,17 @@ func (f *fakeProvider) token(r *http.Request) (*http.Response, error) {
 		out["refresh_token"] = f.refresh
 	}
 	out["id_token"] = f.idToken(asked.Get("nonce"))
-	return f.answer(200, out)
+	return f.answer(200, f.with(out))
+}
+
+// with is a token answer as the test changed it.
+func (f *fakeProvider) with(out map[string]any) map[string]any {
+	for name, v := range f.extra {
+		if out[name] = v; v == nil {
+			delete(out, name)
+		}
+	}
+	return out
 }
 
 func (f *fakeProvider) idToken(nonce string) string {

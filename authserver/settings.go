@@ -35,6 +35,7 @@ type settings struct {
 	audiences   map[string]*audience       // likewise
 	page        SignIn                     // what shows a page of its own; nil: none
 	providers   []*provider                // in the order of the configuration
+	proxied     *provider                  // the one of Separate; nil: mode direct
 	documents   *documents
 	limits      *limits
 	clientKeys  *clientKeys
@@ -82,7 +83,7 @@ func newSettings(cfg Config, protected []Resource) (*settings, error) {
 		st.bodyLimit = defaultBodyLimit
 	}
 	steps := []func() error{
-		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addWorkloads, st.addSignIn, st.addAudiences, st.checkPolicy, st.checkDetailTypes,
+		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addWorkloads, st.addSignIn, st.addSeparate, st.addAudiences, st.checkPolicy, st.checkDetailTypes,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -99,6 +100,8 @@ func (st *settings) mayBecome(cfg Config) error {
 		return fmt.Errorf("authserver: URL cannot change from %s to %s while the server runs: restart it, with a new database", st.cfg.URL, cfg.URL)
 	case !bytes.Equal(cfg.MasterKey, st.cfg.MasterKey):
 		return fmt.Errorf("authserver: MasterKey cannot change while the server runs")
+	case (cfg.Mode == modeProxy) != (st.proxied != nil):
+		return fmt.Errorf("authserver: Mode cannot change while the server runs")
 	case (cfg.Audiences != nil) != st.idp:
 		return fmt.Errorf("authserver: an authorization server and an identity provider cannot become each other while the server runs")
 	}

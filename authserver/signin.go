@@ -59,7 +59,7 @@ type LocalPerson struct {
 // came for.
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 	v := s.visit(w, r)
-	if v.st.cfg.SignIn == nil {
+	if v.st.cfg.SignIn == nil && v.st.proxied == nil {
 		v.fail(http.StatusNotFound, failure{Title: "Nobody signs in here",
 			Happened: v.st.name + " is set up without people: programs only.",
 			Do:       "If people should sign in here, an administrator has to say by which provider.", Who: "an administrator of " + v.st.name,

@@ -67,8 +67,12 @@ type Config struct {
 	// by their issuer (idp).
 	Audiences map[string]AudienceConfig `yaml:"audiences" role:"idp"`
 
-	// Mode: direct, this is the authorization server.
+	// Mode: direct (the default), people sign in here or at the providers; proxy,
+	// they consent here and then sign in at separate, whose tokens are kept sealed
+	// while clients get ours (serve).
 	Mode string `yaml:"mode" enum:"direct proxy passthrough"`
+	// Separate is the authorization server that people sign in at (mode: proxy).
+	Separate SeparateConfig `yaml:"separate"`
 	// Tokens are lifetimes and forms of tokens.
 	Tokens TokensConfig `yaml:"tokens"`
 	// Limits are bounds of requests.
@@ -277,7 +281,9 @@ type ServerConfig struct {
 	Default bool `yaml:"default"`
 	// AllowedOrigins are browser origins besides the URL's own. Default: none.
 	AllowedOrigins []string `yaml:"allowed_origins"`
-	// Credential goes on upstream: none (the default), or {header: {NAME: VALUE}}.
+	// Credential goes on upstream: none (the default); {header: {NAME: VALUE}}; or
+	// vault, the access token that the server under separate issued for the person
+	// whose grant it is, as a Bearer token (mode: proxy).
 	Credential CredentialConfig `yaml:"credential"`
 	// Scopes are its scopes with the words of the consent page. Default: one
 	// scope, the server's name.
@@ -320,6 +326,8 @@ type IntrospectConfig struct {
 type CredentialConfig struct {
 	// Header are headers, by name; the values are secrets.
 	Header map[string]secret `yaml:"header"`
+	// Word is what stands there instead.
+	Word string `yaml:"-"`
 }
 
 // ServerRule says who may, or may not. An empty list means all.

@@ -33,6 +33,7 @@ func (c *Config) check() []Finding {
 	k.checkTLS()
 	k.checkClientCerts()
 	k.providers()
+	k.separate()
 	k.people()
 	k.clients()
 	k.servers()
@@ -137,6 +138,9 @@ func isLoopbackURL(s string) bool {
 func (k *checker) providers() {
 	byIssuer := map[string]string{}
 	for _, name := range sortedNames(k.Providers) {
+		if name == separateName && k.Mode == "proxy" {
+			continue
+		}
 		p, at := k.Providers[name], pathOf("providers", name)
 		k.named(at)
 		if p.Kind == "oidc" {
@@ -148,9 +152,7 @@ func (k *checker) providers() {
 		}
 		k.plainOAuth(at, p)
 		k.must(len(p.Account) > 0 && !slices.Contains(p.Account, ""), at.add("account"), "names no claim: write sub")
-		for i, d := range p.EmailDomains {
-			k.must(hostName.MatchString(d) && strings.Contains(d, "."), at.add("email_domains").add(index(i)), "%q must be a domain, such as example.com", d)
-		}
+		k.domains(at.add("email_domains"), p.EmailDomains)
 		k.must(!slices.Contains(p.Tenants, ""), at.add("tenants"), "has an empty tenant: remove it")
 		k.must(p.Groups.Claim != "", at.add("groups").add("claim"), "names no claim: write groups")
 		if p.SignIn != nil && p.Kind != "saml" {
@@ -163,6 +165,12 @@ func (k *checker) providers() {
 		} else if !k.given("providers", name, "sign_in") && !k.broken(at) {
 			k.warn(at, "has neither sign_in nor id_jag: it does nothing")
 		}
+	}
+}
+
+func (k *checker) domains(p keyPath, domains []string) {
+	for i, d := range domains {
+		k.must(hostName.MatchString(d) && strings.Contains(d, "."), p.add(index(i)), "%q must be a domain, such as example.com", d)
 	}
 }
 

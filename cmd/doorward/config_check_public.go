@@ -94,7 +94,7 @@ func (k *checker) everybodyOnEarth() {
 	var wide []string
 	for _, name := range sortedNames(k.Providers) {
 		p := k.Providers[name]
-		if worldwide(p.where()) && len(p.Tenants) == 0 && (p.IDJAG != nil || k.given("providers", name, "sign_in")) {
+		if worldwide(p.where()) && len(p.Tenants) == 0 && (p.IDJAG != nil || p.SignIn != nil || k.given("providers", name, "sign_in")) {
 			wide = append(wide, name)
 		}
 	}

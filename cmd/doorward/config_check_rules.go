@@ -70,7 +70,7 @@ func (k *checker) sourceNames() []string {
 		out = append(out, "the local people")
 	}
 	for _, name := range sortedNames(k.Providers) {
-		if k.Providers[name].IDJAG != nil || k.given("providers", name, "sign_in") || k.given("providers", name, "id_jag") {
+		if k.Providers[name].IDJAG != nil || k.Providers[name].SignIn != nil || k.given("providers", name, "sign_in") || k.given("providers", name, "id_jag") {
 			out = append(out, name)
 		}
 	}

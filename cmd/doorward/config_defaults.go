@@ -91,6 +91,7 @@ func (c *Config) settle() {
 		}
 	}
 	c.Limits.settle(local)
+	c.settleSeparate()
 	for name, p := range c.Providers {
 		if p.Name == "" {
 			p.Name = name

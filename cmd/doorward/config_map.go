@@ -39,6 +39,8 @@ func (c *Config) authserverConfig() authserver.Config {
 		BodyLimit:      int64(c.Limits.Body),
 		InsecurePublic: c.InsecurePublic,
 		AuditKeep:      c.Audit.Keep,
+		Mode:           c.Mode,
+		Separate:       c.separateServer(),
 		Fetch:          authserver.Fetch{Roots: c.Fetch.Roots.pool, Private: c.Fetch.Private},
 	}
 }
@@ -178,6 +180,9 @@ func (c *Config) localPeople() map[string]authserver.LocalPerson {
 // signIn is how people come in: by the passwords of the file, unless it has
 // providers and nobody of its own, and at each provider in the order of names.
 func (c *Config) signIn() authserver.SignIn {
+	if c.Mode == "proxy" {
+		return nil
+	}
 	var ways []authserver.SignIn
 	for _, name := range sortedNames(c.Providers) {
 		p := c.Providers[name]
@@ -228,7 +233,7 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 		g := gateway.Server{
 			Path: s.Path, Name: name, Upstream: s.Upstream, Scopes: s.Scopes, DefaultScopes: s.DefaultScopes,
 			Implies: s.ScopeImplies, Tools: s.Tools, Rules: c.serverRules(name), AllowedOrigins: s.AllowedOrigins, Extensions: c.extensions(name),
-			DPoP: c.Tokens.DPoP,
+			DPoP: c.Tokens.DPoP, Vault: s.Credential.Word == "vault",
 		}
 		for _, further := range s.Issuers {
 			g.Issuers = append(g.Issuers, further.Issuer)

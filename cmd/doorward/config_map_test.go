@@ -130,7 +130,7 @@ limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 			Resources: []string{"http://127.0.0.1:8080/s/mcp"}, Scopes: []string{"r"}}},
 		DPoP: "required", Tokens: authserver.Tokens{Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: -1, IDToken: time.Hour, IDJAG: 5 * time.Minute, Alg: "ES256"},
-		KeyRotation: 2160 * time.Hour, BodyLimit: 512 << 10, AuditKeep: 2160 * time.Hour,
+		Mode: "direct", KeyRotation: 2160 * time.Hour, BodyLimit: 512 << 10, AuditKeep: 2160 * time.Hour,
 		Limits: authserver.Limits{Token: authserver.Rate{Requests: 7, Per: time.Minute}, Authorize: authserver.Rate{Requests: 9, Per: time.Hour},
 			Register: authserver.Rate{Requests: -1}},
 	}

@@ -349,7 +349,7 @@ func readSecretFile(path string) (string, error) {
 	return text, nil
 }
 
-// fromYAML reads none, {header: {…}} and the words that are not built.
+// fromYAML reads none, {header: {…}}, vault and the words that are not built.
 func (c *CredentialConfig) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 	if n.Kind == yaml.MappingNode {
 		l.structure(n, reflect.ValueOf(c).Elem(), p)
@@ -358,6 +358,7 @@ func (c *CredentialConfig) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 	text, ok := l.str(n, p)
 	switch text {
 	case "", "none", "caller-jwt", "vault", "exchange":
+		c.Word = text
 	default:
 		if ok {
 			l.fail(l.place(n), "%s: %q is not one of none, {header: {NAME: VALUE}}, caller-jwt, vault, exchange", p, n.Value)

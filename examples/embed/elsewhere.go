@@ -7,6 +7,7 @@ import (
 
 	"doorward"
 	"doorward/authserver"
+	"doorward/store"
 )
 
 // elsewhere is an MCP server in another process than the issuer's: it fetches the
@@ -52,4 +53,15 @@ func signIns(people map[string]authserver.LocalPerson) authserver.SignIn {
 		UserinfoURL: "https://api.github.com/user", ClientID: "doorward", ClientSecret: "from a secret store", Scopes: []string{"read:user"}, Recheck: time.Hour,
 		Account: []string{"id"}, ExistingOnly: true, EmailDomains: nil, GroupsClaim: "groups",
 	}))
+}
+
+// proxied is an issuer whose people sign in at somebody else's server, for each
+// access anew: its tokens stay in the vault (Server.UpstreamToken), and clients
+// get tokens of this one.
+func proxied(url string, db store.Store, key []byte) (*authserver.Server, error) {
+	return authserver.New(authserver.Config{URL: url, Store: db, MasterKey: key, Mode: "proxy", Separate: authserver.Separate{
+		Issuer: "https://login.example.com", Title: "Example SSO", ClientID: "gate", ClientSecret: "from a secret store", AuthMethod: "client_secret_basic",
+		Scopes: []string{"openid", "email", "offline_access"}, Resource: "drop",
+		Account: []string{"sub"}, Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
+	}})
 }

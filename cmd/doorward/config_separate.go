@@ -1,0 +1,117 @@
+package main
+
+import (
+	"reflect"
+	"slices"
+
+	"doorward/authserver"
+)
+
+// separateName is the provider that `separate` is: accounts are
+// separate/ACCOUNT, groups separate/GROUP.
+const separateName = "separate"
+
+// SeparateConfig is the authorization server of somebody else that people sign
+// in at (mode: proxy). The redirect URI to register there is url +
+// /callback/separate.
+type SeparateConfig struct {
+	// Issuer is its issuer identifier, to the letter; the rest is discovered
+	// (OpenID Connect). Required.
+	Issuer string `yaml:"issuer"`
+	// Name is what people see. Default: separate.
+	Name string `yaml:"name"`
+	// ClientID is our client id there. Required.
+	ClientID string `yaml:"client_id"`
+	// ClientSecret authenticates us there. Default: a public client.
+	ClientSecret secret `yaml:"client_secret"`
+	// AuthMethod is how the secret is sent. Default: what its metadata lists,
+	// client_secret_basic first.
+	AuthMethod string `yaml:"auth_method" enum:"client_secret_basic client_secret_post"`
+	// Scopes are asked for there, for the tokens that go upstream (credential:
+	// vault). Default: [openid, email, profile].
+	Scopes []string `yaml:"scopes"`
+	// Resource: send the resource parameter (RFC 8707), the identifier of the MCP
+	// server, or drop it (the default).
+	Resource string `yaml:"resource" enum:"send drop"`
+	// Account, EmailDomains, Tenants and Groups are as of a provider.
+	Account      oneOrMore    `yaml:"account"`
+	EmailDomains []string     `yaml:"email_domains"`
+	Tenants      []string     `yaml:"tenants"`
+	Groups       GroupsConfig `yaml:"groups"`
+}
+
+// settleSeparate makes it one of the providers, so that rules can name its
+// people.
+func (c *Config) settleSeparate() {
+	if c.Mode != "proxy" {
+		return
+	}
+	s := &c.Separate
+	if s.Name == "" {
+		s.Name = separateName
+	}
+	if s.Scopes == nil {
+		s.Scopes = []string{"openid", "email", "profile"}
+	}
+	if s.Account == nil {
+		s.Account = oneOrMore{"sub"}
+	}
+	if s.Groups.Claim == "" {
+		s.Groups.Claim = "groups"
+	}
+	if c.Providers == nil {
+		c.Providers = map[string]ProviderConfig{}
+	}
+	c.Providers[separateName] = ProviderConfig{Kind: "oidc", Issuer: s.Issuer, Name: s.Name, Account: s.Account, Accounts: "create",
+		EmailDomains: s.EmailDomains, Tenants: s.Tenants, Groups: s.Groups, SignIn: &SignInConfig{ClientID: s.ClientID, Scopes: s.Scopes}}
+}
+
+// separateServer is it for the engine.
+func (c *Config) separateServer() authserver.Separate {
+	if c.Mode != "proxy" {
+		return authserver.Separate{}
+	}
+	s := c.Separate
+	return authserver.Separate{Issuer: s.Issuer, Title: s.Name, ClientID: s.ClientID, ClientSecret: string(s.ClientSecret), AuthMethod: s.AuthMethod,
+		Scopes: s.Scopes, Resource: s.Resource, Account: s.Account, Tenants: s.Tenants, EmailDomains: s.EmailDomains, GroupsClaim: s.Groups.Claim}
+}
+
+// separate checks mode and what belongs to it.
+func (k *checker) separate() {
+	at := pathOf("separate")
+	if k.Mode != "proxy" {
+		k.must(reflect.ValueOf(k.Separate).IsZero() || k.broken(pathOf("mode")), at, "is for mode: proxy; with mode: %s people sign in at the providers of this file", k.Mode)
+		k.vaults()
+		return
+	}
+	if k.role == roleIdP {
+		k.fail(pathOf("mode"), "proxy is for `doorward serve`: an identity provider issues no tokens for others")
+		return
+	}
+	s := k.Separate
+	k.issuer(at.add("issuer"), s.Issuer)
+	k.must(s.ClientID != "" || k.broken(at.add("client_id")), at.add("client_id"), "is missing: register %s/callback/separate there and write the client id that it gives", k.URL)
+	k.must(s.AuthMethod == "" || s.ClientSecret != "" || k.broken(at.add("client_secret")), at.add("auth_method"), "is for a client with a secret: add client_secret, or leave it out")
+	k.scopes(at.add("scopes"), s.Scopes, nil)
+	k.must(slices.Contains(s.Scopes, "openid") || k.broken(at.add("scopes")), at.add("scopes"), "must have openid among them: without it nobody says who signed in")
+	k.must(len(s.Account) > 0 && !slices.Contains(s.Account, ""), at.add("account"), "names no claim: write sub")
+	k.domains(at.add("email_domains"), s.EmailDomains)
+	k.must(!slices.Contains(s.Tenants, ""), at.add("tenants"), "has an empty tenant: remove it")
+	k.must(!k.given("people") || len(k.People) == 0, pathOf("people"), "cannot be beside mode: proxy: everybody signs in at separate")
+	k.must(!k.given("providers", separateName), pathOf("providers", separateName), "has the name of the server under separate: its people would be taken for those of it")
+	for _, name := range sortedNames(k.Providers) {
+		if name == separateName {
+			continue
+		}
+		k.must(!k.given("providers", name, "sign_in"), pathOf("providers", name, "sign_in"), "cannot be beside mode: proxy: everybody signs in at separate (id_jag can)")
+		k.must(k.Providers[name].Issuer != s.Issuer || s.Issuer == "", at.add("issuer"), "is also the issuer of providers.%s: a person must be one account", name)
+	}
+}
+
+// vaults refuses credential: vault where nothing lies in the vault.
+func (k *checker) vaults() {
+	for _, name := range sortedNames(k.Servers) {
+		k.must(k.Servers[name].Credential.Word != "vault" || k.broken(pathOf("mode")), pathOf("servers", name, "credential"),
+			"vault is what the server under separate issued for the person: it needs mode: proxy")
+	}
+}

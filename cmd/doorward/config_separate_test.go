@@ -1,0 +1,34 @@
+package main
+
+import "testing"
+
+// What stands under separate is checked with its place.
+func TestSeparateIsChecked(t *testing.T) {
+	const server = "servers: {s: {path: /mcp, run: sample}}\n"
+	for _, c := range []mistake{
+		{"as it should be", "mode: proxy\nseparate: {issuer: \"https://login.example\", client_id: a, client_secret: b, auth_method: client_secret_post, resource: send}\n" +
+			"servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault, allow: [{who: \"group:eng\"}, {who: \"person:separate/u-1\"}]}}\n", ""},
+		{"nothing", "mode: proxy\n" + server, "c.yaml:1:1: separate.client_id: is missing: register http://127.0.0.1:8080/callback/separate there and write the client id that it gives\n" +
+			"c.yaml:1:1: separate.issuer: is missing: write the provider's issuer identifier, as its metadata spells it"},
+		{"another mode", "separate: {issuer: \"https://login.example\"}\n" + server, "c.yaml:1:1: separate: is for mode: proxy; with mode: direct people sign in at the providers of this file"},
+		{"vault without", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault}}\n",
+			"c.yaml:1:71: servers.s.credential: vault is what the server under separate issued for the person: it needs mode: proxy"},
+		{"vault for a command", "mode: proxy\nseparate: {issuer: \"https://login.example\", client_id: a}\nservers: {s: {path: /mcp, run: sample, credential: vault}}\n",
+			"c.yaml:3:52: servers.s.credential: is for an upstream: the built-in server takes none"},
+		{"itself", "mode: proxy\nseparate: {issuer: \"http://127.0.0.1:8080\", client_id: a}\n" + server, "c.yaml:2:20: separate.issuer: is this server's own url: it would trust itself"},
+		{"values", "mode: proxy\nseparate: {issuer: \"https://login.example\", client_id: a, resource: keep, auth_method: client_secret_post}\n" + server,
+			"c.yaml:2:69: separate.resource: \"keep\" is not one of send, drop\nc.yaml:2:88: separate.auth_method: is for a client with a secret: add client_secret, or leave it out"},
+		{"without openid", "mode: proxy\nseparate: {issuer: \"https://login.example\", client_id: a, scopes: [email]}\n" + server,
+			"c.yaml:2:59: separate.scopes: must have openid among them: without it nobody says who signed in"},
+		{"people", "mode: proxy\nseparate: {issuer: \"https://login.example\", client_id: a}\npeople: {p: {password: \"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$c2FsdHNhbHRzYWx0c2FsdHNhbHRzYWx0c2FsdHM\"}}\n" + server,
+			"c.yaml:3:1: people: cannot be beside mode: proxy: everybody signs in at separate"},
+		{"providers", "mode: proxy\nseparate: {issuer: \"https://login.example\", client_id: a}\nproviders:\n  other: {issuer: \"https://login.example\", sign_in: {client_id: b}}\n  separate: {issuer: \"https://x.example\", id_jag: {}}\n" + server,
+			"c.yaml:2:20: separate.issuer: is also the issuer of providers.other: a person must be one account\n" +
+				"c.yaml:4:44: providers.other.sign_in: cannot be beside mode: proxy: everybody signs in at separate (id_jag can)\n" +
+				"c.yaml:5:3: providers.separate: has the name of the server under separate: its people would be taken for those of it"},
+		{"everybody on earth", "url: https://mcp.example.com\nmode: proxy\nseparate: {issuer: \"https://accounts.google.com\", client_id: a}\nservers: {s: {path: /mcp, run: sample, allow: [{who: everyone}]}}\n",
+			"c.yaml:4:54: servers.s.allow[0].who[0]: everyone is everybody on earth: anybody can have an account at providers.separate; name groups or people, or its tenants"},
+	} {
+		c.check(t, roleServe)
+	}
+}
