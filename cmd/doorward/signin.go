@@ -173,11 +173,16 @@ func (s signIn) check(ctx context.Context, raw, nonce string, meta oauth.ServerM
 	sub, _ := c.Text("sub")
 	got, _ := c.Text("nonce")
 	aud, _ := c.Texts("aud")
+	azp, azpErr := c.Text("azp")
 	switch {
 	case iss != s.Issuer:
 		return idToken{}, fmt.Errorf("the ID token is of %q, not of %s", iss, s.Issuer)
 	case !slices.Contains(aud, s.ClientID):
 		return idToken{}, fmt.Errorf("the ID token of %s is for another client", s.Issuer)
+	case azpErr != nil, len(aud) > 1 && azp == "", azp != "" && azp != s.ClientID:
+		return idToken{}, fmt.Errorf("the ID token of %s was made for another client (azp)", s.Issuer)
+	case !c.Has("iat"):
+		return idToken{}, fmt.Errorf("the ID token of %s does not say when it was made (iat)", s.Issuer)
 	case nonce != "" && got != nonce:
 		return idToken{}, fmt.Errorf("the ID token of %s answers another request (nonce)", s.Issuer)
 	case sub == "":

@@ -109,7 +109,7 @@ func TestTokenRefused(t *testing.T) {
 	}
 }
 
-// covers: C-AUTHZ-07
+// covers: C-AUTHZ-07, Q07
 func TestSignInOpensNoStrangeAddress(t *testing.T) {
 	for _, address := range []string{"javascript:alert(1)", "file:///etc/passwd", "http://idp.example/authorize", "//idp.example/authorize", "-x", ""} {
 		var issuer string
