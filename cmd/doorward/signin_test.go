@@ -106,8 +106,10 @@ clients: {registered: {tv: {secret: "${IDP_SECRET}", grant_types: [device_code, 
 func TestLoginPage(t *testing.T) {
 	t.Parallel()
 	var pages []string
+	read := make(chan struct{}) // the last page may come after the end of the sign-in
 	issuer := provider(t, nil)
 	err := signInAt(t, issuer, func(ctx context.Context, address string) error {
+		defer close(read)
 		u, err := url.Parse(address)
 		if err != nil {
 			return err
@@ -126,6 +128,7 @@ func TestLoginPage(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "access_denied") {
 		t.Errorf("%v", err)
 	}
+	<-read
 	for i, want := range []string{"Not open here", "Not open here", "Not signed in"} {
 		if i >= len(pages) || !strings.HasPrefix(pages[i], "400 ") || !strings.Contains(pages[i], want) || strings.Contains(pages[i], "<script>") {
 			t.Errorf("page %d: %q, want %q", i, pages, want)
