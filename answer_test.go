@@ -60,7 +60,7 @@ func FuzzKeptGrant(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at, ok := tr.targetOf(k, "https://a.example/mcp")
+		at, ok := tr.targetOf(k, address{"https", "a.example", "/mcp", "", ""})
 		if ok && (at.by.typed || !strings.HasPrefix(strings.ToLower(at.covers), "https://a.example")) {
 			t.Errorf("%q is taken for %+v", value, at)
 		}

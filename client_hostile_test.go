@@ -368,7 +368,7 @@ func renewing(t *testing.T) (*network, *Transport) {
 	n.paths[atAS] = says(`{"issuer":"https://as.example","token_endpoint":"https://as.example/token","authorization_endpoint":"https://as.example/authorize","code_challenge_methods_supported":["S256"]}`)
 	tr := &Transport{Flow: &AuthorizationCode{Client: Credentials{ID: "c", Secret: "s3cret"},
 		Open: func(context.Context, string) error { return errors.New("nobody is here") }}, Base: n}
-	server := address{"https", "mcp.example", "/mcp", ""}
+	server := address{"https", "mcp.example", "/mcp", "", ""}
 	g := tr.grantFor(target{server: callee, covers: callee, resource: callee, issuer: "https://as.example"}, server, "")
 	now := time.Now()
 	g.held = held{access: "t0ken-0", header: []string{"Bearer t0ken-0"}, refresh: "refresh-0", client: registration{id: "c", secret: "s3cret"},
@@ -407,7 +407,7 @@ func TestNoTokenIsLost(t *testing.T) {
 				if status, _, err := try(tr, t.Context()); err != nil || status != 200 {
 					t.Fatalf("when it can be renewed again: status %d, error %v", status, err)
 				}
-				g, h := tr.find(address{"https", "mcp.example", "/mcp", ""}, "")
+				g, h := tr.find(address{"https", "mcp.example", "/mcp", "", ""}, "")
 				if g == nil || h.access != "t0ken-1" || h.refresh != "refresh-1" {
 					t.Errorf("held: %q, %q", h.access, h.refresh)
 				}

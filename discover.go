@@ -100,7 +100,7 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 	if err != nil {
 		return target{}, &Error{Step: stepDiscover, Server: called, Who: whoMaker, Description: "no token is sent to this URL", Err: err}
 	}
-	prm, found, err := t.resourceMetadata(ctx, server, n.metadata)
+	prm, found, err := t.resourceMetadata(ctx, server, n)
 	if err != nil {
 		return target{}, err
 	}
@@ -111,7 +111,7 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 		return at, err
 	}
 	// C-DISC-03, CONFLICT-3: same origin and a prefix of the path.
-	covers, err := t.covers(prm.Resource, called)
+	covers, err := t.covers(prm.Resource, n.server)
 	if err != nil {
 		return target{}, err
 	}
@@ -132,11 +132,12 @@ func (t *Transport) discover(ctx context.Context, n need) (target, error) {
 
 // covers is the URL prefix that tokens for a resource are sent to: the resource
 // itself, or the called URL alone where the caller named the resource.
-func (t *Transport) covers(resource, called string) (string, error) {
+func (t *Transport) covers(resource string, server address) (string, error) {
+	called := server.String()
 	switch {
 	case t.Resource != "" && resource != t.Resource:
 		return "", unusable(stepDiscover, called, "its resource metadata is for %q, and not for the resource %q that was named", resource, t.Resource)
-	case oauth.ResourceCovers(resource, called):
+	case oauth.ResourceCovers(resource, server.whole()):
 		return resource, nil
 	case t.Resource != "":
 		return called, nil
@@ -173,23 +174,24 @@ func (t *Transport) chooseIssuer(server string, listed []string) (string, error)
 }
 
 // resourceMetadata gets the document that the challenge names, else the
-// path-inserted one, else the root's (C-DISC-02). found is false if there is
-// none at either well-known place.
-func (t *Transport) resourceMetadata(ctx context.Context, server *url.URL, named string) (prm oauth.ResourceMetadata, found bool, err error) {
-	if named != "" {
-		found, err := t.readMetadata(ctx, named, t.named(server), nil, &prm)
+// path-inserted one, with the query and without it, else the root's
+// (C-DISC-02). found is false if there is none at any well-known place.
+func (t *Transport) resourceMetadata(ctx context.Context, server *url.URL, n need) (prm oauth.ResourceMetadata, found bool, err error) {
+	if n.metadata != "" {
+		found, err := t.readMetadata(ctx, n.metadata, t.named(server), nil, &prm)
 		if err == nil && !found {
-			err = unusable(stepDiscover, server.String(), "the resource metadata that it names is not at %s", named)
+			err = unusable(stepDiscover, server.String(), "the resource metadata that it names is not at %s", n.metadata)
 		}
 		return prm, found, err
 	}
-	inserted, err := oauth.ResourceMetadataURL(server.String())
+	inserted, err := oauth.ResourceMetadataURL(n.server.whole())
 	if err != nil {
 		return prm, false, &Error{Step: stepDiscover, Server: server.String(), Who: whoMaker, Err: err}
 	}
+	plain, _, _ := strings.Cut(inserted, "?")
 	root := server.Scheme + "://" + server.Host + oauth.WellKnownPRM
 	var broken error
-	for _, place := range slices.Compact([]string{inserted, root}) {
+	for _, place := range slices.Compact([]string{inserted, plain, root}) {
 		found, err := t.readMetadata(ctx, place, t.named(server), nil, &prm)
 		if err = firstBroken(&broken, err); err != nil || found {
 			return prm, found, err
@@ -301,6 +303,7 @@ func (t *Transport) serverMetadata(ctx context.Context, issuer string, places []
 // 3xx or 4xx, or a page instead of a document.
 func (t *Transport) readMetadata(ctx context.Context, place string, by trust, header http.Header, into any) (found bool, err error) {
 	d, err := t.get(ctx, place, by, header)
+	place, _, _ = strings.Cut(place, "?") // as errors show it
 	switch {
 	case err != nil:
 		e := unreachable(stepDiscover, place, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 )
 
 // Forget drops what is held for one person at the MCP server at address: access
@@ -28,7 +29,7 @@ func (t *Transport) Forget(ctx context.Context, who Subject, address string) err
 			return misconfigured("the address of the MCP server is no URL")
 		}
 		at := addressOf(u)
-		all, server = t.grants(at, who.Person), at.String()
+		all, server = t.grants(at, who.Person), at.whole()
 	} else {
 		all = t.grantsOf(who.Person)
 	}
@@ -86,6 +87,7 @@ func (t *Transport) unsave(ctx context.Context, server, person string, covered m
 		failed = errors.Join(failed, t.Store.Save(ctx, t.grantKey(covers, person), nil))
 	}
 	if failed != nil {
+		server, _, _ = strings.Cut(server, "?")
 		return storeFailed(server, "what is forgotten could not be removed", failed)
 	}
 	return nil

@@ -247,7 +247,7 @@ func (g *grant) covering(server address) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.asked != server {
-		g.asked, g.within = server, oauth.ResourceCovers(g.covers, server.String())
+		g.asked, g.within = server, oauth.ResourceCovers(g.covers, server.whole())
 	}
 	return g.within && !g.gone
 }

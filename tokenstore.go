@@ -141,12 +141,12 @@ func (t *Transport) restore(ctx context.Context, server address, person string) 
 	}
 	_, err := t.state.looked.get(ctx, t.now, looked{server, person}, lookAgain, func(ctx context.Context) (bool, error) {
 		found, called := false, server.String()
-		for _, covers := range prefixes(called) {
+		for _, covers := range prefixes(server.whole()) {
 			k, err := t.load(ctx, called, t.grantKey(covers, person))
 			if err != nil {
 				return false, err
 			}
-			at, ok := t.targetOf(k, called)
+			at, ok := t.targetOf(k, server)
 			if !ok {
 				continue
 			}
@@ -171,6 +171,9 @@ func prefixes(server string) []string {
 	origin := u.Scheme + "://" + u.Host
 	path := strings.TrimSuffix(u.EscapedPath(), "/")
 	var all []string
+	if u.RawQuery != "" {
+		all = append(all, origin+path+"?"+u.RawQuery)
+	}
 	for ; path != "" && len(all) < maxPrefixes; path = path[:strings.LastIndexByte(path, '/')] {
 		all = append(all, origin+path)
 	}
@@ -192,24 +195,20 @@ func (t *Transport) load(ctx context.Context, server, key string) (*keptGrant, e
 
 // targetOf is what a kept grant is for, if it is for the server and of the
 // issuer that the Flow is configured for.
-func (t *Transport) targetOf(k *keptGrant, server string) (target, bool) {
-	if k == nil || !oauth.ResourceCovers(k.Covers, server) || oauth.CheckIssuer(k.Issuer) != nil {
+func (t *Transport) targetOf(k *keptGrant, server address) (target, bool) {
+	if k == nil || !oauth.ResourceCovers(k.Covers, server.whole()) || oauth.CheckIssuer(k.Issuer) != nil {
 		return target{}, false
 	}
 	own := t.Flow.server().Issuer
 	if own != "" && own != k.Issuer || k.Legacy && !t.Legacy {
 		return target{}, false
 	}
-	u, err := url.Parse(server)
-	if err != nil {
-		return target{}, false
-	}
-	by := trust{origin: originOf(u), reach: reach{private: k.Private, loopback: k.Loopback}}
+	by := trust{origin: originOf(server.url()), reach: reach{private: k.Private, loopback: k.Loopback}}
 	if own != "" {
 		by = byUser
 	}
 	offered, _ := oauth.ParseScope(k.Offered)
-	return target{server: server, covers: k.Covers, resource: k.Resource, issuer: k.Issuer, scopes: offered, legacy: k.Legacy, by: by, bound: k.Bound}, true
+	return target{server: server.String(), covers: k.Covers, resource: k.Resource, issuer: k.Issuer, scopes: offered, legacy: k.Legacy, by: by, bound: k.Bound}, true
 }
 
 // heldOf is what a kept grant holds, without tokens that are bound to a key that

@@ -292,16 +292,26 @@ func crossedOrigin(req *http.Request) bool {
 	return false
 }
 
-// address is a URL without what does not name a server (query, fragment, user).
-type address struct{ scheme, host, path, rawPath string }
+// address is a URL without what does not name a server (fragment, user). Its
+// query may name one of several (RFC 9728 section 3.1).
+type address struct{ scheme, host, path, rawPath, query string }
 
-func addressOf(u *url.URL) address { return address{u.Scheme, u.Host, u.Path, u.RawPath} }
+func addressOf(u *url.URL) address { return address{u.Scheme, u.Host, u.Path, u.RawPath, u.RawQuery} }
 
 func (a address) url() *url.URL {
 	return &url.URL{Scheme: a.scheme, Host: a.host, Path: a.path, RawPath: a.rawPath}
 }
 
+// String is what errors and logs call the server: without the query, which may
+// hold what is nobody's business.
 func (a address) String() string { return a.url().String() }
+
+// whole is the URL that resources are compared with.
+func (a address) whole() string {
+	u := a.url()
+	u.RawQuery = a.query
+	return u.String()
+}
 
 func (t *Transport) now() time.Time {
 	if t.Now != nil {

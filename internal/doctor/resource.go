@@ -22,6 +22,9 @@ func (w *walk) resourceMetadata() bool {
 	if named != "" {
 		places = append(places, named)
 	}
+	if w.url.RawQuery != "" { // RFC 9728 section 3.1 keeps it
+		places = append(places, inserted+"?"+w.url.RawQuery)
+	}
 	places = append(places, inserted, origin+oauth.WellKnownPRM)
 	seen := map[string]bool{}
 	for _, place := range places {
@@ -74,7 +77,7 @@ func (w *walk) resourceForms(named, inserted string, wrong []string) bool {
 	if t := first.answer.header.Get("Content-Type"); !strings.HasPrefix(t, "application/json") {
 		return w.warn("resource_metadata", problem{saw: fmt.Sprintf("%s is of type %q", first.place, t), mend: "Send it as application/json: some clients read nothing else."})
 	}
-	atPlace := slices.ContainsFunc(w.documents, func(d document) bool { return d.place == inserted })
+	atPlace := slices.ContainsFunc(w.documents, func(d document) bool { place, _, _ := strings.Cut(d.place, "?"); return place == inserted })
 	switch {
 	case !atPlace:
 		return w.warn("resource_metadata", problem{saw: "at " + first.place + ", but not at " + inserted, mend: "Serve it at the well-known place too: some clients look only there."})
@@ -95,7 +98,7 @@ func (w *walk) resourceCovers() bool {
 	got := w.resource.Resource
 	p := problem{saw: fmt.Sprintf("it is for %q, and clients call %q", got, asked)}
 	switch u, err := url.Parse(got); {
-	case got == asked:
+	case got == asked, w.url.RawQuery != "" && got == asked+"?"+w.url.RawQuery:
 		return w.ok("resource", got)
 	case got != "" && w.Client != nil && w.Client.Resource == got:
 		return w.ok("resource", got+", as you said")
