@@ -46,12 +46,21 @@ type Credentials struct {
 // certificate.
 func (as Credentials) proven() bool { return as.Secret != "" || as.Key != nil || as.Assertion != nil }
 
-// identify adds the client's identity by a method; empty: chosen from the metadata.
-func (t *Transport) identify(ctx context.Context, form url.Values, header http.Header, md *oauth.ServerMetadata, as Credentials, method string) error {
+// identify adds the client's identity by a method; empty: chosen from the
+// metadata. It returns the trust that the request is then sent with: by, and
+// with the client's certificate if that is the method.
+func (t *Transport) identify(ctx context.Context, form url.Values, header http.Header, md *oauth.ServerMetadata, by trust, as Credentials, method string) (trust, error) {
 	if method == "" {
 		method = chooseMethod(as, md.TokenEndpointAuthMethodsSupported, t.certificate())
 	}
-	return t.authenticate(ctx, form, header, md.Issuer, md.TokenEndpointAuthSigningAlgsSupported, as, method)
+	err := t.authenticate(ctx, form, header, md.Issuer, md.TokenEndpointAuthSigningAlgsSupported, as, method)
+	if method == oauth.AuthTLS || method == oauth.AuthSelfSignedTLS {
+		by.certificate = true
+		if err == nil && as.Issuer == "" && !by.typed {
+			err = t.pin(md.Issuer, "certificate")
+		}
+	}
+	return by, err
 }
 
 // authenticate adds the client's identity in the form of one method (RFC 6749
@@ -208,6 +217,12 @@ func (t *Transport) bound(as Credentials, issuer string) error {
 	if as.Issuer != "" || as.Secret == "" && as.Assertion == nil {
 		return nil
 	}
+	return t.pin(issuer, "secret")
+}
+
+// pin says whether issuer is the first that the client's secret, or its
+// certificate, is used with.
+func (t *Transport) pin(issuer, what string) error {
 	t.state.mu.Lock()
 	defer t.state.mu.Unlock()
 	if t.state.pinned == "" {
@@ -215,7 +230,7 @@ func (t *Transport) bound(as Credentials, issuer string) error {
 	}
 	if t.state.pinned != issuer {
 		return &Error{Step: stepDiscover, Server: issuer, Who: whoMaker,
-			Description: "the client's secret is in use with " + t.state.pinned + " and is sent to no other issuer; set Issuer of the Credentials, and use one Transport per issuer"}
+			Description: "the client's " + what + " is in use with " + t.state.pinned + " and is sent to no other issuer; set Issuer of the Credentials, and use one Transport per issuer"}
 	}
 	return nil
 }

@@ -11,12 +11,14 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -335,6 +337,72 @@ func TestClientCertificates(t *testing.T) {
 			t.Errorf("without a certificate: %d token requests", got-1)
 		}
 	}
+}
+
+// A certificate goes to what the program named, and to strangers only where the
+// client authenticates by it, at one issuer.
+//
+// covers: C-REG-02
+func TestCertificateIsNotShownToStrangers(t *testing.T) {
+	cert := selfSigned(t)
+	pool := x509.NewCertPool()
+	var mu sync.Mutex
+	came := map[string]int{} // requests with a certificate, by who got them and what for
+	var servers []*world
+	for i := range 2 {
+		w := newWorld(t)
+		behind := func(name string, inner http.Handler) *httptest.Server {
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if len(r.TLS.PeerCertificates) > 0 {
+					mu.Lock()
+					came[fmt.Sprint(name, i, " ", r.URL.Path)]++
+					mu.Unlock()
+				}
+				inner.ServeHTTP(rw, r)
+			}))
+			s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+			s.StartTLS()
+			t.Cleanup(s.Close)
+			pool.AddCert(s.Certificate())
+			return s
+		}
+		w.mcp, w.as = behind("mcp", w.mcp.Config.Handler), behind("as", w.as.Config.Handler)
+		w.prm["resource"], w.prm["authorization_servers"] = w.url(), []string{w.as.URL}
+		w.asMetadata["issuer"], w.asMetadata["token_endpoint"] = w.as.URL, w.as.URL+"/token"
+		servers = append(servers, w)
+	}
+	base := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}}
+	defer base.CloseIdleConnections()
+	machine := func(c doorward.Credentials) *doorward.Transport {
+		return &doorward.Transport{Flow: &doorward.ClientCredentials{Client: c}, Base: base}
+	}
+	went := func(want ...string) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if got := slices.Sorted(maps.Keys(came)); !slices.Equal(got, want) {
+			t.Errorf("the certificate went to %q, want %q", got, want)
+		}
+		clear(came)
+	}
+	a, b := servers[0], servers[1]
+	const prm, asmd = "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-authorization-server"
+
+	must(t, context.Background(), machine(doorward.Credentials{ID: "agent", Secret: "s"}), a.url())
+	went("mcp0 "+prm, "mcp0 /mcp")
+	must(t, context.Background(), machine(doorward.Credentials{Issuer: a.as.URL, ID: "agent", Secret: "s"}), a.url())
+	went("as0 "+asmd, "as0 /token", "mcp0 "+prm, "mcp0 /mcp") // both are named by the program
+
+	for _, w := range servers {
+		w.asMetadata[authMethods] = []string{"tls_client_auth"}
+	}
+	found := machine(doorward.Credentials{ID: "agent"})
+	must(t, context.Background(), found, a.url())
+	went("as0 /token", "mcp0 "+prm, "mcp0 /mcp")
+	if _, err := post(context.Background(), found, b.url()); err == nil || !strings.Contains(err.Error(), "the client's certificate is in use with "+a.as.URL) {
+		t.Errorf("a second issuer: %v", err)
+	}
+	went("mcp1 "+prm, "mcp1 /mcp")
 }
 
 // A client for itself needs nothing but its certificate.

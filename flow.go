@@ -76,7 +76,8 @@ type answer struct {
 // want.tokenRequest, which makes the proof of a key that goes with it.
 func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.ServerMetadata, by trust, as Credentials, method string, form url.Values, proof string) (answer, error) {
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	if err := t.identify(ctx, form, header, md, as, method); err != nil {
+	by, err := t.identify(ctx, form, header, md, by, as, method)
+	if err != nil {
 		return answer{}, err
 	}
 	if proof != "" {

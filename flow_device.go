@@ -75,10 +75,11 @@ func (f *AuthorizationCode) askDevice(ctx context.Context, w want, md *oauth.Ser
 	setScope(form, w.scopes)
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	as := client.credentials(f, md.Issuer)
-	if err := w.t.identify(ctx, form, header, md, as, client.method); err != nil {
+	by, err := w.t.identify(ctx, form, header, md, w.target.by, as, client.method)
+	if err != nil {
 		return device{}, err
 	}
-	status, body, err := w.t.post(ctx, md.DeviceAuthorizationEndpoint, w.target.by, header, []byte(form.Encode()))
+	status, body, err := w.t.post(ctx, md.DeviceAuthorizationEndpoint, by, header, []byte(form.Encode()))
 	if err != nil {
 		e := unreachable(stepAuthorize, md.Issuer, err)
 		e.Status = status

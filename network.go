@@ -33,9 +33,16 @@ type reach struct{ private, loopback bool }
 
 // trust says who named a URL: the user, or an MCP server at origin.
 type trust struct {
-	typed  bool
-	origin origin
-	reach  reach
+	typed       bool
+	origin      origin
+	reach       reach
+	certificate bool // the request authenticates the client by its certificate
+}
+
+// guardedKey tells the carriers to strangers apart.
+type guardedKey struct {
+	reach       reach
+	certificate bool
 }
 
 // byUser is the trust in what the user or operator typed.
@@ -59,18 +66,32 @@ func (t *Transport) carrier(u *url.URL, by trust) http.RoundTripper {
 	if t.AllowPrivate {
 		by.reach = reach{true, true}
 	}
+	key := guardedKey{by.reach, by.certificate}
 	t.state.mu.Lock()
 	defer t.state.mu.Unlock()
-	rt, ok := t.state.guarded[by.reach]
+	rt, ok := t.state.guarded[key]
 	if !ok {
+		if !by.certificate {
+			base = withoutCertificate(base)
+		}
 		rt = fetch.New(fetch.Config{AllowPrivate: by.reach.private, AllowLoopback: by.reach.loopback,
 			MaxBytes: maxAnswer, Timeout: postTimeout, Transport: base}).RoundTripper()
 		if t.state.guarded == nil {
-			t.state.guarded = map[reach]http.RoundTripper{}
+			t.state.guarded = map[guardedKey]http.RoundTripper{}
 		}
-		t.state.guarded[by.reach] = rt
+		t.state.guarded[key] = rt
 	}
 	return rt
+}
+
+// withoutCertificate is a transport that shows strangers no client certificate,
+// which says who the client is to whoever asks for one.
+func withoutCertificate(base *http.Transport) *http.Transport {
+	base = base.Clone()
+	if c := base.TLSClientConfig; c != nil {
+		c.Certificates, c.GetClientCertificate = nil, nil
+	}
+	return base
 }
 
 // observe returns a ctx under which the address that a request to u reaches is

@@ -40,10 +40,11 @@ func (f *AuthorizationCode) pushed(ctx context.Context, w want, md *oauth.Server
 		form[name] = values
 	}
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	if err := w.t.identify(ctx, form, header, md, as, client.method); err != nil {
+	by, err := w.t.identify(ctx, form, header, md, w.target.by, as, client.method)
+	if err != nil {
 		return "", err
 	}
-	status, body, err := w.t.post(ctx, md.PushedAuthorizationRequestEndpoint, w.target.by, header, []byte(form.Encode()))
+	status, body, err := w.t.post(ctx, md.PushedAuthorizationRequestEndpoint, by, header, []byte(form.Encode()))
 	if err != nil {
 		e := unreachable(stepAuthorize, md.Issuer, err)
 		if e.Status = status; status != 0 {

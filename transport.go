@@ -34,9 +34,10 @@ type Transport struct {
 	// Base carries the requests. nil: http.DefaultTransport for what the caller
 	// names (the MCP server, the IdP, an authorization server whose issuer is
 	// configured), and a transport that refuses special-use addresses for what
-	// an MCP server names. An *http.Transport is cloned for the latter; any other
-	// RoundTripper carries everything, and keeping to allowed addresses is then
-	// its own duty.
+	// an MCP server names. An *http.Transport is cloned for the latter, and its
+	// client certificate goes there only with requests that authenticate the
+	// client by it; any other RoundTripper carries everything, and keeping to
+	// allowed addresses is then its own duty.
 	Base http.RoundTripper
 	// AllowPrivate lets URLs that an MCP server names lie in private and
 	// loopback space. Without it they may only where the server's own address does.
@@ -73,7 +74,7 @@ type Transport struct {
 // state is what a Transport learns; its zero value is empty.
 type state struct {
 	mu        sync.Mutex
-	guarded   map[reach]http.RoundTripper
+	guarded   map[guardedKey]http.RoundTripper
 	pinned    string // issuer that a secret without issuer belongs to
 	addresses cache[origin, reach]
 	servers   fresh[metadataKey, *oauth.ServerMetadata]
