@@ -10,7 +10,8 @@ import (
 
 // giveBack returns memory to the system that a program which waits does not
 // need: what the collector holds free, and the code that its start and its last
-// work have run. That comes back when it runs again.
+// work have run. That comes back when it runs again. The heap alone is not
+// enough: with all code that ever ran, connect holds 22 MiB.
 func giveBack() {
 	debug.FreeOSMemory()
 	maps, err := os.ReadFile("/proc/self/maps")
