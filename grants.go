@@ -54,6 +54,9 @@ type grant struct {
 	tries  map[string]tries
 	gone   bool // forgotten: what is still brought is not kept
 	early  bool // a renewal that nobody waits for is under way
+
+	unsaved int       // how often what is held could not be saved; 0: it is saved
+	saveAt  time.Time // when that is tried again
 }
 
 // held is a token, and what it takes to get the next one.
@@ -131,6 +134,9 @@ func (t *Transport) ready(ctx context.Context, server address, who Subject) (hel
 		return held{}, nil
 	}
 	now := t.now()
+	if t.Store != nil && g.saves(now) {
+		t.saveLater(ctx, g, who.Person)
+	}
 	switch {
 	case !h.aging(now), !h.over(now) && g.pausing(now):
 		return h, nil

@@ -292,10 +292,11 @@ func (t *Transport) save(ctx context.Context, g *grant, person string) error {
 		err = t.Store.Save(ctx, t.grantKey(g.covers, person), value)
 	}
 	if err != nil {
+		g.notSaved(t.now())
 		return storeFailed(at.server, "the new token could not be saved and lives in this process only", err)
 	}
 	g.mu.Lock()
-	g.stored = h.stamp()
+	g.stored, g.unsaved = h.stamp(), 0
 	g.mu.Unlock()
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,6 +184,90 @@ func TestStoreThatFails(t *testing.T) {
 		if w.count("as") != 2 {
 			t.Errorf("%.10q was taken for a token", value)
 		}
+	}
+}
+
+// A token that could not be saved is saved when it is used again, a few times,
+// and never over what another process has saved in the meantime.
+func TestSaveIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.token = func(url.Values) (int, map[string]any) { return 200, m{"expires_in": 1 << 24} }
+	d := newDrawer()
+	var full atomic.Bool
+	var saves, later atomic.Int64
+	d.fail = func(what string) error {
+		if what != "save" {
+			return nil
+		}
+		saves.Add(1)
+		if full.Load() {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}
+	start := time.Now()
+	clock := func() time.Time { return start.Add(time.Duration(later.Load())) }
+	use := func(tr *doorward.Transport, after time.Duration, want int64) {
+		t.Helper()
+		later.Add(int64(after))
+		must(t, as("alice"), tr, w.url())
+		for end := time.Now().Add(5 * time.Second); saves.Load() < want && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
+		time.Sleep(10 * time.Millisecond)
+		if got := saves.Load(); got != want {
+			t.Fatalf("saved %d times, want %d", got, want)
+		}
+	}
+	token := func(tr *doorward.Transport) string {
+		t.Helper()
+		tok, err := tr.Token(as("alice"), w.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tok.AccessToken
+	}
+	lost := func() *doorward.Transport {
+		t.Helper()
+		saves.Store(0)
+		full.Store(true)
+		tr := &doorward.Transport{Flow: w.crossApp(), Store: d, Now: clock}
+		var e *doorward.Error
+		if _, err := post(as("alice"), tr, w.url()); !errors.As(err, &e) || e.Step != "store" {
+			t.Fatal(err)
+		}
+		return tr
+	}
+
+	tr := lost()
+	use(tr, time.Second, 1)
+	use(tr, 5*time.Second, 2)
+	full.Store(false)
+	use(tr, 11*time.Second, 3)
+	use(tr, time.Hour, 3) // it is saved
+	before := w.count("as")
+	if again := token(&doorward.Transport{Flow: w.crossApp(), Store: d}); again != token(tr) || w.count("as") != before {
+		t.Errorf("the next start has %s, and %d more were asked for", again, w.count("as")-before)
+	}
+
+	clear(d.values)
+	tr = lost()
+	full.Store(false)
+	other := &doorward.Transport{Flow: w.crossApp(), Store: d}
+	theirs := token(other)
+	use(tr, time.Minute, 2)
+	if got := token(tr); got != theirs || got != token(&doorward.Transport{Flow: w.crossApp(), Store: d}) {
+		t.Errorf("%s is used, and another process has saved %s", got, theirs)
+	}
+
+	clear(d.values)
+	tr = lost()
+	for range 20 {
+		later.Add(int64(2 * time.Hour))
+		must(t, as("alice"), tr, w.url())
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n := saves.Load(); n != 9 {
+		t.Errorf("saved %d times where that never works", n)
 	}
 }
 
