@@ -196,14 +196,21 @@ func (t *Transport) certificate() certificate {
 }
 
 // useAliases puts the endpoints for clients with a certificate in the place of
-// the others (RFC 8705 section 5).
-func (t *Transport) useAliases(md *oauth.ServerMetadata) {
-	if t.certificate() != present || md.MTLSAliases == nil {
+// the others (RFC 8705 section 5), where one is shown.
+func (t *Transport) useAliases(md *oauth.ServerMetadata, by trust) {
+	if t.certificate() != present || md.MTLSAliases == nil || !by.typed && !t.byCertificate(md) {
 		return
 	}
 	md.TokenEndpoint = cmp.Or(md.MTLSAliases.TokenEndpoint, md.TokenEndpoint)
 	md.PushedAuthorizationRequestEndpoint = cmp.Or(md.MTLSAliases.PushedAuthorizationRequestEndpoint, md.PushedAuthorizationRequestEndpoint)
 	md.DeviceAuthorizationEndpoint = cmp.Or(md.MTLSAliases.DeviceAuthorizationEndpoint, md.DeviceAuthorizationEndpoint)
+}
+
+// byCertificate reports whether the client authenticates by its certificate.
+func (t *Transport) byCertificate(md *oauth.ServerMetadata) bool {
+	as := t.Flow.server()
+	method := chooseMethod(as, md.TokenEndpointAuthMethodsSupported, present)
+	return as.ID != "" && (method == oauth.AuthTLS || method == oauth.AuthSelfSignedTLS)
 }
 
 // bound says whether credentials may be used with an issuer (C-REG-02). A

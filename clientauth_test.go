@@ -71,6 +71,7 @@ func TestClientAuthenticationAtBothEnds(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.asMetadata[authMethods], w.idpMetadata[authMethods] = c.listed, c.listed
+		w.asMetadata["client_id_metadata_document_supported"] = c.client.ID == doc
 		if c.listed == nil {
 			delete(w.asMetadata, authMethods)
 			delete(w.idpMetadata, authMethods)
@@ -392,6 +393,12 @@ func TestCertificateIsNotShownToStrangers(t *testing.T) {
 	went("mcp0 "+prm, "mcp0 /mcp")
 	must(t, context.Background(), machine(doorward.Credentials{Issuer: a.as.URL, ID: "agent", Secret: "s"}), a.url())
 	went("as0 "+asmd, "as0 /token", "mcp0 "+prm, "mcp0 /mcp") // both are named by the program
+
+	// What is for certificates is for requests that come with one.
+	a.asMetadata["mtls_endpoint_aliases"] = m{"token_endpoint": a.as.URL + "/alias"}
+	must(t, context.Background(), machine(doorward.Credentials{ID: "agent", Secret: "s"}), a.url())
+	went("mcp0 "+prm, "mcp0 /mcp")
+	delete(a.asMetadata, "mtls_endpoint_aliases")
 
 	for _, w := range servers {
 		w.asMetadata[authMethods] = []string{"tls_client_auth"}

@@ -39,6 +39,20 @@ func TestOfficialEnterpriseScenario(t *testing.T) {
 			t.Errorf("%s: %d token requests, Accept %q", who, w.count(who), w.heads[who][0].Get("Accept"))
 		}
 	}
+	for _, c := range []struct {
+		who  string
+		want url.Values
+	}{
+		{"idp", url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "requested_token_type": {"urn:ietf:params:oauth:token-type:id-jag"},
+			"audience": {w.as.URL}, "resource": {w.url()}, "subject_token": {"id-token-of-alice"}, "subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"}}},
+		{"as", url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {"jag-1-id-token-of-alice"}}},
+	} {
+		for name := range c.want {
+			if got := w.forms[c.who][0].Get(name); got != c.want.Get(name) {
+				t.Errorf("%s: %s is %q, want %q", c.who, name, got, c.want.Get(name))
+			}
+		}
+	}
 	r := http.Request{Header: w.heads["as"][0]}
 	if id, secret, _ := r.BasicAuth(); id != "agent" || secret != "as-secret" || w.forms["as"][0].Has("client_secret") {
 		t.Errorf("authenticated as %q %q, form %v", id, secret, w.forms["as"][0])
@@ -146,8 +160,16 @@ func TestCrossAppWithKeys(t *testing.T) {
 
 	const document = "https://agent.example/client.json"
 	flow.Server.ID = document
+	_, err := post(as("alice"), &doorward.Transport{Flow: flow}, w.url())
+	if e := failed(t, err, "discover"); e.Who != "operator" || !strings.Contains(e.Error(), "client_id_metadata_document_supported") || w.count("idp") != 1 {
+		t.Errorf("where metadata documents are not taken, after %d exchanges: %v", w.count("idp")-1, err)
+	}
+	configured := *flow
+	configured.Server.Issuer = w.as.URL
+	must(t, as("alice"), &doorward.Transport{Flow: &configured}, w.url())
+	w.asMetadata["client_id_metadata_document_supported"] = true
 	must(t, as("alice"), &doorward.Transport{Flow: flow}, w.url())
-	if form := w.forms["as"][1]; form.Get("client_id") != document || form.Get("client_assertion") == "" {
+	if form := w.forms["as"][2]; form.Get("client_id") != document || form.Get("client_assertion") == "" {
 		t.Errorf("form %v", form)
 	}
 }

@@ -293,7 +293,7 @@ func (t *Transport) serverMetadata(ctx context.Context, issuer string, places []
 		if md.Issuer != issuer {
 			return nil, unusable(stepDiscover, issuer, "its metadata at %s is that of the issuer %q", place, md.Issuer)
 		}
-		t.useAliases(&md)
+		t.useAliases(&md, by)
 		return &md, nil
 	}
 	return nil, broken

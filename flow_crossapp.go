@@ -32,7 +32,8 @@ type CrossApp struct {
 	IdPTokenEndpoint string
 	// Server is this client's identity at the authorization server; ID is
 	// required. With an Issuer, only that authorization server is used, whether
-	// or not its metadata mentions ID-JAGs.
+	// or not its metadata mentions ID-JAGs, or client ID metadata documents where
+	// ID is the URL of one.
 	Server Credentials
 	// Subject returns the person of the request whose context it gets. It is
 	// asked for each request, so that a program that serves many people never
@@ -138,12 +139,18 @@ func (f *CrossApp) obtain(ctx context.Context, w want) (got, error) {
 	return g, err
 }
 
-// check wants the authorization server to take ID-JAGs, by its metadata or
-// because it was configured (C-EMA-01).
+// check wants the authorization server to take ID-JAGs, and the client's
+// metadata document if its id is the URL of one, by its metadata or because it
+// was configured (C-EMA-01, C-REG-01).
 func (f *CrossApp) check(as *oauth.ServerMetadata) error {
-	if f.Server.Issuer != "" || slices.Contains(as.AuthorizationGrantProfiles, oauth.ProfileIDJAG) ||
-		slices.Contains(as.GrantTypesSupported, oauth.JWTBearer) {
+	switch {
+	case f.Server.Issuer != "":
 		return nil
+	case slices.Contains(as.AuthorizationGrantProfiles, oauth.ProfileIDJAG), slices.Contains(as.GrantTypesSupported, oauth.JWTBearer):
+		if as.ClientIDMetadataDocument || checkDocumentURL(f.Server.ID) != nil {
+			return nil
+		}
+		return unusable(stepDiscover, as.Issuer, "the client's id is the URL of a metadata document, and its metadata does not say that it takes these (client_id_metadata_document_supported): it needs a client that is registered there; if it knows this one all the same, set Server.Issuer of the CrossApp")
 	}
 	return unusable(stepDiscover, as.Issuer, "its metadata does not say that it takes ID-JAGs (authorization_grant_profiles_supported); if it does, set Server.Issuer of the CrossApp")
 }

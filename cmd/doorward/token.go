@@ -151,7 +151,11 @@ func (f *tokenFlags) way(e env, kind string, who *somebody, idpSecret string, cl
 	case "auto":
 		w, err := f.enterprise(e, who, idpSecret, client)
 		if err == nil {
-			w.second = &doorward.Transport{Flow: f.browser(e, own)}
+			flow := f.browser(e, own)
+			if strings.HasPrefix(own.ID, "https://") { // where that is taken; else the client registers itself
+				flow.Client, flow.ClientIDMetadataURL = doorward.Credentials{}, own.ID
+			}
+			w.second = &doorward.Transport{Flow: flow}
 		}
 		return w, err
 	case "browser", "device":
@@ -218,7 +222,7 @@ func (f *tokenFlags) kind(e env, who *somebody, client doorward.Credentials) str
 }
 
 // browser is the flow of a person at a browser: here, or on another device.
-func (f *tokenFlags) browser(e env, client doorward.Credentials) doorward.Flow {
+func (f *tokenFlags) browser(e env, client doorward.Credentials) *doorward.AuthorizationCode {
 	flow := &doorward.AuthorizationCode{Client: client, ClientName: "doorward", Scopes: f.scopes}
 	if f.flow != "device" {
 		flow.Open = f.opener(e)
