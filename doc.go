@@ -5,8 +5,9 @@
 // challenge, finds its authorization server, gets a token by the [Flow] that it
 // was given and sends the request once more. [CrossApp] is enterprise-managed
 // authorization (an ID-JAG from the company's IdP), [ClientCredentials] is for
-// programs that act for themselves, [AuthorizationCode] for people with a
-// browser. What goes wrong is an [Error] that says who can mend it.
+// programs that act for themselves, [Workload] for those that the place where
+// they run vouches for, [AuthorizationCode] for people with a browser. What goes
+// wrong is an [Error] that says who can mend it.
 //
 // To be called: a [Guard] checks tokens in front of an http.Handler and serves
 // the metadata that clients look for.

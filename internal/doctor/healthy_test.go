@@ -41,6 +41,19 @@ func TestHealthy(t *testing.T) {
 				})
 			}
 		},
+		"told apart by a query": func(s *site) {
+			s.url += "?tenant=1"
+			s.resource["resource"] = s.url
+			s.challenge(`Bearer resource_metadata="https://` + mcpHost + `/.well-known/oauth-protected-resource/mcp?tenant=1"`)
+			inner := s.hosts[mcpHost]
+			s.hosts[mcpHost] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.RawQuery != "tenant=1" {
+					http.NotFound(w, r)
+					return
+				}
+				inner.ServeHTTP(w, r)
+			})
+		},
 		"on loopback": func(s *site) {
 			s.url = "http://localhost:8080/mcp"
 			s.names["localhost"] = []string{"127.0.0.1", "::1"}
