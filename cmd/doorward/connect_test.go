@@ -175,8 +175,9 @@ func TestKeptSignInIsRenewed(t *testing.T) {
 	d.refused(1, args, "is over: run doorward login "+idp.url)
 }
 
-// Where the server takes no ID-JAGs, auto goes by the browser.
-// covers: C-EMA-08
+// Where the server takes no ID-JAGs, or none from this kind of client, auto goes
+// by the browser.
+// covers: C-EMA-08, C-REG-01
 func TestAutoFallsBackToTheBrowser(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -185,6 +186,8 @@ func TestAutoFallsBackToTheBrowser(t *testing.T) {
 		t.Fatal(r.errs)
 	}
 	var at string
+	var clients []string // that were authorized
+	grants := []string{"authorization_code"}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/mcp":
@@ -193,9 +196,13 @@ func TestAutoFallsBackToTheBrowser(t *testing.T) {
 			json.NewEncoder(w).Encode(map[string]any{"resource": at + "/mcp", "authorization_servers": []string{at}})
 		case "/.well-known/oauth-authorization-server":
 			json.NewEncoder(w).Encode(map[string]any{"issuer": at, "authorization_endpoint": at + "/authorize", "token_endpoint": at + "/token",
-				"grant_types_supported": []string{"authorization_code"}, "code_challenge_methods_supported": []string{"S256"}})
+				"registration_endpoint": at + "/register", "grant_types_supported": grants, "code_challenge_methods_supported": []string{"S256"}})
+		case "/register":
+			w.WriteHeader(http.StatusCreated)
+			io.WriteString(w, `{"client_id":"made","token_endpoint_auth_method":"none"}`)
 		case "/authorize":
 			q := r.URL.Query()
+			clients = append(clients, q.Get("client_id"))
 			http.Redirect(w, r, q.Get("redirect_uri")+"?error=access_denied&state="+q.Get("state"), http.StatusFound)
 		default:
 			http.NotFound(w, r)
@@ -207,6 +214,16 @@ func TestAutoFallsBackToTheBrowser(t *testing.T) {
 	if r := d.browser(person(t, "alice", alicesPassword), args...); r.code != 1 || !strings.Contains(r.errs, at+"/authorize") || !strings.Contains(r.errs, "access_denied") {
 		t.Errorf("auto: exit %d\n%s", r.code, r.errs)
 	}
+	grants = append(grants, "urn:ietf:params:oauth:grant-type:jwt-bearer")
+	document := []string{"token", at + "/mcp", "--client-id", "https://tool.example/client.json", "--no-browser"}
+	if r := d.browser(person(t, "alice", alicesPassword), document...); r.code != 1 || !strings.Contains(r.errs, "access_denied") {
+		t.Errorf("auto, by a metadata document: exit %d\n%s", r.code, r.errs)
+	}
+	if strings.Join(clients, " ") != "tool made" {
+		t.Errorf("authorized: %q", clients)
+	}
+	d.refused(1, append(document, "--flow", "enterprise"), "client_id_metadata_document_supported")
+	grants = grants[:1]
 	// Whoever asks for enterprise gets nothing else, and what the provider
 	// refuses is final.
 	d.refused(1, append(args, "--flow", "enterprise"), "does not say that it takes ID-JAGs")
