@@ -29,7 +29,9 @@ type Config struct {
 	SignIn SignIn
 	// Mode is "direct" (also ""), people sign in by SignIn; or "proxy": they sign
 	// in at Separate, after they consented here, and tokens are ours still.
-	// UpstreamToken has what Separate issued. It cannot change while the server runs.
+	// UpstreamToken has what Separate issued; or "passthrough": the endpoints are
+	// Separate's, relayed, and so are the tokens, which guards find by its issuer
+	// identifier. It cannot change while the server runs.
 	Mode     string
 	Separate Separate
 	// ServiceDocumentation is a URL for developers of clients, in the metadata

@@ -199,7 +199,7 @@ func (u *upstreams) use(ctx context.Context, st *settings, now func() time.Time)
 	defer u.mu.Unlock()
 	next := make(map[string]upstream, len(st.providers))
 	client := issuerClient(st.cfg.HTTP)
-	for _, p := range st.providers {
+	for _, p := range st.discovered() {
 		if p.plain != nil {
 			continue
 		}
@@ -215,6 +215,14 @@ func (u *upstreams) use(ctx context.Context, st *settings, now func() time.Time)
 		}
 	}
 	u.running = next
+}
+
+// discovered are the providers whose metadata is fetched.
+func (st *settings) discovered() []*provider {
+	if st.relay != nil && st.relay.provider != nil {
+		return []*provider{st.relay.provider}
+	}
+	return st.providers
 }
 
 func startUpstream(ctx context.Context, client *http.Client, issuer string, now func() time.Time) upstream {

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -38,8 +39,21 @@ func (s *Server) Protect(path string, h http.Handler) error {
 	if known := st.byID(id); known != nil {
 		res = known.Resource
 	}
-	g, err := doorward.NewGuard(doorward.GuardConfig{Resource: id, Name: res.Name, Issuers: []string{st.cfg.URL},
-		Scopes: res.DefaultScopes, Implies: res.Implies, DPoP: st.cfg.DPoP, DPoPNonceKey: s.vault.Derive("dpop nonce guard"), Keys: s.JWKS, KeysPause: time.Second, Ended: s.ended.Has, Now: s.clock, Logger: s.log, Refused: s.keepGuarded(id)})
+	issuers, keys := []string{st.cfg.URL}, s.JWKS
+	if st.relay != nil { // the tokens are its own
+		if st.relay.Issuer == "" {
+			return fmt.Errorf("authserver: Protect: Separate.Issuer is missing, whose tokens would be taken")
+		}
+		issuers = append(issuers, st.relay.Issuer)
+		keys = func(ctx context.Context, issuer string) ([]byte, error) {
+			if issuer != st.cfg.URL {
+				return nil, nil // found through its metadata
+			}
+			return s.JWKS(ctx, issuer)
+		}
+	}
+	g, err := doorward.NewGuard(doorward.GuardConfig{Resource: id, Name: res.Name, Issuers: issuers, Base: st.cfg.HTTP,
+		Scopes: res.DefaultScopes, Implies: res.Implies, DPoP: st.cfg.DPoP, DPoPNonceKey: s.vault.Derive("dpop nonce guard"), Keys: keys, KeysPause: time.Second, Ended: s.ended.Has, Now: s.clock, Logger: s.log, Refused: s.keepGuarded(id)})
 	if err != nil {
 		return fmt.Errorf("authserver: Protect: %w", err)
 	}

@@ -50,6 +50,9 @@ func (s *Server) namedRoute(path string) (route, bool) {
 	if rt, ok := s.backchannelRoute(path); ok {
 		return rt, true
 	}
+	if s.current().relay != nil {
+		return route{}, false
+	}
 	id, ok := strings.CutPrefix(path, s.current().path+managePath)
 	if !ok || id == "" || strings.Contains(id, "/") {
 		return route{}, false

@@ -9,26 +9,38 @@ import (
 
 // Modes of an issuer.
 const (
-	modeDirect = "direct"
-	modeProxy  = "proxy"
+	modeDirect      = "direct"
+	modeProxy       = "proxy"
+	modePassthrough = "passthrough"
 )
 
-// Separate is the authorization server of somebody else that people sign in at
-// when Config.Mode is "proxy". Issuer and ClientID are required. The redirect
+// Separate is the authorization server of somebody else that people sign in at.
+//
+// With Config.Mode "proxy" Issuer and ClientID are required, and the redirect
 // URI to register there is Config.URL + "/callback/separate"; accounts are
 // separate/ACCOUNT. It needs no dynamic registration, no client metadata
 // documents and no PKCE of its own.
+//
+// With "passthrough" its endpoints are relayed. Clients get its codes and its
+// tokens, so their redirect URIs have to be registered there. Issuer, or
+// AuthorizeURL and TokenURL, are required, ClientID is not: with one, all clients
+// are that one there.
 type Separate struct {
 	// Issuer is its issuer identifier, to the letter: an OpenID provider, whose
 	// endpoints and keys are discovered.
-	Issuer       string
+	Issuer string
+	// AuthorizeURL, TokenURL, RevokeURL and RegisterURL (passthrough) take the
+	// place of what its metadata says; with the first two it needs none.
+	AuthorizeURL, TokenURL, RevokeURL, RegisterURL string
+
 	Title        string   // what people see; "": separate
 	ClientID     string   // ours there
 	ClientSecret string   // "": a public client
 	AuthMethod   string   // "client_secret_basic" or "client_secret_post"; "": what its metadata lists, basic first
-	Scopes       []string // asked for there, for the tokens in the vault; nil: openid, email, profile
+	Scopes       []string // asked for there, for the tokens in the vault; nil: openid, email, profile (passthrough: of requests that name none; nil: none)
 	// Resource says whether the resource parameter (RFC 8707) is sent: "send", or
-	// "drop" (also ""), for servers that refuse what they do not know.
+	// "drop", for servers that refuse what they do not know. "": drop
+	// (passthrough: send).
 	Resource string
 
 	Account      []string // claims that name the account; nil: sub
@@ -45,25 +57,31 @@ func (st *settings) addSeparate() error {
 	sep := st.cfg.Separate
 	switch st.cfg.Mode {
 	case "", modeDirect:
-		if sep.Issuer != "" || sep.ClientID != "" {
-			return errors.New("Separate is set, and Mode is direct: say proxy, or leave it out")
+		if sep.Issuer != "" || sep.ClientID != "" || sep.TokenURL != "" {
+			return errors.New("Separate is set, and Mode is direct: say proxy or passthrough, or leave it out")
 		}
 		return nil
-	case modeProxy:
+	case modeProxy, modePassthrough:
 	default:
-		return fmt.Errorf("Mode %q: direct or proxy", st.cfg.Mode)
+		return fmt.Errorf("Mode %q: direct, proxy or passthrough", st.cfg.Mode)
 	}
 	switch {
 	case st.idp:
-		return errors.New("Mode proxy is for authorization servers: an identity provider issues no tokens for others")
+		return fmt.Errorf("Mode %s is for authorization servers: an identity provider issues no tokens for others", st.cfg.Mode)
 	case st.cfg.SignIn != nil:
-		return errors.New("Mode proxy signs people in at Separate: leave SignIn out")
+		return fmt.Errorf("Mode %s signs people in at Separate: leave SignIn out", st.cfg.Mode)
 	case sep.Resource != "" && sep.Resource != "send" && sep.Resource != "drop":
 		return fmt.Errorf("Separate.Resource %q: send or drop", sep.Resource)
 	case sep.AuthMethod != "" && sep.AuthMethod != oauth.AuthBasic && sep.AuthMethod != oauth.AuthPost:
 		return fmt.Errorf("Separate.AuthMethod %q: %s or %s", sep.AuthMethod, oauth.AuthBasic, oauth.AuthPost)
 	case sep.AuthMethod != "" && sep.ClientSecret == "":
 		return errors.New("Separate.AuthMethod is set without a ClientSecret")
+	}
+	if st.cfg.Mode == modePassthrough {
+		return st.addRelay(sep)
+	}
+	if sep.AuthorizeURL+sep.TokenURL+sep.RevokeURL+sep.RegisterURL != "" {
+		return errors.New("Separate has URLs that are for Mode passthrough: with proxy they are discovered")
 	}
 	err := st.addProvider(OIDCProvider{Name: separateName, Title: sep.Title, Issuer: sep.Issuer, ClientID: sep.ClientID,
 		ClientSecret: sep.ClientSecret, Scopes: sep.Scopes, Account: sep.Account, Tenants: sep.Tenants,

@@ -184,6 +184,9 @@ type route struct {
 
 // routeTable is every path that the issuer serves, by path.
 func (s *Server) routeTable(st *settings) map[string]route {
+	if st.relay != nil {
+		return s.relayTable(st)
+	}
 	get, post, both := []string{http.MethodGet}, []string{http.MethodPost}, []string{http.MethodGet, http.MethodPost}
 	document := func(pick func(*settings) []byte) route {
 		return route{get, true, s.answerDocument(pick)}

@@ -36,6 +36,7 @@ type settings struct {
 	page        SignIn                     // what shows a page of its own; nil: none
 	providers   []*provider                // in the order of the configuration
 	proxied     *provider                  // the one of Separate; nil: mode direct
+	relay       *relay                     // of Separate; nil: not mode passthrough
 	documents   *documents
 	limits      *limits
 	clientKeys  *clientKeys
@@ -100,7 +101,7 @@ func (st *settings) mayBecome(cfg Config) error {
 		return fmt.Errorf("authserver: URL cannot change from %s to %s while the server runs: restart it, with a new database", st.cfg.URL, cfg.URL)
 	case !bytes.Equal(cfg.MasterKey, st.cfg.MasterKey):
 		return fmt.Errorf("authserver: MasterKey cannot change while the server runs")
-	case (cfg.Mode == modeProxy) != (st.proxied != nil):
+	case (cfg.Mode == modeProxy) != (st.proxied != nil), (cfg.Mode == modePassthrough) != (st.relay != nil):
 		return fmt.Errorf("authserver: Mode cannot change while the server runs")
 	case (cfg.Audiences != nil) != st.idp:
 		return fmt.Errorf("authserver: an authorization server and an identity provider cannot become each other while the server runs")

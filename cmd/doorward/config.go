@@ -69,9 +69,11 @@ type Config struct {
 
 	// Mode: direct (the default), people sign in here or at the providers; proxy,
 	// they consent here and then sign in at separate, whose tokens are kept sealed
-	// while clients get ours (serve).
+	// while clients get ours; passthrough, its endpoints are relayed, and clients
+	// get its tokens, which rules know by who: issuer:URL (serve).
 	Mode string `yaml:"mode" enum:"direct proxy passthrough"`
-	// Separate is the authorization server that people sign in at (mode: proxy).
+	// Separate is the authorization server that people sign in at (mode: proxy and
+	// passthrough).
 	Separate SeparateConfig `yaml:"separate"`
 	// Tokens are lifetimes and forms of tokens.
 	Tokens TokensConfig `yaml:"tokens"`

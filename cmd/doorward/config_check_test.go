@@ -65,7 +65,7 @@ func TestMistakesOfForm(t *testing.T) {
 		{"once only", "clients: {others: \"${NESTED}\"}\n", `c.yaml:1:19: clients.others: "${NESTED}" is not one of allow, ask-admin, refuse`},
 		{"merge", "tokens: {<<: {alg: ES256}}\n", "c.yaml:1:10: merge keys (<<) are not read: write the keys out"},
 		{"alias", "tokens: {access: {default: &d 5m, id_jag: *d}}\n", ""},
-		{"refused behind an alias", "telemetry: {log: &m info}\nmode: &p passthrough\nclients: {consent: {known: *m}}\n", "c.yaml:1:18: clients.consent.known: \"info\" is not one of person, admin\nc.yaml:2:1: mode: not in this version (passthrough)"},
+		{"refused behind an alias", "telemetry: {log: &m info}\nredis: &p x\nclients: {consent: {known: *m}}\n", "c.yaml:1:18: clients.consent.known: \"info\" is not one of person, admin\nc.yaml:2:1: redis: not in this version"},
 		{"tag", "mode: !!binary ZGlyZWN0\n", "c.yaml:1:7: mode: tags such as !!binary are not read: write the value without it"},
 		{"number as key", "people: {1: {}}\n", "c.yaml:1:10: people: a key must be text: put it in quotes"},
 		{"two documents", "version: 1\n---\nversion: 1\n", "c.yaml:2:1: a second document begins here: write everything into one"},

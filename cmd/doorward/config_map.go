@@ -180,7 +180,7 @@ func (c *Config) localPeople() map[string]authserver.LocalPerson {
 // signIn is how people come in: by the passwords of the file, unless it has
 // providers and nobody of its own, and at each provider in the order of names.
 func (c *Config) signIn() authserver.SignIn {
-	if c.Mode == "proxy" {
+	if c.Mode != "direct" {
 		return nil
 	}
 	var ways []authserver.SignIn

@@ -12,15 +12,23 @@ import (
 const separateName = "separate"
 
 // SeparateConfig is the authorization server of somebody else that people sign
-// in at (mode: proxy). The redirect URI to register there is url +
-// /callback/separate.
+// in at. With mode: proxy the redirect URI to register there is url +
+// /callback/separate; with passthrough those of the clients.
 type SeparateConfig struct {
 	// Issuer is its issuer identifier, to the letter; the rest is discovered
 	// (OpenID Connect). Required.
 	Issuer string `yaml:"issuer"`
-	// Name is what people see. Default: separate.
+	// AuthorizeURL, TokenURL, RevokeURL and RegisterURL take the place of what its
+	// metadata says (passthrough); with the first two it needs none, but for the
+	// keys of its tokens. Default: discovered.
+	AuthorizeURL string `yaml:"authorize_url"`
+	TokenURL     string `yaml:"token_url"`
+	RevokeURL    string `yaml:"revoke_url"`
+	RegisterURL  string `yaml:"register_url"`
+	// Name is what people see (proxy). Default: separate.
 	Name string `yaml:"name"`
-	// ClientID is our client id there. Required.
+	// ClientID is our client id there. Required; with passthrough all clients are
+	// this one there, and without it each is its own.
 	ClientID string `yaml:"client_id"`
 	// ClientSecret authenticates us there. Default: a public client.
 	ClientSecret secret `yaml:"client_secret"`
@@ -28,12 +36,13 @@ type SeparateConfig struct {
 	// client_secret_basic first.
 	AuthMethod string `yaml:"auth_method" enum:"client_secret_basic client_secret_post"`
 	// Scopes are asked for there, for the tokens that go upstream (credential:
-	// vault). Default: [openid, email, profile].
+	// vault). Default: [openid, email, profile]; passthrough: of requests that name
+	// none, none.
 	Scopes []string `yaml:"scopes"`
 	// Resource: send the resource parameter (RFC 8707), the identifier of the MCP
-	// server, or drop it (the default).
+	// server, or drop it. Default: drop; passthrough: send.
 	Resource string `yaml:"resource" enum:"send drop"`
-	// Account, EmailDomains, Tenants and Groups are as of a provider.
+	// Account, EmailDomains, Tenants and Groups are as of a provider (proxy).
 	Account      oneOrMore    `yaml:"account"`
 	EmailDomains []string     `yaml:"email_domains"`
 	Tenants      []string     `yaml:"tenants"`
@@ -43,6 +52,9 @@ type SeparateConfig struct {
 // settleSeparate makes it one of the providers, so that rules can name its
 // people.
 func (c *Config) settleSeparate() {
+	if c.Mode == "passthrough" {
+		c.takeSeparateTokens()
+	}
 	if c.Mode != "proxy" {
 		return
 	}
@@ -66,21 +78,37 @@ func (c *Config) settleSeparate() {
 		EmailDomains: s.EmailDomains, Tenants: s.Tenants, Groups: s.Groups, SignIn: &SignInConfig{ClientID: s.ClientID, Scopes: s.Scopes}}
 }
 
+// takeSeparateTokens makes the separate server one of the issuers of each
+// server: with mode: passthrough the tokens are its own.
+func (c *Config) takeSeparateTokens() {
+	for name, s := range c.Servers {
+		if c.Separate.Issuer != "" && !slices.ContainsFunc(s.Issuers, func(f FurtherIssuer) bool { return f.Issuer == c.Separate.Issuer }) {
+			s.Issuers = append(s.Issuers, FurtherIssuer{Issuer: c.Separate.Issuer})
+			c.Servers[name] = s
+		}
+	}
+}
+
 // separateServer is it for the engine.
 func (c *Config) separateServer() authserver.Separate {
-	if c.Mode != "proxy" {
+	if c.Mode != "proxy" && c.Mode != "passthrough" {
 		return authserver.Separate{}
 	}
 	s := c.Separate
-	return authserver.Separate{Issuer: s.Issuer, Title: s.Name, ClientID: s.ClientID, ClientSecret: string(s.ClientSecret), AuthMethod: s.AuthMethod,
+	return authserver.Separate{Issuer: s.Issuer, AuthorizeURL: s.AuthorizeURL, TokenURL: s.TokenURL, RevokeURL: s.RevokeURL, RegisterURL: s.RegisterURL, Title: s.Name, ClientID: s.ClientID, ClientSecret: string(s.ClientSecret), AuthMethod: s.AuthMethod,
 		Scopes: s.Scopes, Resource: s.Resource, Account: s.Account, Tenants: s.Tenants, EmailDomains: s.EmailDomains, GroupsClaim: s.Groups.Claim}
 }
 
 // separate checks mode and what belongs to it.
 func (k *checker) separate() {
 	at := pathOf("separate")
+	if k.Mode == "passthrough" {
+		k.passthrough(at)
+		k.vaults()
+		return
+	}
 	if k.Mode != "proxy" {
-		k.must(reflect.ValueOf(k.Separate).IsZero() || k.broken(pathOf("mode")), at, "is for mode: proxy; with mode: %s people sign in at the providers of this file", k.Mode)
+		k.must(reflect.ValueOf(k.Separate).IsZero() || k.broken(pathOf("mode")), at, "is for mode: proxy or passthrough; with mode: %s people sign in at the providers of this file", k.Mode)
 		k.vaults()
 		return
 	}
@@ -89,6 +117,9 @@ func (k *checker) separate() {
 		return
 	}
 	s := k.Separate
+	for _, u := range s.urls() {
+		k.must(u[1] == "", at.add(u[0]), "is for mode: passthrough; with proxy it is discovered")
+	}
 	k.issuer(at.add("issuer"), s.Issuer)
 	k.must(s.ClientID != "" || k.broken(at.add("client_id")), at.add("client_id"), "is missing: register %s/callback/separate there and write the client id that it gives", k.URL)
 	k.must(s.AuthMethod == "" || s.ClientSecret != "" || k.broken(at.add("client_secret")), at.add("auth_method"), "is for a client with a secret: add client_secret, or leave it out")
@@ -105,6 +136,40 @@ func (k *checker) separate() {
 		}
 		k.must(!k.given("providers", name, "sign_in"), pathOf("providers", name, "sign_in"), "cannot be beside mode: proxy: everybody signs in at separate (id_jag can)")
 		k.must(k.Providers[name].Issuer != s.Issuer || s.Issuer == "", at.add("issuer"), "is also the issuer of providers.%s: a person must be one account", name)
+	}
+}
+
+// urls are its endpoints by their keys.
+func (s SeparateConfig) urls() [][2]string {
+	return [][2]string{{"authorize_url", s.AuthorizeURL}, {"token_url", s.TokenURL}, {"revoke_url", s.RevokeURL}, {"register_url", s.RegisterURL}}
+}
+
+// passthrough checks what a relay needs.
+func (k *checker) passthrough(at keyPath) {
+	if k.role == roleIdP {
+		k.fail(pathOf("mode"), "passthrough is for `doorward serve`: an identity provider relays nobody")
+		return
+	}
+	s := k.Separate
+	k.issuer(at.add("issuer"), s.Issuer)
+	for _, u := range s.urls() {
+		k.must(u[1] == "" || keysURL(u[1]), at.add(u[0]), "must be an https URL (http on loopback)")
+	}
+	k.must((s.AuthorizeURL == "") == (s.TokenURL == ""), at, "needs both of authorize_url and token_url, or neither")
+	k.must(s.ClientSecret == "" || s.ClientID != "" || k.broken(at.add("client_id")), at.add("client_id"), "is missing beside client_secret")
+	k.must(s.AuthMethod == "" || s.ClientSecret != "" || k.broken(at.add("client_secret")), at.add("auth_method"), "is for a client with a secret: add client_secret, or leave it out")
+	k.scopes(at.add("scopes"), s.Scopes, nil)
+	for _, f := range []struct {
+		key string
+		set bool
+	}{{"name", s.Name != ""}, {"account", s.Account != nil}, {"email_domains", s.EmailDomains != nil}, {"tenants", s.Tenants != nil}, {"groups", s.Groups.Claim != ""}} {
+		k.must(!f.set, at.add(f.key), "is for mode: proxy: with passthrough nobody signs in here")
+	}
+	for _, f := range []struct {
+		p   keyPath
+		set bool
+	}{{pathOf("people"), len(k.People) > 0}, {pathOf("providers"), len(k.Providers) > 0}, {pathOf("workloads"), len(k.Workloads) > 0}, {pathOf("clients", "registered"), len(k.Clients.Registered) > 0}} {
+		k.must(!f.set, f.p, "cannot be beside mode: passthrough: the separate server alone says who comes in, and by what")
 	}
 }
 

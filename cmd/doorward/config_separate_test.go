@@ -10,7 +10,7 @@ func TestSeparateIsChecked(t *testing.T) {
 			"servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault, allow: [{who: \"group:eng\"}, {who: \"person:separate/u-1\"}]}}\n", ""},
 		{"nothing", "mode: proxy\n" + server, "c.yaml:1:1: separate.client_id: is missing: register http://127.0.0.1:8080/callback/separate there and write the client id that it gives\n" +
 			"c.yaml:1:1: separate.issuer: is missing: write the provider's issuer identifier, as its metadata spells it"},
-		{"another mode", "separate: {issuer: \"https://login.example\"}\n" + server, "c.yaml:1:1: separate: is for mode: proxy; with mode: direct people sign in at the providers of this file"},
+		{"another mode", "separate: {issuer: \"https://login.example\"}\n" + server, "c.yaml:1:1: separate: is for mode: proxy or passthrough; with mode: direct people sign in at the providers of this file"},
 		{"vault without", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault}}\n",
 			"c.yaml:1:71: servers.s.credential: vault is what the server under separate issued for the person: it needs mode: proxy"},
 		{"vault for a command", "mode: proxy\nseparate: {issuer: \"https://login.example\", client_id: a}\nservers: {s: {path: /mcp, run: sample, credential: vault}}\n",
@@ -26,6 +26,13 @@ func TestSeparateIsChecked(t *testing.T) {
 			"c.yaml:2:20: separate.issuer: is also the issuer of providers.other: a person must be one account\n" +
 				"c.yaml:4:44: providers.other.sign_in: cannot be beside mode: proxy: everybody signs in at separate (id_jag can)\n" +
 				"c.yaml:5:3: providers.separate: has the name of the server under separate: its people would be taken for those of it"},
+		{"a relay", "mode: passthrough\nseparate: {issuer: \"https://login.example\", client_id: a}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"issuer:https://login.example\"}]}}\n", ""},
+		{"half a relay", "mode: passthrough\nseparate: {authorize_url: ftp://x, client_secret: s, name: n}\nservers: {}\nproviders: {p: {issuer: \"https://p.example\", id_jag: {}}}\n",
+			"c.yaml:2:1: separate.client_id: is missing beside client_secret\nc.yaml:2:1: separate.issuer: is missing: write the provider's issuer identifier, as its metadata spells it\n" +
+				"c.yaml:2:1: separate: needs both of authorize_url and token_url, or neither\nc.yaml:2:27: separate.authorize_url: must be an https URL (http on loopback)\n" +
+				"c.yaml:2:60: separate.name: is for mode: proxy: with passthrough nobody signs in here\n" +
+				"c.yaml:3:1: warning: servers: there are none: nobody can get a token for anything ({run: sample, path: /mcp} is the built-in one)\n" +
+				"c.yaml:4:1: providers: cannot be beside mode: passthrough: the separate server alone says who comes in, and by what"},
 		{"everybody on earth", "url: https://mcp.example.com\nmode: proxy\nseparate: {issuer: \"https://accounts.google.com\", client_id: a}\nservers: {s: {path: /mcp, run: sample, allow: [{who: everyone}]}}\n",
 			"c.yaml:4:54: servers.s.allow[0].who[0]: everyone is everybody on earth: anybody can have an account at providers.separate; name groups or people, or its tenants"},
 	} {
