@@ -343,3 +343,19 @@ func TestRelayedMetadata(t *testing.T) {
 		t.Errorf("revoked: %d %s", r.status, r.body)
 	}
 }
+
+// A revocation that fails there fails here, in the same words; a success needs no
+// body.
+//
+// covers: I05, I07
+func TestRelayedRevocationFailure(t *testing.T) {
+	s, e, _ := newRelay(t, nil)
+	e.status, e.body = 400, `{"error":"unsupported_token_type"}`
+	if r := post(s.Server, "/revoke", "", form("token=t", "client_id=a")); r.status != 400 || r.body != e.body {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	e.status, e.body = 403, "<html>"
+	if r := post(s.Server, "/revoke", "", form("token=t", "client_id=a")); r.status != 502 || r.text("error") != "server_error" {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
