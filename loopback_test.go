@@ -57,7 +57,7 @@ func TestAuthorizationResponse(t *testing.T) {
 	}
 }
 
-// covers: C-CB-06, SEC-08
+// covers: C-CB-06, SEC-08, C-AUTHZ-03
 func TestCallbackPage(t *testing.T) {
 	c := &callback{path: "/callback", results: make(chan result, 1), outcome: make(chan error, 1)}
 	e := expected{issuer: "https://as.example", state: "s"}
