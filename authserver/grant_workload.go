@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -58,10 +59,14 @@ func (s *Server) verifyWorkload(ctx context.Context, st *settings, assertion str
 	}
 	from := st.workloads[iss]
 	if from == nil {
+		inVain(read)
 		return workloadJWT{}, reject("unknown_issuer", "%.200q is no issuer of workload JWTs here", iss)
 	}
 	v, err := from.keys.VerifyRead(ctx, read, from.Algs, workloadTypes)
 	if err != nil {
+		if !errors.Is(err, jose.ErrSignature) {
+			inVain(read)
+		}
 		return workloadJWT{}, reject("signature", "%v", err)
 	}
 	return checkWorkloadJWT(v.Claims(), from, st.cfg.URL, s.now())

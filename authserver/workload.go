@@ -172,6 +172,11 @@ type workloadJWT struct {
 // checked (AS-WIF-02, 03, 05). own is this issuer.
 func checkWorkloadJWT(c jose.Claims, from *workloadIssuer, own string, now time.Time) (workloadJWT, error) {
 	w := workloadJWT{from: from, claims: c}
+	for name, form := range map[string]claimForm{"cnf": anObject, "authorization_details": aList} { // null is not nothing
+		if err := is(form, c, name); err != nil {
+			return w, reject("claim_type", "%v", err)
+		}
+	}
 	for name, to := range map[string]*string{"iss": new(string), "sub": &w.sub, "jti": &w.jti} {
 		text, err := c.Text(name)
 		if err != nil {

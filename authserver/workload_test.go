@@ -191,6 +191,8 @@ func TestWorkloadRefuses(t *testing.T) {
 		{name: "bound to a certificate", change: m{"cnf": m{"x5t#S256": "x"}}, reason: "cnf"},
 		{name: "cnf is empty", change: m{"cnf": m{}}, reason: "cnf"},
 		{name: "cnf is text", change: m{"cnf": "x"}, reason: "claim_type"},
+		{name: "cnf is null", change: m{"cnf": null{}}, reason: "claim_type"},
+		{name: "details are null", change: m{"authorization_details": null{}}, reason: "claim_type"},
 		{name: "details", change: m{"authorization_details": []any{}}, reason: "authorization_details"},
 
 		{name: "another repository", change: m{"repository": "acme/other"}, code: oauth.UnauthorizedClient, reason: "workload_claims"},
