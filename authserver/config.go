@@ -205,6 +205,17 @@ type TrustedIssuer struct {
 	Tenants       []string      // an assertion must name one of them; nil: one that names a tenant is refused
 	EmailDomains  []string      // domains whose addresses it is believed about
 	GroupsClaim   string        // "": groups
+	SAML          SAMLSubjects  // the zero one: who it is, sub says
+}
+
+// SAMLSubjects is how an issuer names people that it has from a SAML identity
+// provider: the claim sub_id of format saml-nameid. With it the NameID is the
+// account, and an assertion whose sub_id differs in any other member is refused.
+type SAMLSubjects struct {
+	Issuer          string // entity ID of the SAML identity provider
+	NameIDFormat    string // nameid_format; "": the assertion must not have one
+	NameQualifier   string // name_qualifier; "": likewise
+	SPNameQualifier string // sp_name_qualifier; "": likewise
 }
 
 // Audience is an authorization server that an identity provider's ID-JAGs may

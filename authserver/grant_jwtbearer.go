@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"doorward/internal/dpop"
 	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
@@ -29,7 +30,7 @@ func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) 
 	switch {
 	case a.Assertion == "":
 		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "assertion is missing"}
-	case a.AuthorizationDetails != "":
+	case a.AuthorizationDetails != "" && len(a.st.cfg.AuthorizationDetails) == 0:
 		return granted{}, &oauth.Error{Code: oauth.InvalidAuthzDetails, Description: "no type of authorization_details exists here"}
 	}
 	from, claims, err := s.verifyAssertion(ctx, a)
@@ -40,12 +41,18 @@ func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) 
 	if err != nil {
 		return granted{}, a.unacceptable(err)
 	}
+	if a.keyBound && !claims.Has("cnf") { // AS-JAG-28
+		return granted{}, a.unacceptable(reject(dpop.ReasonKey, "the grant type jwt-dpop is for assertions that are bound to a key, and there is no cnf"))
+	}
 	a.seen.JTI, a.seen.Person = jtiHash(jag.jti), jag.subject.ID
 	res, err := jag.pickResource(a.st, a.Resources)
 	if err != nil {
 		return granted{}, a.unacceptable(err)
 	}
 	a.seen.Resource = res.ID
+	if jag.details, err = a.st.details(jag.detailsText, res); err != nil { // AS-JAG-15
+		return granted{}, a.unacceptable(reject("authorization_details", "%v", err))
+	}
 	scopes, err := jag.entitled(res, a.client.client.Scopes, from.Scopes)
 	if err != nil {
 		return granted{}, a.unacceptable(err)
@@ -137,7 +144,7 @@ func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, j
 		out.withinKept(rec, now)
 	case notFound(err):
 		rec = ledger.Grant{Assertion: hash[:], Grant: oauth.Grant{ID: id, Subject: jag.subject, Client: a.client.client.ID,
-			Resource: res.ID, Scopes: scopes, Type: oauth.JWTBearer, Issuer: from.Issuer, Created: now,
+			Resource: res.ID, Scopes: scopes, Details: jag.details, Type: oauth.JWTBearer, Issuer: from.Issuer, Created: now,
 			Expires: jag.expires.Add(assertionSkew)}}
 		out.made = true
 		if out.ops, err = s.firstUse(ctx, a, from, jag); err != nil {

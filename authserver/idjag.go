@@ -25,6 +25,9 @@ type idjag struct {
 	resources []string
 	scopes    oauth.Scopes // as asserted
 	scoped    bool         // it has a scope claim
+	// Rich authorization details: as asserted, and read for the resource.
+	detailsText string
+	details     oauth.Details
 }
 
 // rejection is why an assertion is not acceptable: a reason code and the
@@ -56,7 +59,7 @@ func checkIDJAG(c jose.Claims, from *issuer, own, client, key string, now time.T
 		func() error { return formed(c, from) },
 		func() error { return a.required(c, own, client) },
 		func() error { return a.times(c, from, now) },
-		func() error { return unsupported(c) },
+		func() error { return a.rich(c) },
 		func() error { return confirmed(c, key) },
 		func() error { return a.account(c, from) },
 		func() error { return a.person(c, from) },
@@ -117,11 +120,12 @@ func (a *idjag) times(c jose.Claims, from *issuer, now time.Time) error {
 	return nil
 }
 
-// unsupported refuses what must not be dropped in silence: rich authorization
-// details, of which no type is registered (AS-JAG-15).
-func unsupported(c jose.Claims) error {
-	if c.Has("authorization_details") {
-		return reject("authorization_details", "the claim authorization_details is not supported here")
+// rich keeps the rich authorization details, which are read for the resource
+// once it is known: they must not be dropped in silence (AS-JAG-15).
+func (a *idjag) rich(c jose.Claims) error {
+	a.detailsText = string(c["authorization_details"])
+	if _, err := oauth.ParseDetails(a.detailsText); err != nil {
+		return reject("authorization_details", "%v", err)
 	}
 	return nil
 }
@@ -152,6 +156,14 @@ func confirmed(c jose.Claims, key string) error {
 	return nil
 }
 
+// unsupported refuses rich authorization details where no rule for them exists.
+func unsupported(c jose.Claims) error {
+	if c.Has("authorization_details") {
+		return reject("authorization_details", "the claim authorization_details is not supported here")
+	}
+	return nil
+}
+
 // account finds out whose assertion it is (AS-JAG-18, 19, 21).
 func (a *idjag) account(c jose.Claims, from *issuer) error {
 	tenantClaim, tenant, err := from.tenant(c)
@@ -163,18 +175,21 @@ func (a *idjag) account(c jose.Claims, from *issuer) error {
 	if err1 != nil || err2 != nil {
 		return reject("claim_type", "aud_tenant and aud_sub must be strings")
 	}
-	names := from.Account
-	prefix := ""
+	names, prefix := from.Account, ""
+	values, err := from.SAML.account(c, tenant)
 	switch {
+	case err != nil:
+		return err
+	case values != nil:
+		names = nil
 	case audTenant != "" && audSub != "":
 		prefix, names = audPrefix, []string{"aud_tenant", "aud_sub"}
 	case tenant != "" && !slices.Contains(names, "tenant") && !slices.Contains(names, "tid"):
 		names = append([]string{tenantClaim}, names...)
 	}
-	var values []string
 	for _, name := range names {
 		v, err := c.Text(name)
-		if err != nil || v == "" || len(v) > maxAccountClaim || strings.ContainsFunc(v, unprintable) {
+		if err != nil || !namesAccount(v) {
 			return reject("account", "the claim %s, which names the account, is missing or unusable", name)
 		}
 		if name == "email" && unverified(c) { // whoever types it in would be its owner
@@ -207,6 +222,11 @@ func (i *issuer) tenant(c jose.Claims) (claim, tenant string, err error) {
 		return claim, tenant, reject("tenant", "the tenant %.200q is not allowed", tenant)
 	}
 	return claim, tenant, nil
+}
+
+// namesAccount says whether a value may be (part of) an account's name.
+func namesAccount(v string) bool {
+	return v != "" && len(v) <= maxAccountClaim && !strings.ContainsFunc(v, unprintable)
 }
 
 // audPrefix tells an account that the issuer names by our own identifiers

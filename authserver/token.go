@@ -44,11 +44,12 @@ func (s *Server) grantTable(idp bool) map[string]grantFunc {
 // asked is a token request on its way: who asks, for what.
 type asked struct {
 	oauth.TokenRequest
-	st     *settings
-	client authenticated
-	proof  dpop.Proof // of possession of a key; the zero one: none came
-	again  bool       // a record was not as this request took it to be
-	cert   string     // thumbprint of the certificate that the tokens are bound to; "": none
+	st       *settings
+	client   authenticated
+	proof    dpop.Proof // of possession of a key; the zero one: none came
+	again    bool       // a record was not as this request took it to be
+	keyBound bool       // the assertion must be bound to a key (jwt-dpop)
+	cert     string     // thumbprint of the certificate that the tokens are bound to; "": none
 	// workload is the JWT that says who asks, in place of a client's authentication.
 	workload *workloadJWT
 	seen     audit.Event // what the audit will say: grants fill in what they find out
@@ -87,13 +88,16 @@ func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, for
 	if err != nil {
 		return nil, err
 	}
+	if !a.st.idp && req.GrantType == oauth.JWTDPoP { // CONFLICT-5
+		req.GrantType, a.keyBound = oauth.JWTBearer, true
+	}
 	a.seen.GrantType, a.seen.Client = req.GrantType, oauth.Printable(req.ClientID)
 	grant, err := s.grantFor(req.GrantType)
 	if err != nil {
 		return nil, err
 	}
 	a.TokenRequest = req
-	if a.st.byWorkload(r.Header, req) {
+	if !a.keyBound && a.st.byWorkload(r.Header, req) {
 		err, grant = s.identify(ctx, a), s.grantWorkload
 	} else {
 		a.client, err = s.authenticate(ctx, a.st, r.Header, req)

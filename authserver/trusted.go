@@ -54,6 +54,8 @@ func (st *settings) addIssuers() error {
 			return fmt.Errorf("issuer %s: algorithm %s is none of %s", name, algs, strings.Join(assertionAlgs, ", "))
 		case !slices.Contains([]string{"", replayAuto, replayNever, replayUntilExpiry}, t.Replay):
 			return fmt.Errorf("issuer %s: replay %q: auto, never or until-expiry", name, t.Replay)
+		case t.SAML.Issuer == "" && t.SAML != (SAMLSubjects{}):
+			return fmt.Errorf("issuer %s: SAML names without the issuer of the SAML identity provider", name)
 		case t.MaxLifetime < 0:
 			return fmt.Errorf("issuer %s: a negative lifetime", name)
 		}

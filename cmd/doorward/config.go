@@ -164,6 +164,21 @@ type IDJAGConfig struct {
 	PublicClients []string `yaml:"public_clients"`
 	// Scopes are an upper bound. Default: the servers' own.
 	Scopes []string `yaml:"scopes"`
+	// SAML takes the account from sub_id of format saml-nameid. Default: from
+	// account.
+	SAML SAMLSubjectsConfig `yaml:"saml"`
+}
+
+// SAMLSubjectsConfig is what sub_id must be, but the NameID, which is the account.
+type SAMLSubjectsConfig struct {
+	// Issuer is the entity ID of the SAML identity provider. Required.
+	Issuer string `yaml:"issuer"`
+	// NameIDFormat is nameid_format. Default: none, and none may be there.
+	NameIDFormat string `yaml:"nameid_format"`
+	// NameQualifier is name_qualifier. Default: none, and none may be there.
+	NameQualifier string `yaml:"name_qualifier"`
+	// SPNameQualifier is sp_name_qualifier. Default: none, and none may be there.
+	SPNameQualifier string `yaml:"sp_name_qualifier"`
 }
 
 // GroupsConfig says where a provider's groups are.

@@ -207,6 +207,7 @@ func (k *checker) idJAG(p keyPath, j IDJAGConfig) {
 			"%q is no client of this file, no known client and no https URL", id)
 	}
 	k.scopes(p.add("scopes"), j.Scopes, nil)
+	k.must(j.SAML.Issuer != "" || j.SAML == (SAMLSubjectsConfig{}), p.add("saml").add("issuer"), "is missing: write the entity ID of the SAML identity provider")
 }
 
 // knowsClient reports whether an id is a client of the file or a URL of a

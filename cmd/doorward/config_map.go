@@ -142,7 +142,7 @@ func (c *Config) issuers() map[string]authserver.TrustedIssuer {
 			Issuer: p.Issuer, JWKSURI: p.IDJAG.JWKSURI, Algs: p.IDJAG.Algs, MaxLifetime: p.IDJAG.MaxLifetime,
 			Replay: p.IDJAG.Replay, PublicClients: p.IDJAG.PublicClients, Scopes: p.IDJAG.Scopes,
 			Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
-			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim,
+			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim, SAML: authserver.SAMLSubjects(p.IDJAG.SAML),
 		}
 	}
 	return out

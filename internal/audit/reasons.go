@@ -161,7 +161,7 @@ var causes = map[string]cause{
 	jwtBearer + "time":                  {"times", "The assertion is expired, not yet valid, or the clocks differ.", IdPAdmin, "Compare the clocks of both servers (NTP); 30 seconds are allowed."},
 	jwtBearer + "lifetime":              {"times", "The assertion lives longer than is allowed.", IdPAdmin, "Shorten its lifetime there, or raise id_jag.max_lifetime here."},
 	jwtBearer + "cnf":                   {"key", "The assertion is bound to something other than a DPoP key.", IdPAdmin, "Let it be issued with cnf.jkt, or without cnf."},
-	jwtBearer + "authorization_details": {"features", "The assertion has authorization_details, which are not supported here.", IdPAdmin, "Let it be issued without them."},
+	jwtBearer + "authorization_details": {"features", "The assertion has authorization_details of a type that is not known here, or that do not fit the resource.", IdPAdmin, "Let it be issued without them, or with types that the metadata lists."},
 	jwtBearer + "tenant":                {"tenant", "The assertion names a tenant that is not allowed, or none where one is needed.", Operator, "List the tenant under id_jag.tenants if it is yours."},
 	jwtBearer + "account":               {"account", "The claim that names the account is missing or unusable.", IdPAdmin, "Let it be sent, or name another under id_jag.account."},
 	jwtBearer + "no_account":            {"account", "The person has no account here and the provider may not make one.", Operator, "Make the account, or allow new ones for this provider."},

@@ -6,6 +6,7 @@ const (
 	RefreshToken      = "refresh_token"
 	ClientCredentials = "client_credentials"
 	JWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523
+	JWTDPoP           = "urn:ietf:params:oauth:grant-type:jwt-dpop"       // draft-parecki-oauth-jwt-dpop-grant
 	TokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693
 	DeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628
 )
