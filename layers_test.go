@@ -23,7 +23,7 @@ import (
 var step = map[string]int{
 	"internal/oauth": 0, "internal/jose": 0, "internal/fetch": 0, "internal/access": 0,
 	"internal/audit": 0, "internal/vault": 0, "store": 0, "internal/browse": 0, "internal/stdio": 0,
-	"internal/limit": 0, "internal/peer": 0,
+	"internal/limit": 0, "internal/peer": 0, "internal/scim": 0,
 	"internal/metrics": 0, "internal/saml": 0,
 	"internal/keyset": 1, "internal/dpop": 1, "internal/ledger": 1,
 	"store/sqlite": 1, "store/postgres": 1, "store/redis": 1, "store/storetest": 1,

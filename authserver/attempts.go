@@ -73,6 +73,9 @@ func (s *Server) endpointOf(r *http.Request) string {
 	if strings.HasPrefix(path, s.current().path+backchannelPath) {
 		return "backchannel_logout"
 	}
+	if strings.HasPrefix(path, s.current().path+scimPath) {
+		return "scim"
+	}
 	return path[strings.LastIndexByte(path, '/')+1:]
 }
 
@@ -102,7 +105,7 @@ func pageReason(cause error) string {
 		reason string
 	}{
 		{errOtherBrowser, "other_browser"}, {errNoAttempt, "attempt_lost"}, {errCrossOrigin, "cross_origin"},
-		{errNoSignIn, "no_sign_in"}, {store.ErrSeen, "answered_already"}, {ledger.ErrLeft, reasonLeft},
+		{errNoSignIn, "no_sign_in"}, {store.ErrSeen, "answered_already"}, {ledger.ErrInactive, reasonInactive}, {ledger.ErrLeft, reasonLeft},
 	} {
 		if errors.Is(cause, known.err) {
 			return known.reason

@@ -59,7 +59,7 @@ func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
 	if _, endErr := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "leave"); endErr != nil {
 		return endErr
 	}
-	return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}
+	return &oauth.Error{Code: oauth.AccessDenied, Reason: leftReason(err), Description: "this person has left", Err: err}
 }
 
 // byCode finds the grant of a code that lives, used or not; store.ErrNotFound

@@ -62,6 +62,9 @@ type Config struct {
 	// Workloads are the programs that get tokens by the JWT of the place where
 	// they run, by name. nil: none.
 	Workloads map[string]Workload
+	// Directories are the SCIM clients (RFC 7644) of providers, by the name of one
+	// in Issuers or SignIn. Each writes at URL + /scim/NAME. nil: none.
+	Directories map[string]Directory
 	// Audiences makes this issuer an identity provider: the authorization
 	// servers (issuer identifiers) that its ID-JAGs may be addressed to. nil: it
 	// is an authorization server.
@@ -216,6 +219,17 @@ type SAMLSubjects struct {
 	NameIDFormat    string // nameid_format; "": the assertion must not have one
 	NameQualifier   string // name_qualifier; "": likewise
 	SPNameQualifier string // sp_name_qualifier; "": likewise
+}
+
+// Directory is the SCIM 2.0 client of a provider, which says who is there: what
+// somebody has ends when it says that they are not active, or deletes them.
+type Directory struct {
+	// Token is the bearer token that it shows (RFC 6750). Required; at least 16
+	// characters for an issuer that is not on loopback.
+	Token string
+	// Attribute of a user holds what the claim in Account brings, which makes
+	// them the same person: "externalId" (also "") or "userName".
+	Attribute string
 }
 
 // Audience is an authorization server that an identity provider's ID-JAGs may

@@ -285,7 +285,7 @@ func (s *Server) housekeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-sweep.C:
-			err = s.sweep(ctx)
+			err = errors.Join(s.sweep(ctx), s.ledger.FinishLeaving(ctx, ""))
 		case <-rotation.C:
 			err = s.rotateByAge(ctx)
 		}

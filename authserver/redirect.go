@@ -127,7 +127,7 @@ func (v *visit) explain(a *asking, err error) (*oauth.Error, failure) {
 			Happened: "The code of the device was answered already, or it is too old.",
 			Do:       "If your device still waits, begin again there: it shows a new code.", Who: "you"}
 	case errors.Is(err, ledger.ErrLeft):
-		return &oauth.Error{Code: oauth.AccessDenied, Reason: reasonLeft, Description: "this person has left", Err: err}, closedAccount(v.st)
+		return &oauth.Error{Code: oauth.AccessDenied, Reason: leftReason(err), Description: "this person has left", Err: err}, closedAccount(v.st)
 	case a == nil && isUnknownClient(err):
 		return &oauth.Error{Code: oauth.InvalidClient, Reason: "client_unknown", Description: "unknown client", Err: err}, failure{
 			status: http.StatusBadRequest, Title: "This application is not known here",

@@ -53,6 +53,9 @@ func (s *Server) namedRoute(path string) (route, bool) {
 	if s.current().relay != nil {
 		return route{}, false
 	}
+	if rt, ok := s.scimRoute(path); ok {
+		return rt, true
+	}
 	id, ok := strings.CutPrefix(path, s.current().path+managePath)
 	if !ok || id == "" || strings.Contains(id, "/") {
 		return route{}, false

@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			w := newWorld(env.T().(cleaner))
+			w := newWorld(env.T().(cleaner), func(as, _ *Config) { as.Directories = map[string]Directory{"corp": {Token: scimToken}} })
 			env.Values["script"] = &script{world: w, at: w.as}
 			env.Vars = append(env.Vars, "AS="+asURL, "IDP="+idpURL, "FILES="+filesURL, "NOTES="+notesURL, "VERIFIER="+codeVerifier,
 				"JWT_BEARER="+oauth.JWTBearer, "EXCHANGE="+oauth.TokenExchange, "ID_JAG="+oauth.TokenTypeIDJAG,

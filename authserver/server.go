@@ -119,7 +119,7 @@ func (s *Server) open(ctx context.Context, st *settings) error {
 		return fmt.Errorf("authserver: reading ended grants: %w", err)
 	}
 	s.ended = ended
-	return nil
+	return s.ledger.FinishLeaving(ctx, "")
 }
 
 // Reload takes over clients, resources, rules, trusted issuers, audiences,

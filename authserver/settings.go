@@ -37,6 +37,7 @@ type settings struct {
 	providers   []*provider                // in the order of the configuration
 	proxied     *provider                  // the one of Separate; nil: mode direct
 	relay       *relay                     // of Separate; nil: not mode passthrough
+	directories map[string]*directory
 	documents   *documents
 	limits      *limits
 	clientKeys  *clientKeys
@@ -84,7 +85,7 @@ func newSettings(cfg Config, protected []Resource) (*settings, error) {
 		st.bodyLimit = defaultBodyLimit
 	}
 	steps := []func() error{
-		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addWorkloads, st.addSignIn, st.addSeparate, st.addAudiences, st.checkPolicy, st.checkDetailTypes,
+		st.addClients, func() error { return st.addResources(protected) }, st.addIssuers, st.addWorkloads, st.addSignIn, st.addSeparate, st.addDirectories, st.addAudiences, st.checkPolicy, st.checkDetailTypes,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

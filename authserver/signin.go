@@ -169,8 +169,8 @@ func (s *Server) arrive(ctx context.Context, p oauth.Subject) error {
 			acc = ledger.Account{ID: p.ID, Provider: p.Provider, Account: p.Account, Created: s.now()}
 		case err != nil:
 			return err
-		case !acc.Left.IsZero():
-			return ledger.ErrLeft
+		case acc.Here() != nil:
+			return acc.Here()
 		case acc.Password != "", acc.Name == p.Name && acc.Email == p.Email && slices.Equal(acc.Groups, p.Groups):
 			return nil
 		}

@@ -168,7 +168,7 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 	if !subject.IsClient() {
 		a.seen.Person = subject.ID
 		if err := s.ledger.CheckPerson(ctx, subject.ID); errors.Is(err, ledger.ErrLeft) {
-			return g, a.invalid(reasonLeft, err)
+			return g, a.invalid(leftReason(err), err)
 		} else if err != nil {
 			return g, err
 		}
@@ -206,7 +206,7 @@ func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
 	}
 	err := s.endIfLeft(ctx, g.grant)
 	if errors.Is(err, ledger.ErrLeft) {
-		return a.invalid(reasonLeft, err)
+		return a.invalid(leftReason(err), err)
 	}
 	return err
 }
@@ -237,8 +237,19 @@ func (a *asked) sameResource(id string) error {
 	return nil
 }
 
-// reasonLeft is the audit's reason for whoever left.
-const reasonLeft = "person_left"
+// reasonLeft and reasonInactive are the audit's reasons for whoever left.
+const (
+	reasonLeft     = "person_left"
+	reasonInactive = "person_inactive"
+)
+
+// leftReason is which of the two an error that is ledger.ErrLeft means.
+func leftReason(err error) string {
+	if errors.Is(err, ledger.ErrInactive) {
+		return reasonInactive
+	}
+	return reasonLeft
+}
 
 // invalid is invalid_grant. From outside it looks the same whatever is wrong;
 // reason and cause are for the audit and the log.

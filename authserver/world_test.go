@@ -29,6 +29,7 @@ const (
 	desktopSecret    = "desktop-secret-0123456789"
 	agentSecret      = "agent-secret-0123456789"
 	desktopIdPSecret = "desktop-idp-secret-0123456789"
+	scimToken        = "scim-token-of-corp-0123456789"
 )
 
 // unlimited lets tests ask as often as they like while the clock stands.

@@ -43,8 +43,10 @@ func (i *instance) can(ctx context.Context, in canIn) (canOut, error) {
 		return canOut{}, err
 	}
 	out := canOut{Person: sub.Person, Server: name, Tool: in.Tool}
-	if left {
-		out.Reason = "left"
+	if left != nil {
+		if out.Reason = "left"; errors.Is(left, ledger.ErrInactive) {
+			out.Reason = "inactive"
+		}
 		return out, nil
 	}
 	a := rules.Decide(access.Question{Subject: sub, Resource: resource, Tool: in.Tool, Now: time.Now()})
@@ -53,21 +55,21 @@ func (i *instance) can(ctx context.Context, in canIn) (canOut, error) {
 }
 
 // subject is the person as the file has them, else as their newest grant says.
-func (i *instance) subject(ctx context.Context, in canIn) (access.Subject, bool, error) {
+func (i *instance) subject(ctx context.Context, in canIn) (_ access.Subject, left, _ error) {
 	id, err := i.person(ctx, in.Person)
 	if err != nil {
-		return access.Subject{}, false, err
+		return access.Subject{}, nil, err
 	}
 	ago := time.Duration(0)
 	if in.SignedIn != "" {
 		if ago, err = time.ParseDuration(in.SignedIn); err != nil {
-			return access.Subject{}, false, wrongUse{fmt.Errorf("--signed-in: %w", err)}
+			return access.Subject{}, nil, wrongUse{fmt.Errorf("--signed-in: %w", err)}
 		}
 	}
 	s := access.Subject{Person: id, Client: in.Client, Groups: in.Groups, Email: in.Email, AMR: in.AMR, AuthTime: time.Now().Add(-ago)}
 	a, err := i.ledger.Account(ctx, id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return s, false, err
+		return s, nil, err
 	}
 	s.Provider = a.Provider
 	if p, ok := i.config().People[id]; ok {
@@ -77,7 +79,7 @@ func (i *instance) subject(ctx context.Context, in canIn) (access.Subject, bool,
 	if g, err := i.newestGrant(ctx, id); err == nil {
 		s.Email, s.Groups = or(s.Email, g.Subject.Email), orList(s.Groups, g.Subject.Groups)
 	}
-	return s, !a.Left.IsZero(), nil
+	return s, a.Here(), nil
 }
 
 func (i *instance) newestGrant(ctx context.Context, person string) (ledger.Grant, error) {

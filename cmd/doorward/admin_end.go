@@ -59,6 +59,16 @@ func (i *instance) comeBack(ctx context.Context, id string, start time.Time) (re
 		i.audit.Add(audit.Event{Time: start, Action: "return", Outcome: "ok", Person: id})
 		r.Note = "may sign in again; what had ended stays ended"
 	}
+	if _, scim := i.config().directories()[a.Provider]; errors.Is(ledger.Account{Directory: a.Directory}.Here(), ledger.ErrInactive) {
+		if !scim { // it says nothing any more
+			if err := i.ledger.ForgetDirectory(ctx, id); err != nil {
+				return receipt{}, err
+			}
+			r.Note = "may sign in again; what had ended stays ended"
+		} else {
+			r.Note += "; the directory of " + a.Provider + " still says " + a.Directory + ": activate them there"
+		}
+	}
 	r.TookMS = msSince(start)
 	return r, nil
 }

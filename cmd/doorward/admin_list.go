@@ -146,10 +146,10 @@ func (a *admin) listOf(ctx context.Context, kind string, in grantsIn) (any, [][]
 	switch kind {
 	case "people":
 		var people []userOut
-		rows := [][]string{{"NAME", "FROM", "E-MAIL", "GROUPS", "LEFT"}}
+		rows := [][]string{{"NAME", "FROM", "E-MAIL", "GROUPS", "LEFT", "DIRECTORY"}}
 		err := a.ask(ctx, "user/list", struct{}{}, &people)
 		for _, p := range people {
-			rows = append(rows, []string{p.Name, or(p.Provider, p.Source), p.Email, strings.Join(p.Groups, ","), day(p.Left)})
+			rows = append(rows, []string{p.Name, or(p.Provider, p.Source), p.Email, strings.Join(p.Groups, ","), day(p.Left), p.Directory})
 		}
 		return people, rows, err
 	case "clients":

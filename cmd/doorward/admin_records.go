@@ -247,7 +247,9 @@ type userOut struct {
 	Groups   []string  `json:"groups,omitempty"`
 	Source   string    `json:"source"`
 	Left     time.Time `json:"left,omitzero"`
-	Password string    `json:"password,omitempty"` // only one that was just made
+	// Directory is what the provider's directory says: active, inactive or deleted.
+	Directory string `json:"directory,omitempty"`
+	Password  string `json:"password,omitempty"` // only one that was just made
 }
 
 func (i *instance) userAdd(ctx context.Context, in userIn) (userOut, error) {
@@ -313,7 +315,7 @@ func (i *instance) userList(ctx context.Context, _ struct{}) ([]userOut, error) 
 			if a.Provider != "" {
 				source = "provider"
 			}
-			out = append(out, userOut{Name: a.ID, Provider: a.Provider, Email: a.Email, Groups: a.Groups, Source: source, Left: a.Left})
+			out = append(out, userOut{Name: a.ID, Provider: a.Provider, Email: a.Email, Groups: a.Groups, Source: source, Left: a.Left, Directory: a.Directory})
 		}
 		if after = next; after == "" {
 			break

@@ -128,6 +128,20 @@ type ProviderConfig struct {
 	IDJAG *IDJAGConfig `yaml:"id_jag" role:"serve"`
 	// Groups says where its groups are.
 	Groups GroupsConfig `yaml:"groups"`
+	// SCIM lets its directory say who is there (SCIM 2.0, RFC 7644), at url +
+	// /scim/ + the entry's name. On when present.
+	SCIM *SCIMConfig `yaml:"scim"`
+}
+
+// SCIMConfig is the SCIM client of a provider: its provisioning.
+type SCIMConfig struct {
+	// Token is the bearer token that it shows, 16 characters at least off
+	// loopback. Required.
+	Token secret `yaml:"token"`
+	// Attribute holds what the claim in account brings, so that both mean the same
+	// person: externalId (the default) or userName. An account that a tenant is
+	// part of needs exactly one in tenants.
+	Attribute string `yaml:"attribute" enum:"externalId userName"`
 }
 
 // SignInConfig is how people sign in at a provider. The redirect URI to

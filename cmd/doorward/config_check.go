@@ -165,6 +165,9 @@ func (k *checker) providers() {
 		} else if !k.given("providers", name, "sign_in") && !k.broken(at) {
 			k.warn(at, "has neither sign_in nor id_jag: it does nothing")
 		}
+		if p.SCIM != nil {
+			k.scim(name, p)
+		}
 	}
 }
 

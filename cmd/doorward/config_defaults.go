@@ -62,6 +62,8 @@ func (s *SignInConfig) setDefaults() {
 	*s = SignInConfig{Scopes: []string{"openid", "email", "profile"}, Recheck: time.Hour}
 }
 
+func (d *SCIMConfig) setDefaults() { *d = SCIMConfig{Attribute: "externalId"} }
+
 func (j *IDJAGConfig) setDefaults() {
 	*j = IDJAGConfig{MaxLifetime: 5 * time.Minute, Algs: []string{"ES256", "RS256", "PS256", "EdDSA"}, Replay: "auto"}
 }

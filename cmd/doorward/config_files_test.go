@@ -39,7 +39,7 @@ func TestManual(t *testing.T) {
 	}{
 		{"testdata/manual-idp.yaml", roleIdP, nil},
 		{"testdata/manual-serve.yaml", roleServe, []string{
-			"providers.okta.scim", "providers.adfs.kind", "providers.adfs.metadata"}},
+			"providers.adfs.kind", "providers.adfs.metadata"}},
 	} {
 		_, findings := loadConfig(tt.file, tt.role, everything)
 		var got []string

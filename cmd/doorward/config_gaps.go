@@ -20,7 +20,6 @@ var gaps = []gap{
 	{Key: "database", Only: []string{"postgres:*", "postgresql:*"}},
 	{Key: "tls.acme"},
 	{Key: "providers.*.kind", Only: []string{"saml"}},
-	{Key: "providers.*.scim"},
 	{Key: "providers.*.metadata"},
 	{Key: "clients.consent.known", Only: []string{"admin"}},
 	{Key: "clients.consent.others", Only: []string{"admin"}},

@@ -29,6 +29,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		Resources:      c.resources(),
 		Issuers:        c.issuers(),
 		Workloads:      c.workloadsOf(),
+		Directories:    c.directories(),
 		Audiences:      c.audiencesOf(),
 		Tokens:         c.tokens(),
 		DPoP:           c.Tokens.DPoP,
@@ -143,6 +144,17 @@ func (c *Config) issuers() map[string]authserver.TrustedIssuer {
 			Replay: p.IDJAG.Replay, PublicClients: p.IDJAG.PublicClients, Scopes: p.IDJAG.Scopes,
 			Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
 			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim, SAML: authserver.SAMLSubjects(p.IDJAG.SAML),
+		}
+	}
+	return out
+}
+
+// directories are the providers whose provisioning says who is there.
+func (c *Config) directories() map[string]authserver.Directory {
+	out := map[string]authserver.Directory{}
+	for name, p := range c.Providers {
+		if p.SCIM != nil {
+			out[name] = authserver.Directory{Token: string(p.SCIM.Token), Attribute: p.SCIM.Attribute}
 		}
 	}
 	return out

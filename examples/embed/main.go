@@ -3,6 +3,8 @@
 package main
 
 import (
+	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log"
@@ -81,7 +83,8 @@ func build(url, database string) (http.Handler, error) {
 				Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
 			},
 		},
-		Audiences: nil, // an identity provider has them: {Resources, ClientIDs, Subject, Claims, PublicClients, Allow, Deny}
+		Directories: map[string]authserver.Directory{"corp": {Token: cmp.Or(os.Getenv("EMBED_SCIM_TOKEN"), rand.Text()), Attribute: "externalId"}}, // its provisioning writes at /scim/corp
+		Audiences:   nil,                                                                                                                           // an identity provider has them: {Resources, ClientIDs, Subject, Claims, PublicClients, Allow, Deny}
 		Tokens: authserver.Tokens{Alg: "ES256",
 			Access: 15 * time.Minute, AccessIDJAG: time.Hour, RefreshIdle: 168 * time.Hour, RefreshMax: 720 * time.Hour,
 			RefreshGrace: time.Minute, IDToken: time.Hour, IDJAG: 5 * time.Minute,

@@ -204,8 +204,8 @@ func (l *Ledger) deleteAll(ctx context.Context, kind store.Kind, index string) (
 	}
 }
 
-// Leave marks the person's account as left and ends everything of theirs. A
-// person who never came gets an account that is marked.
+// Leave marks the person's account as left and ends everything of theirs, in one
+// commit as EndWith does. A person who never came gets an account that is marked.
 func (l *Ledger) Leave(ctx context.Context, person string) (Receipt, error) {
 	for {
 		a, err := l.Account(ctx, person)
@@ -218,17 +218,14 @@ func (l *Ledger) Leave(ctx context.Context, person string) (Receipt, error) {
 		if err != nil {
 			return Receipt{}, err
 		}
-		if a.Left.IsZero() {
-			a.Left = l.now()
-			err = l.Store.Commit(ctx, a.Put())
-			if errors.Is(err, store.ErrConflict) {
-				continue
-			}
-			if err != nil {
-				return Receipt{}, err
-			}
+		if !a.Left.IsZero() {
+			return l.End(ctx, Which{Person: person}, "leave")
 		}
-		return l.End(ctx, Which{Person: person}, "leave")
+		a.Left = l.now()
+		rec, err := l.EndWith(ctx, person, "leave", a.Put())
+		if !errors.Is(err, store.ErrConflict) {
+			return rec, err
+		}
 	}
 }
 

@@ -35,6 +35,15 @@ const (
 	KindKey      store.Kind = "key"
 	KindAudit    store.Kind = "audit"
 	KindMeta     store.Kind = "meta"
+
+	// KindDirectoryUser, KindDirectoryGroup and KindMember are what a provider's
+	// SCIM client wrote, KindDirectoryName what makes its names unique.
+	KindDirectoryUser  store.Kind = "scim-user"
+	KindDirectoryGroup store.Kind = "scim-group"
+	KindMember         store.Kind = "scim-member"
+	KindDirectoryName  store.Kind = "scim-name"
+	// KindLeaving is a person whose things are being ended.
+	KindLeaving store.Kind = "leaving"
 )
 
 // Ledger keeps typed records in a store.
@@ -279,6 +288,10 @@ type Account struct {
 	Email    string    `json:"email,omitempty"`
 	Created  time.Time `json:"created"`
 	Left     time.Time `json:"left,omitzero"` // the person left: nothing new is granted
+	// Directory is what the provider's directory says of them (SCIM): active,
+	// inactive or deleted; "": nothing. Said is since when.
+	Directory string    `json:"directory,omitempty"`
+	Said      time.Time `json:"said,omitzero"`
 	// Password is an argon2id hash, for local people that `user add` made.
 	Password string   `json:"password,omitempty"`
 	Groups   []string `json:"groups,omitempty"` // likewise
@@ -333,6 +346,29 @@ func (l *Ledger) Accounts(ctx context.Context, after string) ([]Account, string,
 // ErrLeft: the person left.
 var ErrLeft = errors.New("this person has left")
 
+// ErrInactive is the ErrLeft of a person whom the provider's directory does not
+// say to be active any more.
+var ErrInactive = fmt.Errorf("the provider's directory says inactive: %w", ErrLeft)
+
+// What a directory says of a person.
+const (
+	DirectoryActive   = "active"
+	DirectoryInactive = "inactive"
+	DirectoryDeleted  = "deleted"
+)
+
+// Here is nil, or why nothing new is granted to the person: ErrLeft, or the
+// ErrInactive that is one.
+func (a Account) Here() error {
+	switch {
+	case !a.Left.IsZero():
+		return ErrLeft
+	case a.Directory == DirectoryInactive, a.Directory == DirectoryDeleted:
+		return ErrInactive
+	}
+	return nil
+}
+
 // CheckPerson returns ErrLeft if the person left. Whoever makes a grant asks
 // again after the commit: leaving marks the account first and lists the grants
 // after, so one of the two sees the other.
@@ -343,10 +379,8 @@ func (l *Ledger) CheckPerson(ctx context.Context, id string) error {
 		return nil
 	case err != nil:
 		return err
-	case !a.Left.IsZero():
-		return ErrLeft
 	}
-	return nil
+	return a.Here()
 }
 
 func encode(v any) []byte {
