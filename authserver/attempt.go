@@ -88,6 +88,7 @@ type visit struct {
 	browser string         // "": a form that came without our cookie
 	session *login.Session // nil: nobody is signed in
 	unread  error          // why nobody knows whether somebody is
+	ends    time.Time      // of the session that is about to begin; zero: as long as sessions last
 	leaves  bool           // the page has a form that leads to a provider, and to wherever that leads
 }
 

@@ -36,7 +36,7 @@ const (
 func (s *Server) backchannelRoute(path string) (route, bool) {
 	st := s.current()
 	name, ok := strings.CutPrefix(path, st.path+backchannelPath)
-	if p := st.provider(name); !ok || p == nil || p.plain != nil {
+	if p := st.provider(name); !ok || p == nil || p.plain != nil || p.saml != nil {
 		return route{}, false
 	}
 	return route{[]string{http.MethodPost}, false, s.limited(s.answerForm(s.backchannelLogout))}, true
@@ -54,7 +54,7 @@ type logoutToken struct {
 // session or person is no mistake: it has ended then.
 func (s *Server) backchannelLogout(ctx context.Context, st *settings, r *http.Request, form url.Values) (any, error) {
 	p := st.provider(strings.TrimPrefix(r.URL.Path, st.path+backchannelPath))
-	if p == nil || p.plain != nil { // gone by a reload since the route was found
+	if p == nil || p.plain != nil || p.saml != nil { // gone by a reload since the route was found
 		return nil, logoutRefused(reject("logout_token", "the provider is not configured"))
 	}
 	if tokens := form["logout_token"]; len(tokens) != 1 || tokens[0] == "" {

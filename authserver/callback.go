@@ -26,8 +26,15 @@ import (
 func (s *Server) callbackRoute(path string) (route, bool) {
 	st := s.current()
 	name, ok := strings.CutPrefix(path, st.path+"/callback/")
-	if !ok || st.provider(name) == nil {
+	if rt, is := s.samlRoute(path); is {
+		return rt, true
+	}
+	p := st.provider(name)
+	switch {
+	case !ok || p == nil:
 		return route{}, false
+	case p.saml != nil:
+		return route{[]string{http.MethodGet, http.MethodPost}, false, s.samlCallback}, true
 	}
 	return route{[]string{http.MethodGet}, false, s.callbackPage}, true
 }
@@ -40,6 +47,10 @@ const maxState = 6 << 10
 // sendTo takes the browser to a provider. a is what the person signs in for,
 // nil if they came by themselves.
 func (v *visit) sendTo(p *provider, at attempt, a *asking) {
+	if p.saml != nil {
+		v.sendToSAML(p, at, a)
+		return
+	}
 	ctx := v.r.Context()
 	meta, err := p.metadata(ctx)
 	if err == nil && p.plain == nil {
@@ -72,10 +83,7 @@ func (v *visit) sendTo(p *provider, at attempt, a *asking) {
 	q.Set("code_challenge", oauth.S256(v.s.drawn("verifier", id)))
 	state := v.sealAs(id, forReturn, at)
 	if len(state) > maxState {
-		v.fail(http.StatusBadRequest, failure{Title: "The request of the application is too long",
-			Happened: "It does not fit into the address that leads to the sign-in at " + isolated(p.Title) + ".",
-			Do:       "Tell the makers of the application: a shorter state or fewer scopes and resources.", Who: "the makers of the application"},
-			errors.New("the state for the provider is too long"))
+		v.tooLong(p)
 		return
 	}
 	q.Set("state", state)
@@ -84,6 +92,13 @@ func (v *visit) sendTo(p *provider, at attempt, a *asking) {
 		sep = "&"
 	}
 	v.see(meta.AuthorizationEndpoint + sep + q.Encode())
+}
+
+func (v *visit) tooLong(p *provider) {
+	v.fail(http.StatusBadRequest, failure{Title: "The request of the application is too long",
+		Happened: "It does not fit into what leads to the sign-in at " + isolated(p.Title) + " and back.",
+		Do:       "Tell the makers of the application: a shorter state or fewer scopes and resources.", Who: "the makers of the application"},
+		errors.New("the state for the provider is too long"))
 }
 
 // wishes carries on what the client asked of the sign-in. Who must prove anew
@@ -279,7 +294,7 @@ func (v *visit) takeIn(p *provider, at attempt, claims jose.Claims, tokens provi
 		v.providerFailed(p, at, err)
 		return
 	}
-	word.Attempt, word.Checked, word.Since = at.ID, v.s.now(), v.s.now()
+	word.Attempt, word.Ends, word.Checked, word.Since = at.ID, v.ends, v.s.now(), v.s.now()
 	v.startSession(subject, at, func(session string) error {
 		return v.s.keepSignIn(ctx, v.st, p, session, word, tokens, issued)
 	})

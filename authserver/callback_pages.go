@@ -20,7 +20,9 @@ func (v *visit) failAtProvider(p *provider, at attempt, status int, page failure
 	again := at
 	again.Provider, again.Fresh, again.SignedIn = "", false, ""
 	again.Switch = again.Switch || status == http.StatusForbidden // the same account would not get further
-	page.Again = v.st.path + "/login?attempt=" + v.seal(forLogin, again)
+	if v.browser != "" {                                          // else nobody knows whose attempt it would be
+		page.Again = v.st.path + "/login?attempt=" + v.seal(forLogin, again)
+	}
 	if at.Request != nil {
 		if a, err := v.examine(at); err == nil && trusted(a) {
 			page.Link = v.errorURL(a, v.referred(&oauth.Error{Code: oauth.AccessDenied, Description: "nobody signed in"}, page.Reference))

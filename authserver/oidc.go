@@ -12,6 +12,7 @@ import (
 
 	"doorward/internal/keyset"
 	"doorward/internal/oauth"
+	"doorward/internal/saml"
 )
 
 // OIDCProvider is an OpenID provider that people sign in at. Name, Issuer and
@@ -79,7 +80,8 @@ type provider struct {
 	trust    *issuer
 	separate *Separate // mode proxy: what it is made of; nil: a provider of SignIn
 	keys     *keyset.Remote
-	found    *discovery
+	found    *discovery[providerMetadata]
+	saml     *samlProvider // of one that speaks SAML; nil: it does not
 }
 
 var providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
@@ -105,6 +107,12 @@ func (st *settings) addSignIn() error {
 					return fmt.Errorf("sign-in at %s: %w", p.Name, err)
 				}
 			}
+		case samlSignIn:
+			for _, p := range way {
+				if err := st.addSAML(p); err != nil {
+					return fmt.Errorf("sign-in at %s: %w", p.Name, err)
+				}
+			}
 		case *localPeople:
 			if st.page != nil {
 				return errors.New("AnyOf has LocalPeople twice")
@@ -112,7 +120,7 @@ func (st *settings) addSignIn() error {
 			st.page = way
 		default:
 			if len(ways) > 1 {
-				return errors.New("AnyOf takes what LocalPeople, OIDC and OAuth make")
+				return errors.New("AnyOf takes what LocalPeople, OIDC, OAuth and SAML make")
 			}
 			st.page = way
 		}
@@ -188,7 +196,8 @@ type upstreams struct {
 
 type upstream struct {
 	keys  *keyset.Remote
-	found *discovery
+	found *discovery[providerMetadata]
+	saml  *discovery[saml.IdentityProvider]
 	stop  context.CancelFunc
 }
 
@@ -203,9 +212,15 @@ func (u *upstreams) use(ctx context.Context, st *settings, now func() time.Time)
 		if p.plain != nil {
 			continue
 		}
-		up, ok := u.running[p.Issuer]
-		if !ok {
+		up := u.running[p.Issuer]
+		switch {
+		case p.saml != nil && up.saml == nil:
+			up = upstream{saml: newSAMLMetadata(client, p.saml.Metadata, now), stop: func() {}}
+		case p.saml == nil && up.found == nil:
 			up = startUpstream(ctx, client, p.Issuer, now)
+		}
+		if p.saml != nil {
+			p.saml.found = up.saml
 		}
 		p.keys, p.found, next[p.Issuer] = up.keys, up.found, up
 	}

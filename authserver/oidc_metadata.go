@@ -31,26 +31,29 @@ const (
 )
 
 // discovery keeps one provider's metadata.
-type discovery struct {
-	client *http.Client
-	issuer string
-	now    func() time.Time
+type discovery[M any] struct {
+	name  string // of the provider, for errors
+	fetch func(context.Context) (M, error)
+	now   func() time.Time
 
 	mu      sync.Mutex
-	meta    providerMetadata
+	meta    M
 	fetched time.Time // zero: never
 	tried   time.Time // the last try that failed
 	err     error     // of it
 	flight  chan struct{}
 }
 
-func newDiscovery(client *http.Client, issuer string, now func() time.Time) *discovery {
-	return &discovery{client: client, issuer: issuer, now: now}
+func newDiscovery(client *http.Client, issuer string, now func() time.Time) *discovery[providerMetadata] {
+	return &discovery[providerMetadata]{name: issuer, now: now, fetch: func(ctx context.Context) (providerMetadata, error) {
+		return discover(ctx, client, issuer)
+	}}
 }
 
 // get returns the metadata, fetched at most once at a time for all callers. The
 // last good one serves on for a day while fetching fails.
-func (d *discovery) get(ctx context.Context) (providerMetadata, error) {
+func (d *discovery[M]) get(ctx context.Context) (M, error) {
+	var none M
 	d.mu.Lock()
 	now := d.now()
 	old := now.Sub(d.fetched) >= metadataFresh || d.fetched.IsZero()
@@ -68,19 +71,19 @@ func (d *discovery) get(ctx context.Context) (providerMetadata, error) {
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return providerMetadata{}, ctx.Err()
+			return none, ctx.Err()
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fetched.IsZero() || d.now().Sub(d.fetched) >= metadataStale {
-		return providerMetadata{}, fmt.Errorf("%s does not say what it is: %w", d.issuer, d.err)
+		return none, fmt.Errorf("%s does not say what it is: %w", d.name, d.err)
 	}
 	return d.meta, nil
 }
 
-func (d *discovery) fly(ctx context.Context, done chan struct{}) {
-	meta, err := discover(ctx, d.client, d.issuer)
+func (d *discovery[M]) fly(ctx context.Context, done chan struct{}) {
+	meta, err := d.fetch(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {

@@ -29,6 +29,7 @@ type lastWord struct {
 	Since    time.Time `json:"since"`         // when they signed in
 	Checked  time.Time `json:"checked"`       // when the provider last said yes
 	Tried    time.Time `json:"tried,omitzero"`
+	Ends     time.Time `json:"ends,omitzero"`     // when the provider's own session ends, if it said so
 	Refresh  []byte    `json:"refresh,omitempty"` // the provider's refresh token, sealed; nil: it gave none
 	// Access is the access token of a plain provider that gave no refresh token
 	// and no end of it, sealed.
@@ -163,6 +164,8 @@ func (s *Server) recheckWithin(ctx context.Context, st *settings, who oauth.Subj
 	}
 	now := s.now()
 	switch {
+	case !w.Ends.IsZero() && !now.Before(w.Ends):
+		return errGone
 	case p.Recheck < 0 || now.Sub(w.Checked) < within:
 		return nil
 	case !w.canAsk() && now.Sub(w.Since) < login.Lifetime:

@@ -144,7 +144,7 @@ func (v *visit) startSession(who oauth.Subject, at attempt, keep func(session st
 		v.signInFailed(err)
 		return
 	}
-	sess, err := v.s.sessions.Start(v.r.Context(), v.w, v.r, who)
+	sess, err := v.s.sessions.StartUntil(v.r.Context(), v.w, v.r, who, v.ends)
 	if err == nil {
 		err = keep(sess.ID)
 	}

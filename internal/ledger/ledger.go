@@ -26,10 +26,13 @@ const (
 	// KindUpstream is what a provider that somebody signed in at last said of them.
 	KindUpstream store.Kind = "upstream"
 	// KindLogout is what a provider said is over, for as long as that matters.
-	KindLogout   store.Kind = "logout"
-	KindConsent  store.Kind = "consent"
-	KindDevice   store.Kind = "device"
-	KindPushed   store.Kind = "pushed"
+	KindLogout  store.Kind = "logout"
+	KindConsent store.Kind = "consent"
+	KindDevice  store.Kind = "device"
+	KindPushed  store.Kind = "pushed"
+	// KindArrival is what a provider said in a form that another site sent, until
+	// the browser comes for it with its cookie.
+	KindArrival  store.Kind = "arrival"
 	KindUserCode store.Kind = "usercode"
 	KindEnded    store.Kind = "ended"
 	KindKey      store.Kind = "key"

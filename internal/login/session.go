@@ -75,6 +75,12 @@ type record struct {
 // and its session ended), and sets its cookie. The subject of the session
 // carries its ID. The error is ledger.ErrLeft for a person who left.
 func (s *Sessions) Start(ctx context.Context, w http.ResponseWriter, r *http.Request, subject oauth.Subject) (Session, error) {
+	return s.StartUntil(ctx, w, r, subject, time.Time{})
+}
+
+// StartUntil is Start of a session that ends at a time, if that is sooner than
+// Lifetime from now; zero: it lasts for Lifetime.
+func (s *Sessions) StartUntil(ctx context.Context, w http.ResponseWriter, r *http.Request, subject oauth.Subject, ends time.Time) (Session, error) {
 	if err := s.ledger.CheckPerson(ctx, subject.ID); err != nil {
 		return Session{}, err
 	}
@@ -89,9 +95,12 @@ func (s *Sessions) Start(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if err != nil {
 		return Session{}, fmt.Errorf("session of %s: %w", subject.ID, err)
 	}
+	if latest := sess.Created.Add(Lifetime); ends.IsZero() || ends.After(latest) {
+		ends = latest
+	}
 	ops := []store.Op{store.Add(store.Record{
 		Kind: ledger.KindSession, Key: sess.ID, Value: value,
-		Index: []string{"person=" + subject.ID}, Expires: sess.Created.Add(Lifetime),
+		Index: []string{"person=" + subject.ID}, Expires: ends,
 	})}
 	if old, ok := s.secretOf(r, s.session); ok {
 		ops = append(ops, store.Delete(ledger.KindSession, s.id("session", old)))
