@@ -97,7 +97,7 @@ type Config struct {
 // ProviderConfig is one identity provider.
 type ProviderConfig struct {
 	// Kind: oidc (the default), or oauth: a plain OAuth 2.0 server, without ID
-	// tokens, such as GitHub.
+	// tokens, such as GitHub, or saml: a SAML 2.0 identity provider.
 	Kind string `yaml:"kind" enum:"oidc oauth saml"`
 	// Issuer is its issuer identifier, to the letter. Required (oidc).
 	Issuer string `yaml:"issuer"`
@@ -107,6 +107,10 @@ type ProviderConfig struct {
 	AuthorizeURL string `yaml:"authorize_url"`
 	TokenURL     string `yaml:"token_url"`
 	UserinfoURL  string `yaml:"userinfo_url"`
+	// Metadata is where the metadata of a SAML provider is: an https URL, or a
+	// file. What its administrator needs of us is at url + /saml/ + the entry's
+	// name, which is our entity id there, too. Required (saml).
+	Metadata urlOrFile `yaml:"metadata"`
 	// Name is what people see. Default: the entry's name.
 	Name string `yaml:"name"`
 	// Account is the claim, or the claims, that make a person there one account
@@ -148,7 +152,7 @@ type SCIMConfig struct {
 // register there is url + /callback/ + the entry's name, the address for
 // back-channel logout url + /backchannel-logout/ + the entry's name.
 type SignInConfig struct {
-	// ClientID is our client id there. Required.
+	// ClientID is our client id there. Required, but for saml, which has none.
 	ClientID string `yaml:"client_id"`
 	// ClientSecret authenticates us there. Default: a public client.
 	ClientSecret secret `yaml:"client_secret"`
@@ -197,7 +201,8 @@ type SAMLSubjectsConfig struct {
 
 // GroupsConfig says where a provider's groups are.
 type GroupsConfig struct {
-	// Claim of the ID token or ID-JAG. Default: groups.
+	// Claim of the ID token or ID-JAG, or attribute of the SAML assertion.
+	// Default: groups; for saml also the other usual names.
 	Claim string `yaml:"claim"`
 }
 

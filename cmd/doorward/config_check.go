@@ -151,6 +151,7 @@ func (k *checker) providers() {
 			byIssuer[p.Issuer] = name
 		}
 		k.plainOAuth(at, p)
+		k.saml(at, p)
 		k.must(len(p.Account) > 0 && !slices.Contains(p.Account, ""), at.add("account"), "names no claim: write sub")
 		k.domains(at.add("email_domains"), p.EmailDomains)
 		k.must(!slices.Contains(p.Tenants, ""), at.add("tenants"), "has an empty tenant: remove it")

@@ -199,7 +199,10 @@ func (c *Config) signIn() authserver.SignIn {
 	for _, name := range sortedNames(c.Providers) {
 		p := c.Providers[name]
 		switch {
-		case p.SignIn == nil || p.Kind == "saml":
+		case p.SignIn == nil:
+			continue
+		case p.Kind == "saml":
+			ways = append(ways, c.samlSignIn(name, p))
 			continue
 		case p.Kind == "oauth":
 			ways = append(ways, plainSignIn(name, p))

@@ -70,5 +70,8 @@ func (p ProviderConfig) where() string {
 	if p.Kind == "oauth" {
 		return p.AuthorizeURL
 	}
+	if p.Kind == "saml" {
+		return string(p.Metadata)
+	}
 	return p.Issuer
 }

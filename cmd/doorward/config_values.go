@@ -27,6 +27,8 @@ type (
 	oneOrMore []string
 	// filePath is relative to the file that it stands in; absolute once read.
 	filePath string
+	// urlOrFile is an http(s) URL as it stands, or a filePath.
+	urlOrFile string
 	// keyFile is the path of file:PATH, absolute once read.
 	keyFile string
 	// rate is RATE/s, RATE/m, RATE/h or off.
@@ -363,5 +365,14 @@ func (c *CredentialConfig) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 		if ok {
 			l.fail(l.place(n), "%s: %q is not one of none, {header: {NAME: VALUE}}, caller-jwt, vault, exchange", p, n.Value)
 		}
+	}
+}
+
+func (f *urlOrFile) fromYAML(l *loader, n *yaml.Node, p keyPath) {
+	if text, ok := l.str(n, p); ok && text != "" {
+		if !isWeb(text) {
+			text = l.absolute(text)
+		}
+		*f = urlOrFile(text)
 	}
 }

@@ -308,7 +308,11 @@ func (i *instance) greet() {
 	}
 	for _, name := range sortedNames(c.Providers) {
 		if p := c.Providers[name]; p.SignIn != nil {
-			i.env.say("  sign-in at %s (register there: %s/callback/%s)", p.where(), c.URL, name)
+			there := "/callback/"
+			if p.Kind == "saml" {
+				there = "/saml/"
+			}
+			i.env.say("  sign-in at %s (register there: %s%s%s)", p.where(), c.URL, there, name)
 		}
 	}
 	for _, aud := range sortedNames(c.Audiences) {
