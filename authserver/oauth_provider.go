@@ -68,7 +68,7 @@ func (st *settings) addPlain(p OAuthProvider) error {
 		}
 	}
 	if len(p.Account) == 0 || slices.Contains(p.Account, "") {
-		return errors.New("Account is missing: the member of userinfo that names the account, such as id")
+		return errors.New("no Account is given: the member of userinfo that names the account, such as id")
 	}
 	return st.useProvider(&provider{plain: &providerMetadata{ServerMetadata: oauth.ServerMetadata{
 		AuthorizationEndpoint: p.AuthorizeURL, TokenEndpoint: p.TokenURL, UserinfoEndpoint: p.UserinfoURL,

@@ -54,6 +54,13 @@ func build(url, database string) (http.Handler, error) {
 				JWKS: nil, JWKSURI: "https://nightly.example.com/jwks", GrantTypes: []string{"client_credentials"}, Introspects: []string{url + "/notes/mcp"},
 			},
 		},
+		Workloads: map[string]authserver.Workload{ // a pipeline comes with the JWT of the place where it runs, and needs no secret
+			"deploy": {
+				Issuer: "https://token.actions.example.com", JWKSURI: "https://token.actions.example.com/jwks", Algs: []string{"RS256"}, MaxLifetime: 10 * time.Minute,
+				Claims: map[string][]string{"repository": {"example/*"}, "ref": {"refs/heads/main"}},
+				Client: "", Resources: []string{url + "/notes/mcp"}, Scopes: []string{"notes:read"},
+			},
+		},
 		Registration: authserver.Registration{Mode: "open", Token: "", Total: 100, Unused: 24 * time.Hour, SecretLife: 0},
 		KnownClients: []string{"vscode", "claude-code"},
 		OtherClients: "allow",
