@@ -384,3 +384,36 @@ func TestBackchannelLogoutOfTenant(t *testing.T) {
 		t.Errorf("the other one: %d %s", r.status, r.body)
 	}
 }
+
+// However many grants a sign-in brought about, all end, and no others.
+func TestBackchannelLogoutOfManyGrants(t *testing.T) {
+	const many = maxListed + 200 // more than the account page looks at
+	s, f := newProvidedSite(t, nil)
+	f.claims["sid"] = "s-1"
+	f.tokens(s, s.browser())
+	who := s.grantOf(carolID).Subject
+	f.claims["sid"] = "s-2"
+	other := gid(t, f.tokens(s, s.browser()).text("access_token"))
+	var ids []string
+	for len(ids) < many {
+		var ops []store.Op
+		for range 200 {
+			g := oauth.Grant{ID: newID(), Client: "desktop", Resource: files, Subject: who, Created: s.now(), Expires: s.now().Add(time.Hour)}
+			ids, ops = append(ids, g.ID), append(ops, s.ledger.AddGrant(ledger.Grant{Grant: g}))
+		}
+		if err := s.ledger.Store.Commit(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := logOut(s, f.logoutToken(nil)); r.status != 200 {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	for _, id := range ids {
+		if g, err := s.ledger.Grant(t.Context(), id); err != nil || g.Ended.IsZero() {
+			t.Fatalf("a grant lives: %+v, %v", g, err)
+		}
+	}
+	if g, err := s.ledger.Grant(t.Context(), other); err != nil || !g.Ended.IsZero() {
+		t.Errorf("the grant of the other session: %+v, %v", g, err)
+	}
+}

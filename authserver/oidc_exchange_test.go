@@ -144,3 +144,31 @@ func TestExchangeAfterBackchannelLogout(t *testing.T) {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 }
+
+// People of two tenants with one sub are two people to whoever takes the ID-JAG,
+// by the sub alone: this issuer is not several, and it knows nobody by names of
+// theirs, so there is no tenant, aud_tenant or aud_sub.
+//
+// covers: IDP-JAG-07
+func TestExchangeOfTenants(t *testing.T) {
+	s, f := newProvidedIdP(t, func(p *OIDCProvider) { p.Tenants = []string{"acme", "umbrella"} })
+	subs := map[string]bool{}
+	for _, tenant := range []string{"acme", "umbrella"} {
+		f.claims["tid"] = tenant
+		r := exchanges(s, oauth.TokenTypeIDToken, f.tokens(s, s.browser(), openid...).text("id_token"))
+		if r.status != 200 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		c := claimsOf(t, r.text("access_token"))
+		sub, _ := c.Text("sub")
+		subs[sub] = true
+		for _, name := range []string{"tenant", "tid", "aud_tenant", "aud_sub"} {
+			if c.Has(name) {
+				t.Errorf("the ID-JAG of %s has %s: %s", sub, name, c[name])
+			}
+		}
+	}
+	if len(subs) != 2 {
+		t.Errorf("the ID-JAGs are of %v", subs)
+	}
+}

@@ -24,15 +24,8 @@ func (s *Server) endSignIn(ctx context.Context, who oauth.Subject, reason string
 	if lived {
 		done.Sessions++
 	}
-	err = s.everyOf(ctx, ledger.KindGrant, "person="+who.ID, func(rec store.Record) error {
-		g, err := s.ledger.Grant(ctx, rec.Key)
-		if err != nil || g.Subject.Session != who.Session {
-			return ignoreNotFound(err)
-		}
-		got, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, reason)
-		done.Grants = append(done.Grants, got.Grants...)
-		return err
-	})
+	got, err := s.ledger.End(ctx, ledger.Which{Person: who.ID, Session: who.Session}, reason)
+	done.Grants = append(done.Grants, got.Grants...)
 	if err != nil {
 		return err
 	}

@@ -12,9 +12,10 @@ import (
 	"doorward/store"
 )
 
-// Which says whose things end. Exactly one field is set.
+// Which says whose things end. Exactly one field is set; Session narrows Person.
 type Which struct {
 	Person   string // account id
+	Session  string // public id of a session: only the grants that came of it
 	Client   string // client id
 	Resource string // resource identifier of a guarded server
 	Issuer   string // issuer of assertions
@@ -42,6 +43,8 @@ type EndedGrant struct {
 func (w Which) query() (store.Query, error) {
 	q := store.Query{Kind: KindGrant, Limit: 500}
 	switch {
+	case w.Session != "" && w.Person == "":
+		return q, errors.New("ledger: a session is named without its person")
 	case w.All:
 	case w.Person != "":
 		q.Index = "person=" + w.Person
@@ -73,7 +76,7 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, erro
 	if err != nil {
 		return rec, err
 	}
-	if err := l.endGrants(ctx, q, reason, &rec); err != nil {
+	if err := l.endGrants(ctx, q, w.Session, reason, &rec); err != nil || w.Session != "" {
 		return rec, err
 	}
 	if w.Person == "" && w.Client == "" && !w.All {
@@ -89,13 +92,13 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, erro
 	return rec, err
 }
 
-func (l *Ledger) endGrants(ctx context.Context, q store.Query, reason string, rec *Receipt) error {
+func (l *Ledger) endGrants(ctx context.Context, q store.Query, session, reason string, rec *Receipt) error {
 	for {
 		recs, next, err := l.Store.List(ctx, q)
 		if err != nil {
 			return err
 		}
-		if err := l.endPage(ctx, recs, reason, rec); err != nil {
+		if err := l.endPage(ctx, recs, session, reason, rec); err != nil {
 			return err
 		}
 		if next == "" {
@@ -106,8 +109,8 @@ func (l *Ledger) endGrants(ctx context.Context, q store.Query, reason string, re
 }
 
 // endPage ends a page in one commit; if one of its grants changed meanwhile
-// (a refresh at this moment) they are ended one by one.
-func (l *Ledger) endPage(ctx context.Context, recs []store.Record, reason string, rec *Receipt) error {
+// (a refresh at this moment) they are ended one by one. session "": of any.
+func (l *Ledger) endPage(ctx context.Context, recs []store.Record, session, reason string, rec *Receipt) error {
 	var ops []store.Op
 	var ended []EndedGrant
 	for _, r := range recs {
@@ -115,7 +118,7 @@ func (l *Ledger) endPage(ctx context.Context, recs []store.Record, reason string
 		if err != nil {
 			return err
 		}
-		if g.Ended.IsZero() {
+		if g.Ended.IsZero() && (session == "" || g.Subject.Session == session) {
 			ops = append(ops, l.endOps(g, reason)...)
 			ended = append(ended, receiptOf(g))
 		}
