@@ -39,12 +39,10 @@ const (
 	KindAudit    store.Kind = "audit"
 	KindMeta     store.Kind = "meta"
 
-	// KindDirectoryUser, KindDirectoryGroup and KindMember are what a provider's
-	// SCIM client wrote, KindDirectoryName what makes its names unique.
-	KindDirectoryUser  store.Kind = "scim-user"
-	KindDirectoryGroup store.Kind = "scim-group"
-	KindMember         store.Kind = "scim-member"
-	KindDirectoryName  store.Kind = "scim-name"
+	// KindDirectoryUser is what a provider's SCIM client wrote, KindDirectoryName
+	// what makes its names unique.
+	KindDirectoryUser store.Kind = "scim-user"
+	KindDirectoryName store.Kind = "scim-name"
 	// KindLeaving is a person whose things are being ended.
 	KindLeaving store.Kind = "leaving"
 )
