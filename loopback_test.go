@@ -2,6 +2,7 @@ package doorward
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -53,6 +54,24 @@ func TestAuthorizationResponse(t *testing.T) {
 		}
 		if err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "EVIL") || strings.Contains(err.Error(), "evil.example")) {
 			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// Nothing but this machine reaches the listener.
+//
+// covers: C-CB-01
+func TestListenerIsOnLoopback(t *testing.T) {
+	for _, redirect := range []string{"http://127.0.0.1/callback", "http://localhost/callback"} {
+		c, err := listen(redirect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.close()
+		for _, l := range c.listeners {
+			if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() || a.Port == 0 {
+				t.Errorf("%s: it listens on %v", redirect, l.Addr())
+			}
 		}
 	}
 }
