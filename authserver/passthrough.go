@@ -38,7 +38,7 @@ func (st *settings) addRelay(sep Separate) error {
 	}
 	for name, text := range map[string]string{"AuthorizeURL": sep.AuthorizeURL, "TokenURL": sep.TokenURL, "RevokeURL": sep.RevokeURL, "RegisterURL": sep.RegisterURL} {
 		if text != "" && checkProviderURL(text) != nil {
-			return fmt.Errorf("Separate.%s is no https URL (http is for loopback)", name)
+			return fmt.Errorf("the %s of Separate is no https URL (http is for loopback)", name)
 		}
 	}
 	st.relay = &relay{Separate: sep}

@@ -63,13 +63,13 @@ func (st *settings) addSeparate() error {
 		return nil
 	case modeProxy, modePassthrough:
 	default:
-		return fmt.Errorf("Mode %q: direct, proxy or passthrough", st.cfg.Mode)
+		return fmt.Errorf("the Mode %q is none of direct, proxy and passthrough", st.cfg.Mode)
 	}
 	switch {
 	case st.idp:
-		return fmt.Errorf("Mode %s is for authorization servers: an identity provider issues no tokens for others", st.cfg.Mode)
+		return fmt.Errorf("the Mode %s is for authorization servers: an identity provider issues no tokens for others", st.cfg.Mode)
 	case st.cfg.SignIn != nil:
-		return fmt.Errorf("Mode %s signs people in at Separate: leave SignIn out", st.cfg.Mode)
+		return fmt.Errorf("the Mode %s signs people in at Separate: leave SignIn out", st.cfg.Mode)
 	case sep.Resource != "" && sep.Resource != "send" && sep.Resource != "drop":
 		return fmt.Errorf("Separate.Resource %q: send or drop", sep.Resource)
 	case sep.AuthMethod != "" && sep.AuthMethod != oauth.AuthBasic && sep.AuthMethod != oauth.AuthPost:

@@ -89,6 +89,10 @@ func build(url, database string) (http.Handler, error) {
 				Replay: "never", PublicClients: nil, Scopes: []string{"notes:read"}, Account: []string{"sub"}, ExistingOnly: false,
 				Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
 			},
+			"adfs": {
+				Issuer: "https://adfs.example.com/adfs", Replay: "never", Account: []string{"sub"},
+				SAML: authserver.SAMLSubjects{Issuer: "https://adfs.example.com/adfs/services/trust", NameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", NameQualifier: "", SPNameQualifier: ""},
+			},
 		},
 		Directories: map[string]authserver.Directory{"corp": {Token: cmp.Or(os.Getenv("EMBED_SCIM_TOKEN"), rand.Text()), Attribute: "externalId"}}, // its provisioning writes at /scim/corp
 		Audiences:   nil,                                                                                                                           // an identity provider has them: {Resources, ClientIDs, Subject, Claims, PublicClients, Allow, Deny}
