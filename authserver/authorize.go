@@ -239,7 +239,7 @@ func (v *visit) person() string {
 // next decides what is still missing, in this order: an administrator who
 // knows the client, a person, a rule that lets them, their consent.
 func (v *visit) next(a *asking, at attempt) (step, error) {
-	if !a.client.Approved {
+	if v.st.waits(a.client) {
 		return 0, &notApproved{a.client}
 	}
 	if v.st.proxied != nil {

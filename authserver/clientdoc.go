@@ -35,6 +35,7 @@ func (s *Server) documented(ctx context.Context, st *settings, id string) (ledge
 	}
 	c.Known = knownDocument(st.cfg.KnownClients, c)
 	policy := st.othersPolicy()
+	c.Consented = decided.Consented
 	c.Approved = decided.Approved || c.Known != "" || policy == othersAllow
 	if !c.Approved && policy == othersRefuse {
 		return ledger.Client{}, &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "client_not_known",

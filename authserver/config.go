@@ -50,6 +50,8 @@ type Config struct {
 	// OtherClients says what happens to registered clients that are not known:
 	// "allow", "ask-admin" or "refuse". "": "ask-admin", on a loopback URL "allow".
 	OtherClients string
+	// Consent says who consents to clients. The zero value: each person.
+	Consent Consent
 
 	// Resources are the MCP servers that tokens are issued for. Protect adds more.
 	Resources []Resource

@@ -108,6 +108,9 @@ func (v *visit) mustConsent(a *asking) (bool, error) {
 	if !proven(a) {
 		return true, nil
 	}
+	if v.st.forAll(a.client) {
+		return false, nil
+	}
 	given, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
 	return !given.HasAll(a.scopes) || len(given) == 0, err
 }

@@ -147,6 +147,7 @@ func (s *Server) replaceRegistration(ctx context.Context, st *settings, r *http.
 		}
 		c.ID, c.Created, c.Expires, c.RegistrationHash, c.Version = old.ID, old.Created, old.Expires, old.RegistrationHash, old.Version
 		c.Approved = c.Approved || old.Approved && described(c) == described(old)
+		c.Consented = old.Consented            // to what it said then
 		if c.Expires.IsZero() && !c.Approved { // it was approved for good, and is no more
 			c.Expires = s.now().Add(st.unused())
 		}

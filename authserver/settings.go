@@ -146,6 +146,9 @@ func (st *settings) checkPolicy() error {
 	default:
 		return fmt.Errorf("DPoP %q: optional, required or off", st.cfg.DPoP)
 	}
+	if err := st.cfg.Consent.check(); err != nil {
+		return err
+	}
 	if err := st.cfg.Registration.check(); err != nil {
 		return err
 	}

@@ -197,7 +197,8 @@ func newClientAdd(e env) *cobra.Command {
 func newClientApprove(e env) *cobra.Command {
 	f := &adminFlags{}
 	cmd := &cobra.Command{
-		Use: "approve ID", Short: "Let in a client that registered itself", Args: cobra.ExactArgs(1),
+		Use: "approve ID", Short: "Let in a client that registered itself",
+		Long: "Let in a client that registered itself, by its id or the URL of its metadata document. With clients.consent.others: admin this is also the\nconsent for everybody, to the client as it describes itself now.", Args: cobra.ExactArgs(1),
 		Example: "  doorward client approve dyn-5f2k…",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := askOnce[clientOut](cmd.Context(), e, f, "client/approve", named{args[0]})
@@ -207,7 +208,11 @@ func newClientApprove(e env) *cobra.Command {
 			if f.json {
 				return e.printJSON(out)
 			}
-			_, err = fmt.Fprintf(e.stdout, "approved: %s (%s)\n", out.ID, out.Name)
+			whom := ""
+			if out.ForAll {
+				whom = ", for everybody: an administrator consents here, and people are not asked"
+			}
+			_, err = fmt.Fprintf(e.stdout, "approved: %s (%s)%s\n", out.ID, out.Name, whom)
 			return err
 		},
 	}

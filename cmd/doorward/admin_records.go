@@ -64,6 +64,7 @@ type clientOut struct {
 	Source       string    `json:"source"`
 	Public       bool      `json:"public"`
 	Approved     bool      `json:"approved"`
+	ForAll       bool      `json:"for_all,omitempty"` // the approval was the consent for all
 	Created      time.Time `json:"created,omitzero"`
 }
 
@@ -160,31 +161,40 @@ type named struct {
 	ID string `json:"id"`
 }
 
-var errNoClient = errors.New("there is no client")
-
 func (i *instance) storedClient(ctx context.Context, id string) (ledger.Client, error) {
 	if i.config().hasClient(id) {
-		return ledger.Client{}, fmt.Errorf("client %q is in the configuration file: change it there", id)
+		return ledger.Client{}, inTheFile(id)
 	}
 	c, err := i.ledger.Client(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return c, fmt.Errorf("%w %q: `doorward client list` shows them", errNoClient, id)
+		return c, noClient(id)
 	}
 	return c, err
 }
 
+func inTheFile(id string) error {
+	return fmt.Errorf("client %q is in the configuration file: change it there", id)
+}
+
+func noClient(id string) error {
+	return fmt.Errorf("there is no client %q: `doorward client list` shows them", id)
+}
+
 func (i *instance) clientApprove(ctx context.Context, in named) (clientOut, error) {
-	c, err := i.storedClient(ctx, in.ID)
-	if oauth.IsClientURL(in.ID) && oauth.CheckClientURL(in.ID) == nil && errors.Is(err, errNoClient) {
-		// Its metadata document says all the rest, each time anew.
-		c, err = ledger.Client{ID: in.ID, Source: ledger.FromDocument, AuthMethod: oauth.AuthNone, Created: time.Now().UTC()}, nil
+	if i.config().hasClient(in.ID) {
+		return clientOut{}, inTheFile(in.ID)
+	}
+	forAll, err := i.engine.ApproveClient(ctx, in.ID)
+	if errors.Is(err, authserver.ErrNoClient) {
+		return clientOut{}, noClient(in.ID)
 	}
 	if err != nil {
 		return clientOut{}, err
 	}
-	c.Approved, c.Expires = true, time.Time{}
-	e := audit.Event{Action: "client.approve", Outcome: "ok", Client: c.ID}
-	return showClient(c), i.ledger.Store.Commit(ctx, c.Put(), i.ledger.AuditOp(e))
+	c, err := i.storedClient(ctx, in.ID)
+	out := showClient(c)
+	out.ForAll = forAll
+	return out, err
 }
 
 func (i *instance) clientRemove(ctx context.Context, in named) (receipt, error) {

@@ -242,31 +242,63 @@ func TestClients(t *testing.T) {
 	})
 }
 
+// restart starts the server anew with a line more under clients.
+func (c *counter) restart(t *testing.T, line string) {
+	t.Helper()
+	b, err := os.ReadFile(c.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.p.stop()
+	c.p = nil
+	if err := writeFile(c.file, []byte(strings.Replace(string(b), "clients:\n", "clients:\n  "+line+"\n", 1))); err != nil {
+		t.Fatal(err)
+	}
+	c.up()
+}
+
+// stranger registers a client with that redirect URI.
+func (c *counter) stranger(t *testing.T, redirect string) (id string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url+"/register",
+		strings.NewReader(`{"client_name":"Stranger","redirect_uris":["`+redirect+`"],"token_endpoint_auth_method":"none"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	var reg struct {
+		ID string `json:"client_id"`
+	}
+	if a := do(t, req); json.Unmarshal([]byte(a.body), &reg) != nil || a.status != http.StatusCreated {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	return reg.ID
+}
+
+// Where an administrator consents, an approval is the consent for everybody,
+// also of a client that policy lets in.
+func TestClientApproveForAll(t *testing.T) {
+	inBothStates(t, "", func(t *testing.T, c *counter) {
+		c.restart(t, "consent: {others: admin}")
+		id := c.stranger(t, "https://stranger.example/cb")
+		at := c.url + "/authorize?client_id=" + id + "&response_type=code&code_challenge=" + strings.Repeat("x", 43) + "&code_challenge_method=S256"
+		if a := get(t, at); a.status != http.StatusForbidden || !strings.Contains(a.body, "doorward client approve "+id) {
+			t.Errorf("nobody consented: %d %s", a.status, a.body)
+		}
+		if out := c.does("client", "approve", id); !strings.Contains(out, "approved: "+id+" (Stranger), for everybody") {
+			t.Errorf("%s", out)
+		}
+		if a := get(t, at); strings.Contains(a.body, "An administrator must approve") || !strings.Contains(a.body, "sent no cookie") { // it goes on to the sign-in
+			t.Errorf("after the consent: %d %s", a.status, a.body)
+		}
+	})
+}
+
 func TestClientApprove(t *testing.T) {
 	inBothStates(t, "", func(t *testing.T, c *counter) {
-		b, err := os.ReadFile(c.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.p.stop()
-		c.p = nil
-		strict := strings.Replace(string(b), "clients:\n", "clients:\n  others: ask-admin\n", 1)
-		if err := writeFile(c.file, []byte(strict)); err != nil {
-			t.Fatal(err)
-		}
-		c.up()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url+"/register",
-			strings.NewReader(`{"client_name":"Stranger","redirect_uris":["http://127.0.0.1/callback"],"token_endpoint_auth_method":"none"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		var reg struct {
-			ID string `json:"client_id"`
-		}
-		if a := do(t, req); json.Unmarshal([]byte(a.body), &reg) != nil || a.status != http.StatusCreated {
-			t.Fatalf("%d %s", a.status, a.body)
-		}
+		c.restart(t, "others: ask-admin")
+		var reg struct{ ID string }
+		reg.ID = c.stranger(t, "http://127.0.0.1/callback")
 		if r := c.browser(person(t, "alice", alicesPassword), "token", c.mcp(), "--no-browser", "--client-id", reg.ID, "--timeout", "2s"); r.code != 1 {
 			t.Errorf("nobody approved it: exit %d", r.code)
 		}

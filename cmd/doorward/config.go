@@ -233,9 +233,14 @@ type ClientsConfig struct {
 	Registered map[string]ClientConfig `yaml:"registered"`
 }
 
-// ConsentConfig says who consents: person, each for themselves (the default).
+// ConsentConfig says who consents: person, each for themselves (the default), or
+// admin, an administrator for all. People are asked all the same by a client that
+// cannot prove who it is (public, with a loopback or private-use redirect URI).
 type ConsentConfig struct {
-	Known  string `yaml:"known" enum:"person admin"`
+	// Known clients: with admin the administrator consents to them by naming them.
+	Known string `yaml:"known" enum:"person admin"`
+	// Others: with admin they wait for `doorward client approve`; those of the file
+	// and of `client add` do not.
 	Others string `yaml:"others" enum:"person admin"`
 }
 

@@ -19,8 +19,6 @@ var gaps = []gap{
 	{Key: "redis"},
 	{Key: "database", Only: []string{"postgres:*", "postgresql:*"}},
 	{Key: "tls.acme"},
-	{Key: "clients.consent.known", Only: []string{"admin"}},
-	{Key: "clients.consent.others", Only: []string{"admin"}},
 	{Key: "servers.*.credential", Only: []string{"caller-jwt", "exchange"}},
 	{Key: "admins"},
 	{Key: "tokens.format", Except: []string{"jwt"}},

@@ -26,6 +26,7 @@ func (c *Config) authserverConfig() authserver.Config {
 		},
 		KnownClients:   c.Clients.Known,
 		OtherClients:   c.Clients.Others,
+		Consent:        authserver.Consent{Known: c.Clients.Consent.Known, Others: c.Clients.Consent.Others},
 		Resources:      c.resources(),
 		Issuers:        c.issuers(),
 		Workloads:      c.workloadsOf(),

@@ -91,6 +91,7 @@ workloads:
   ci: {issuer: https://ci.example, jwks_uri: https://ci.example/jwks, claims: {repo: acme/app, ref: [a, "b*"]}, client: w, servers: [s], scopes: [r]}
 clients:
   known: [claude]
+  consent: {others: admin}
   registered:
     d: {name: Desktop, secret: "a secret of some length", redirect_uris: ["http://127.0.0.1/cb"], grant_types: [authorization_code, jwt-bearer], scopes: [r]}
     rs: {secret: "a secret of some length", introspects: [s], dpop_bound_access_tokens: true}
@@ -120,6 +121,7 @@ limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 		Registration: authserver.Registration{Mode: "open", Total: 10000, Unused: 720 * time.Hour},
 		KnownClients: []string{"claude"},
 		OtherClients: "allow",
+		Consent:      authserver.Consent{Known: "person", Others: "admin"},
 		Resources: []authserver.Resource{{ID: "http://127.0.0.1:8080/s/mcp", Name: "s", Scopes: map[string]string{"r": "Read", "w": "Write"},
 			DefaultScopes: []string{"r"}, Implies: map[string][]string{"w": {"r"}}, RuleName: "servers.s", Allow: allow, Deny: deny}},
 		Issuers: map[string]authserver.TrustedIssuer{"okta": {Issuer: "https://acme.okta.com", Algs: []string{"ES256"}, MaxLifetime: 5 * time.Minute,

@@ -64,6 +64,7 @@ func build(url, database string) (http.Handler, error) {
 		Registration: authserver.Registration{Mode: "open", Token: "", Total: 100, Unused: 24 * time.Hour, SecretLife: 0},
 		KnownClients: []string{"vscode", "claude-code"},
 		OtherClients: "allow",
+		Consent:      authserver.Consent{Known: "person", Others: "person"},
 		Resources: []authserver.Resource{{
 			ID: url + "/notes/mcp", Name: "Notes", Scopes: map[string]string{"notes:read": "Read your notes", "notes:write": "Change your notes"},
 			DefaultScopes: []string{"notes:read"}, Implies: map[string][]string{"notes:write": {"notes:read"}}, Default: true,

@@ -181,15 +181,18 @@ type Client struct {
 	Source       string       `json:"source"`
 	Known        string       `json:"known,omitempty"`    // name in the catalogue of known clients
 	Approved     bool         `json:"approved,omitempty"` // an administrator let it in, or policy did
-	URI          string       `json:"uri,omitempty"`      // client_uri
-	Application  string       `json:"application_type,omitempty"`
-	Introspects  []string     `json:"introspects,omitempty"` // resources whose access tokens it may introspect
-	PushedOnly   bool         `json:"require_pushed_authorization_requests,omitempty"`
-	DPoPBound    bool         `json:"dpop_bound_access_tokens,omitempty"` // its tokens must be bound to a key
-	CertBound    bool         `json:"tls_client_certificate_bound_access_tokens,omitempty"`
-	TLSSubject   string       `json:"tls_subject,omitempty"` // of its certificate, for tls_client_auth
-	Created      time.Time    `json:"created,omitzero"`
-	Expires      time.Time    `json:"expires,omitzero"` // unused registrations end then; zero: never
+	// Consented is a digest of what the client said of itself when an administrator
+	// consented to it for all; "": none did.
+	Consented   string    `json:"consented,omitempty"`
+	URI         string    `json:"uri,omitempty"` // client_uri
+	Application string    `json:"application_type,omitempty"`
+	Introspects []string  `json:"introspects,omitempty"` // resources whose access tokens it may introspect
+	PushedOnly  bool      `json:"require_pushed_authorization_requests,omitempty"`
+	DPoPBound   bool      `json:"dpop_bound_access_tokens,omitempty"` // its tokens must be bound to a key
+	CertBound   bool      `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	TLSSubject  string    `json:"tls_subject,omitempty"` // of its certificate, for tls_client_auth
+	Created     time.Time `json:"created,omitzero"`
+	Expires     time.Time `json:"expires,omitzero"` // unused registrations end then; zero: never
 
 	// SecretExpires is when the secret ends; zero: never.
 	SecretExpires time.Time `json:"secret_expires,omitzero"`
