@@ -118,7 +118,6 @@ func TestWorkloadRefuses(t *testing.T) {
 	w := newWorkloadWorld(t, func(as, _ *Config) {
 		as.Now = func() time.Time { return jagNow() }
 	})
-	w.keys.set("rsa", "es")
 	now := jagNow().Unix()
 	long := strings.Repeat("a", 600)
 	type m = map[string]any
@@ -259,7 +258,6 @@ func TestWorkloadRefuses(t *testing.T) {
 func TestWorkloadStandsAlone(t *testing.T) {
 	testKeys()
 	w := newWorkloadWorld(t)
-	w.keys.set("rsa", "es")
 	jwt := func() string { return w.workloadJWT(t, "actions", nil) }
 	for _, tt := range []struct {
 		name, who string
@@ -301,7 +299,6 @@ func TestWorkloadJWTIsSpentOnce(t *testing.T) {
 		return db
 	}
 	w := newWorkloadWorld(t, func(as, _ *Config) { as.Store = open(as.Now) })
-	w.keys.set("rsa", "es")
 	cfg := w.asCfg
 	cfg.Store = open(w.now)
 	second, err := New(cfg)
@@ -381,7 +378,6 @@ func TestWorkloadConfiguration(t *testing.T) {
 func TestWorkloadClaimsStayOut(t *testing.T) {
 	testKeys()
 	w := newWorkloadWorld(t)
-	w.keys.set("rsa", "es")
 	r := w.byJWT(w.as, w.workloadJWT(t, "cluster", map[string]any{"scope": "files:write", "client_id": "desktop", "groups": []string{"admins"},
 		"auth_time": w.now().Unix(), "acr": "gold", "amr": []string{"mfa"}, "act": map[string]any{"sub": "root"}, "resource": notesURL}))
 	if r.status != 200 || r.text("scope") != "files:read" {

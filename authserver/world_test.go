@@ -93,6 +93,9 @@ func newWorld(t cleaner, change ...func(as, idp *Config)) *world {
 	for _, f := range change {
 		f(&w.asCfg, &w.idpCfg)
 	}
+	if len(w.asCfg.Workloads) > 0 {
+		w.keys.set("rsa", "es") // before the server starts, which fetches them at once
+	}
 	var err error
 	if w.idp, err = New(w.idpCfg); err != nil {
 		t.Fatal(err)
