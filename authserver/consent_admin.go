@@ -34,7 +34,7 @@ const (
 func (c Consent) check() error {
 	for name, who := range map[string]string{"Known": c.Known, "Others": c.Others} {
 		if who != "" && who != consentPerson && who != consentAdmin {
-			return fmt.Errorf("Consent.%s %q: person or admin", name, who)
+			return fmt.Errorf("the %s of Consent is %q: person or admin", name, who)
 		}
 	}
 	return nil

@@ -86,7 +86,6 @@ func TestNotInThisVersion(t *testing.T) {
 		{"postgres", "database: postgres://u:p@db/x\n", "c.yaml:1:1: database: not in this version"},
 		{"another database", "database: mysql://x\n", `c.yaml:1:11: database must be sqlite:PATH or "sqlite::memory:"`},
 		{"tls", "tls:\n  cert: x\n", "c.yaml:2:9: tls.cert: goes with tls.key, the private key of that certificate"},
-		{"consent", "clients: {consent: {others: admin}}\n", "c.yaml:1:21: clients.consent.others: not in this version (admin)"},
 		{"credentials", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: exchange}}\n", "c.yaml:1:59: servers.s.credential: not in this version (exchange)"},
 		{"forms of tokens", "tokens: {alg: EdDSA, format: opaque}\n", "c.yaml:1:22: tokens.format: not in this version"},
 		{"from the environment", "mode: direct\nredis: ${SET}\ntokens: {format: \"${EMPTY}\"}\n", "c.yaml:2:1: redis: not in this version"},
