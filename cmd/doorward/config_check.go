@@ -143,7 +143,7 @@ func (k *checker) providers() {
 		}
 		p, at := k.Providers[name], pathOf("providers", name)
 		k.named(at)
-		if p.Kind == "oidc" {
+		if p.Kind == "oidc" && !k.broken(at.add("kind")) {
 			k.issuer(at.add("issuer"), p.Issuer)
 			if other := byIssuer[p.Issuer]; other != "" && p.Issuer != "" {
 				k.fail(at.add("issuer"), "is also the issuer of providers.%s: a person must be one account", other)
