@@ -221,3 +221,18 @@ func TestSAMLConfigRefused(t *testing.T) {
 		t.Error("two providers of one name were accepted")
 	}
 }
+
+// Anybody may send the form, and each costs a signature check: after as many as
+// the limit of /authorize allows from one address, none is looked at.
+func TestSAMLResponsesAreLimited(t *testing.T) {
+	_, f := newSAMLSite(t, func(c *Config, _ *SAMLProvider) { c.Limits = Limits{Authorize: Rate{3, time.Minute}} })
+	rubbish := url.Values{"SAMLResponse": {"PHg+"}, "RelayState": {"x"}}
+	for i := range 3 {
+		if res := f.posted(rubbish); res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusBadGateway {
+			t.Fatalf("%d: %s", i, res.Status)
+		}
+	}
+	if res := f.posted(rubbish); res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%s, Retry-After %q", res.Status, res.Header.Get("Retry-After"))
+	}
+}
