@@ -182,6 +182,8 @@ func (a *idjag) account(c jose.Claims, from *issuer) error {
 		return err
 	case values != nil:
 		names = nil
+	case audTenant != "" && audSub != "" && from.directory:
+		return reject("account", "aud_tenant and aud_sub name an account of which the provider's directory (SCIM) says nothing")
 	case audTenant != "" && audSub != "":
 		prefix, names = audPrefix, []string{"aud_tenant", "aud_sub"}
 	case tenant != "" && !slices.Contains(names, "tenant") && !slices.Contains(names, "tid"):

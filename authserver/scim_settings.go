@@ -53,6 +53,9 @@ func (st *settings) addDirectories() error {
 			return fmt.Errorf("directory %s: %w", name, err)
 		}
 		st.directories[name] = dir
+		for _, i := range st.issuers {
+			i.directory = i.directory || i.name == name
+		}
 	}
 	return nil
 }
@@ -73,6 +76,9 @@ func (st *settings) trustOf(name string) (TrustedIssuer, bool) {
 // checkAccount says whether one attribute of a user is enough to name the
 // account that claims name at a sign-in and in an ID-JAG.
 func (d *directory) checkAccount() error {
+	if d.trust.SAML != (SAMLSubjects{}) {
+		return errors.New("its ID-JAGs name people by sub_id, of which SCIM says nothing")
+	}
 	claims := d.trust.Account
 	of := slices.IndexFunc(claims, isTenant) >= 0
 	if !of && len(d.trust.Tenants) > 0 { // an account is then TENANT:ACCOUNT

@@ -25,6 +25,10 @@ type issuer struct {
 	TrustedIssuer
 	name string // what its accounts begin with
 	keys *keyset.Remote
+	// directory: SCIM says who of its people is here, by the claims of Account.
+	// An assertion that names somebody in another way names nobody whom the
+	// directory could end.
+	directory bool
 }
 
 // audience is an Audience with its rules.

@@ -19,6 +19,9 @@ func (k *checker) scim(name string, p ProviderConfig) {
 	if p.IDJAG == nil && p.SignIn == nil {
 		k.fail(at, "is of no use without sign_in or id_jag: nobody of this provider comes here")
 	}
+	if p.IDJAG != nil && p.IDJAG.SAML != (SAMLSubjectsConfig{}) {
+		k.fail(at, "says nothing of people whom ID-JAGs name by sub_id (id_jag.saml): they would outlive the directory; leave one of the two out")
+	}
 	tenant := func(claim string) bool { return claim == "tenant" || claim == "tid" }
 	others := slices.DeleteFunc(slices.Clone(p.Account), tenant)
 	k.must(len(others) == 1, at, "cannot name an account by %q: one attribute holds one claim, besides a tenant", []string(p.Account))
