@@ -13,6 +13,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"golang.org/x/oauth2"
+
+	"doorward/interop/rig"
 )
 
 func TestTypeScriptSDKEnterprise(t *testing.T) {
@@ -111,7 +113,7 @@ func TestTypeScriptSDKByDocument(t *testing.T) {
 	if _, err := w.driver("browser", "CLIENT_METADATA_URL="+url); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("before anybody has approved it: %v", err)
 	}
-	if out, err := exec.Command(binary, "client", "approve", url, "--config", w.dir+"/serve.yaml").CombinedOutput(); err != nil || !strings.Contains(string(out), "approved: "+url) {
+	if out, err := exec.Command(rig.Doorward(t), "client", "approve", url, "--config", w.dir+"/serve.yaml").CombinedOutput(); err != nil || !strings.Contains(string(out), "approved: "+url) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	got, err := w.driver("browser", "CLIENT_METADATA_URL="+url)
@@ -122,7 +124,7 @@ func TestTypeScriptSDKByDocument(t *testing.T) {
 	if fetched() != 1 {
 		t.Errorf("the document was fetched %d times", fetched())
 	}
-	if out, err := exec.Command(binary, "client", "remove", url, "--config", w.dir+"/serve.yaml").CombinedOutput(); err != nil || !strings.Contains(string(out), "1 grant") {
+	if out, err := exec.Command(rig.Doorward(t), "client", "remove", url, "--config", w.dir+"/serve.yaml").CombinedOutput(); err != nil || !strings.Contains(string(out), "1 grant") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if _, err := w.driver("browser", "CLIENT_METADATA_URL="+url); err == nil {
@@ -230,7 +232,7 @@ func (w *world) does(args ...string) string {
 // the command line, before any request. When this fails, there is a flow to test.
 func TestMCPCHasNoEnterpriseFlow(t *testing.T) {
 	t.Parallel()
-	needNode(t)
+	rig.Node(t, "mcp-remote")
 	w := &world{t: t, dir: t.TempDir()}
 	if _, err := w.mcpc("login", "http://127.0.0.1:1/mcp", "--grant", "id-jag"); err == nil || !strings.Contains(err.Error(), "unknown option '--grant'") {
 		t.Errorf("mcpc login --grant id-jag: %v", err)

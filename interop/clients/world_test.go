@@ -33,6 +33,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"doorward/internal/browse"
+	"doorward/interop/rig"
 )
 
 const (
@@ -41,24 +42,6 @@ const (
 	password             = "orchard-tango-27-violet"
 	patience             = 60 * time.Second // for one client, on a busy machine
 )
-
-var binary string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "doorward-clients-")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "doorward")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/doorward")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	code := 1
-	if err := build.Run(); err == nil {
-		code = m.Run()
-	}
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
 
 // world is the two processes and where they are.
 type world struct {
@@ -73,8 +56,8 @@ type world struct {
 // others what becomes of clients that nobody knows.
 func newWorld(t *testing.T, person, others string) *world {
 	t.Helper()
-	needNode(t)
-	w := &world{t: t, dir: t.TempDir(), idp: "http://" + free(t), as: "http://" + free(t)}
+	rig.Node(t, "mcp-remote")
+	w := &world{t: t, dir: t.TempDir(), idp: "http://" + rig.Free(t), as: "http://" + rig.Free(t)}
 	w.mcp = w.as + "/mcp"
 	w.ca = newAuthority(t)
 	w.roots = w.write("ca.pem", w.ca.pem())
@@ -95,31 +78,6 @@ servers:
 	return w
 }
 
-// needNode skips, loudly, where the clients cannot run; in CI that is an error.
-func needNode(t *testing.T) {
-	t.Helper()
-	missing := t.Skipf
-	if os.Getenv("CI") != "" {
-		missing = t.Fatalf
-	}
-	if _, err := exec.LookPath("node"); err != nil {
-		missing("THE CLIENTS ARE NOT TESTED: no node here")
-	}
-	if _, err := os.Stat("node_modules/mcp-remote"); err != nil {
-		missing("THE CLIENTS ARE NOT TESTED: run .ci/deps, or npm ci --ignore-scripts in interop/clients")
-	}
-}
-
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func (w *world) write(name, text string) string {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)
@@ -134,7 +92,7 @@ func (w *world) start(role, issuer, config string) {
 	w.t.Helper()
 	file := w.write(role+".yaml", "url: "+issuer+"\nops: \"\"\nstate: "+role+"-state\n"+config)
 	var log bytes.Buffer
-	cmd := exec.Command(binary, role, "--config", file)
+	cmd := exec.Command(rig.Doorward(w.t), role, "--config", file)
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
@@ -327,3 +285,5 @@ func (w *world) publish(redirectURIs ...string) (string, func() int) {
 		"grant_types": []string{"authorization_code", "refresh_token"}, "token_endpoint_auth_method": "none"}
 	return url, func() int { return len(fetched) }
 }
+
+func TestMain(m *testing.M) { rig.Main(m) }

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"doorward/interop/rig"
 )
 
 const site = `
@@ -38,14 +40,14 @@ servers:
 // serve is doorward serve in front of an MCP server, with a relay before it.
 func serve(t *testing.T, upstream string) *relay {
 	t.Helper()
-	listen := free(t)
+	listen := rig.Free(t)
 	r := newRelay(t, listen)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "doorward.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, site, r.at, listen, upstream), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, nil, doorward(t), "serve", "--config", file).wait(t, "doorward serve is ready")
+	run(t, nil, rig.Doorward(t), "serve", "--config", file).Wait(t, patience, "doorward serve is ready", 1)
 	return r
 }
 
@@ -60,18 +62,18 @@ var deskSecret = []string{"DESK_SECRET=secret-of-the-desk-client"}
 func TestEverything(t *testing.T) {
 	needNode(t)
 	t.Parallel()
-	at := free(t)
-	run(t, []string{"PORT=" + port(at)}, "node", "node_modules/@modelcontextprotocol/server-everything/dist/index.js", "streamableHttp").wait(t, "listening on port")
+	at := rig.Free(t)
+	run(t, []string{"PORT=" + rig.Port(at)}, "node", "node_modules/@modelcontextprotocol/server-everything/dist/index.js", "streamableHttp").Wait(t, patience, "listening on port", 1)
 	r := serve(t, "http://"+at+"/mcp")
-	said := client(t, deskSecret, "everything", "stateful", desk(r), func(said *output) {
-		said.wait(t, "cut me")
+	said := client(t, deskSecret, "everything", "stateful", desk(r), func(said *rig.Output) {
+		said.Wait(t, patience, "cut me", 1)
 		r.cut()
 	})
 	if said != "cut me\nall is well" {
 		t.Errorf("%s", said)
 	}
 	// The other wire is not spoken here: the SDK keeps to itself what it is told.
-	cmd := exec.Command(doorward(t), append([]string{"connect"}, desk(r)...)...)
+	cmd := exec.Command(rig.Doorward(t), append([]string{"connect"}, desk(r)...)...)
 	cmd.Env = append(os.Environ(), deskSecret[0], "HOME="+t.TempDir())
 	cmd.Stdin = strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}` + "\n")
 	out, err := cmd.Output()
@@ -94,14 +96,14 @@ func TestStateless(t *testing.T) {
 	})
 	t.Run("TypeScript SDK", func(t *testing.T) {
 		t.Parallel()
-		at := free(t)
-		server := run(t, nil, "node", "server.mjs", port(at))
-		server.wait(t, "ready")
+		at := rig.Free(t)
+		server := run(t, nil, "node", "server.mjs", rig.Port(at))
+		server.Wait(t, patience, "ready", 1)
 		r := serve(t, "http://"+at+"/mcp")
 		if said := client(t, deskSecret, "small", "stateless", desk(r), nil); said != "all is well" {
 			t.Errorf("%s", said)
 		}
-		server.wait(t, "the hanging call was cancelled")
+		server.Wait(t, patience, "the hanging call was cancelled", 1)
 		said := client(t, deskSecret, "mismatch", "stateful", desk(r), nil)
 		if !strings.Contains(said, "speaks only the wire without sessions (MCP 2026-07-28)") {
 			t.Errorf("%s", said)

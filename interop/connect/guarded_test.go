@@ -29,6 +29,7 @@ import (
 
 	authorization "doorward"
 	"doorward/internal/browse"
+	"doorward/interop/rig"
 )
 
 // guarded is the small server behind our Guard, whose tokens another maker's
@@ -55,8 +56,8 @@ func TestOIDCProvider(t *testing.T) {
 		t.Run(wire, func(t *testing.T) {
 			t.Parallel()
 			resource := guarded(t, stateless, func(resource string) string {
-				at := free(t)
-				run(t, nil, "node", "idp.mjs", port(at), resource).wait(t, "ready at")
+				at := rig.Free(t)
+				run(t, nil, "node", "idp.mjs", rig.Port(at), resource).Wait(t, patience, "ready at", 1)
 				return "http://" + at
 			})
 			if said := client(t, seated(t, "ada"), "small", wire, []string{resource, "--flow", "browser"}, nil); !strings.HasSuffix(said, "all is well") {
@@ -105,7 +106,7 @@ func seated(t *testing.T, name string) []string {
 func TestGlewlwyd(t *testing.T) {
 	needNode(t)
 	_, err := exec.LookPath("glewlwyd")
-	need(t, "Glewlwyd", err == nil)
+	rig.Need(t, "Glewlwyd", err == nil)
 	for wire, stateless := range map[string]bool{"stateful": false, "stateless": true} {
 		t.Run(wire, func(t *testing.T) {
 			t.Parallel()
@@ -141,11 +142,11 @@ database = { type = "sqlite3"; path = "%s"; };
 // issuer.
 func glewlwyd(t *testing.T, resource string) string {
 	t.Helper()
-	dir, at := t.TempDir(), free(t)
+	dir, at := t.TempDir(), rig.Free(t)
 	db, base := filepath.Join(dir, "g.db"), "http://"+at
 	fill(t, db)
 	conf := filepath.Join(dir, "g.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, glewlwydConf, port(at), base, db), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, glewlwydConf, rig.Port(at), base, db), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	run(t, nil, "glewlwyd", "--config-file="+conf)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"doorward/internal/browse"
+	"doorward/interop/rig"
 )
 
 const (
@@ -27,15 +28,6 @@ const (
 	homeEnv   = "DOORWARD_TEST_HOME" // where the build cache is
 	password  = "orchard-tango-27-violet"
 )
-
-// missing says loudly what keeps the test from running; in CI nothing may.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(what + ": run .ci/deps")
-	}
-	t.Skip("NOT TESTED: " + what + ": run .ci/deps")
-}
 
 // session is a person's session: a bus, a keyring and a home.
 type session struct {
@@ -48,9 +40,8 @@ type session struct {
 // covers: C-TOK-04
 func TestSecretService(t *testing.T) {
 	for _, program := range []string{"dbus-run-session", "dbus-send", "gnome-keyring-daemon", "secret-tool"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing(t, program+" is not installed")
-		}
+		_, err := exec.LookPath(program)
+		rig.Need(t, program, err == nil)
 	}
 	if os.Getenv(insideEnv) == "" {
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)

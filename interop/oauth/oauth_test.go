@@ -13,7 +13,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +20,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"doorward/interop/rig"
 )
 
 const (
@@ -74,13 +75,9 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	needNode(t)
+	rig.Node(t, "openid-client")
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "doorward")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/doorward").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	w := &world{as: "http://" + free(t)}
+	w := &world{as: "http://" + rig.Free(t)}
 	var public []byte
 	public, w.key = newKey(t)
 	write := func(name, text string) string {
@@ -91,7 +88,7 @@ func newWorld(t *testing.T) *world {
 		return path
 	}
 	write("keys.json", fmt.Sprintf(`{"keys":[%s]}`, public))
-	w.start(t, binary, write("serve.yaml", fmt.Sprintf(`
+	w.start(t, rig.Doorward(t), write("serve.yaml", fmt.Sprintf(`
 url: %s
 ops: ""
 state: state
@@ -105,31 +102,6 @@ servers:
 `, w.as, password, signer, server, serverSecret)))
 	w.sit(t)
 	return w
-}
-
-// needNode skips, loudly, where the clients cannot run; in CI that is an error.
-func needNode(t *testing.T) {
-	t.Helper()
-	missing := t.Skipf
-	if os.Getenv("CI") != "" {
-		missing = t.Fatalf
-	}
-	if _, err := exec.LookPath("node"); err != nil {
-		missing("THE CLIENTS ARE NOT TESTED: no node here")
-	}
-	if _, err := os.Stat("node_modules/openid-client"); err != nil {
-		missing("THE CLIENTS ARE NOT TESTED: run .ci/deps, or npm ci --ignore-scripts in interop/oauth")
-	}
-}
-
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // newKey is a P-256 key as JWK, without and with its private part.
@@ -223,3 +195,5 @@ func (w *world) drive(t *testing.T, driver string) got {
 	}
 	return g
 }
+
+func TestMain(m *testing.M) { rig.Main(m) }

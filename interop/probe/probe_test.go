@@ -10,10 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,37 +19,15 @@ import (
 	"time"
 
 	"doorward/internal/probe"
+	"doorward/interop/rig"
 )
-
-// missing says loudly what keeps the test from running; in CI nothing may.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(what + ": run .ci/deps")
-	}
-	t.Skip("NOT TESTED: " + what + ": run .ci/deps")
-}
 
 // start starts a server of another maker and returns its issuer.
 func start(t *testing.T, script, module string) string {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		missing(t, "node is not installed")
-	}
-	if _, err := os.Stat(filepath.Join("node_modules", module)); err != nil {
-		missing(t, module+" is not installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	cmd := exec.CommandContext(t.Context(), node, script, port)
+	rig.Node(t, module)
+	port := rig.Port(rig.Free(t))
+	cmd := exec.CommandContext(t.Context(), "node", script, port)
 	out, in := io.Pipe()
 	cmd.Stdout, cmd.Stderr = in, in
 	if err := cmd.Start(); err != nil {
@@ -86,36 +62,11 @@ func start(t *testing.T, script, module string) string {
 	return "http://127.0.0.1:" + port
 }
 
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "doorward-interop")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "doorward")
-	out, err := exec.Command("go", "build", "-o", bin, "doorward/cmd/doorward").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return bin, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if bin, err := build(); err == nil {
-		os.RemoveAll(filepath.Dir(bin))
-	}
-	os.Exit(code)
-}
-
 // at probes a server with the binary; it must exit with 1, since something is
 // broken.
 func at(t *testing.T, issuer string, flags ...string) probe.Report {
 	t.Helper()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), bin, append([]string{"probe", issuer, "--json", "--user", "demo", "--password", "env:PASSWORD"}, flags...)...)
+	cmd := exec.CommandContext(t.Context(), rig.Doorward(t), append([]string{"probe", issuer, "--json", "--user", "demo", "--password", "env:PASSWORD"}, flags...)...)
 	cmd.Env = append(os.Environ(), "PASSWORD=a-password-for-the-demo")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -149,6 +100,8 @@ func compare(t *testing.T, r probe.Report, broken, held []string) {
 	}
 	t.Logf("%d held, %d not testable, %d broken:\n%s", r.Held, r.NotTestable, r.Broken, strings.Join(found, "\n"))
 }
+
+func TestMain(m *testing.M) { rig.Main(m) }
 
 func TestRouterOfTheTypeScriptSDK(t *testing.T) {
 	r := at(t, start(t, "sdk.mjs", "@modelcontextprotocol/sdk"))

@@ -12,6 +12,7 @@ import (
 
 	lib "doorward"
 	"doorward/internal/oauth"
+	"doorward/interop/rig"
 )
 
 const agentSecret = "another secret: 100% the agent"
@@ -58,7 +59,7 @@ func initialize(tr *lib.Transport, who lib.Subject, server string) (string, erro
 func TestForeignIdP(t *testing.T) {
 	c := newClient(t, "", "agent-idp", agentSecret)
 	c.issuer = provider(t, c.callback.URL+"/callback")
-	server := "http://127.0.0.1:" + port(t)
+	server := "http://127.0.0.1:" + rig.Port(rig.Free(t))
 	doorward(t, "serve", fmt.Sprintf(foreignConfig, server, c.issuer))
 	tr := &lib.Transport{Flow: &lib.CrossApp{
 		IdP:    lib.Credentials{Issuer: c.issuer, ID: "agent-idp", Secret: agentSecret},

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -25,6 +24,7 @@ import (
 
 	"doorward/internal/browse"
 	"doorward/internal/oauth"
+	"doorward/interop/rig"
 )
 
 const (
@@ -32,47 +32,7 @@ const (
 	providerSecret = "a secret: of 100% the provider"
 )
 
-// port is a free one.
-func port(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, p, _ := net.SplitHostPort(l.Addr().String())
-	return p
-}
-
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "doorward-interop")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "doorward")
-	out, err := exec.Command("go", "build", "-o", bin, "doorward/cmd/doorward").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return bin, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if bin, err := build(); err == nil {
-		os.RemoveAll(filepath.Dir(bin))
-	}
-	os.Exit(code)
-}
-
-// missing says loudly what keeps the test from running; in CI nothing may.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(what + ": run .ci/deps")
-	}
-	t.Skip("NOT TESTED: " + what + ": run .ci/deps")
-}
+func TestMain(m *testing.M) { rig.Main(m) }
 
 // run starts a program and waits until it says ready.
 func run(t *testing.T, ready string, env []string, name string, args ...string) {
@@ -122,30 +82,20 @@ func run(t *testing.T, ready string, env []string, name string, args ...string) 
 
 func provider(t *testing.T, redirects ...string) string {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		missing(t, "node is not installed")
-	}
-	if _, err := os.Stat("node_modules/oidc-provider"); err != nil {
-		missing(t, "oidc-provider is not installed")
-	}
-	p := port(t)
-	run(t, "ready at", nil, node, append([]string{"idp.mjs", p}, redirects...)...)
+	rig.Node(t, "oidc-provider")
+	p := rig.Port(rig.Free(t))
+	run(t, "ready at", nil, "node", append([]string{"idp.mjs", p}, redirects...)...)
 	return "http://127.0.0.1:" + p
 }
 
 // doorward starts the binary with a configuration file.
 func doorward(t *testing.T, role, config string) {
 	t.Helper()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), role+".yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "is ready", []string{"PROVIDER_SECRET=" + providerSecret}, bin, role, "--config", file)
+	run(t, "is ready", []string{"PROVIDER_SECRET=" + providerSecret}, rig.Doorward(t), role, "--config", file)
 }
 
 // client is a program with a callback of its own.
@@ -272,7 +222,7 @@ servers: {sample: {path: /mcp, run: sample, allow: [{who: "group:corp/eng"}, {wh
 
 // A person of oidc-provider comes in at serve, and is asked about again.
 func TestServe(t *testing.T) {
-	p := port(t)
+	p := rig.Port(rig.Free(t))
 	issuer := "http://127.0.0.1:" + p
 	idp := provider(t, issuer+"/callback/corp")
 	doorward(t, "serve", fmt.Sprintf(serveConfig, issuer, idp))
@@ -332,7 +282,7 @@ servers: {sample: {path: /mcp, run: sample, allow: [{who: "group:bridge/eng", re
 //
 // covers: IDP-SSO-01, IDP-JAG-09
 func TestBridge(t *testing.T) {
-	idpPort, servePort := port(t), port(t)
+	idpPort, servePort := rig.Port(rig.Free(t)), rig.Port(rig.Free(t))
 	bridge, server := "http://127.0.0.1:"+idpPort, "http://127.0.0.1:"+servePort
 	upstream := provider(t, bridge+"/callback/corp")
 	doorward(t, "idp", fmt.Sprintf(idpConfig, bridge, upstream, server))

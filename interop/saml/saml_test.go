@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"doorward/internal/saml"
+	"doorward/interop/rig"
 )
 
 const (
@@ -33,13 +34,7 @@ type said struct{ Metadata, Response, Issuer, ID string }
 // metadata and of the request. whole: it signs the response, too.
 func samlify(t *testing.T, whole bool) said {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if _, missing := os.Stat("node_modules/samlify"); err != nil || missing != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("Node.js or samlify is missing: .ci/deps installs it")
-		}
-		t.Skip("needs Node.js and samlify: .ci/deps")
-	}
+	rig.Node(t, "samlify")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +64,7 @@ func samlify(t *testing.T, whole bool) said {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(node, "idp.mjs")
+	cmd := exec.Command("node", "idp.mjs")
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

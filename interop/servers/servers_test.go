@@ -185,7 +185,7 @@ func TestMemory(t *testing.T) {
 func TestEnds(t *testing.T) {
 	w := newWorld(t)
 	pid := func(n int) int {
-		m := w.said.wait(t, `the process of an MCP server started" server=everything pid=(\d+)`, n)
+		m := w.said.Wait(t, patience, `the process of an MCP server started" server=everything pid=(\d+)`, n)
 		pid, err := strconv.Atoi(m[1])
 		if err != nil {
 			t.Fatal(err)

@@ -3,7 +3,6 @@
 package servers_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -11,65 +10,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"doorward"
+	"doorward/interop/rig"
 )
 
 // patience bounds whatever a test waits for.
 const patience = 60 * time.Second
 
-// need skips a test, or fails it in CI, where something is not installed.
-func need(t *testing.T, what string, ok bool) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") != "":
-		t.Fatalf("%s is missing: .ci/deps installs it", what)
-	default:
-		t.Skipf("SKIPPED: %s is missing: make deps installs it", what)
-	}
-}
-
-// output is what a process says.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// wait returns the n-th match, once it stands there.
-func (o *output) wait(t *testing.T, pattern string, n int) []string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if all := re.FindAllStringSubmatch(o.String(), -1); len(all) >= n {
-			return all[n-1]
-		}
-	}
-	t.Fatalf("%q never came:\n%s", pattern, o)
-	return nil
-}
-
 // run starts a program that the test's end ends.
-func run(t *testing.T, said *output, env []string, name string, args ...string) *exec.Cmd {
+func run(t *testing.T, said *rig.Output, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr, cmd.Env = said, said, env
@@ -85,41 +40,11 @@ func run(t *testing.T, said *output, env []string, name string, args ...string) 
 	return cmd
 }
 
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "doorward-interop-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "doorward")
-	if out, err := exec.Command("go", "build", "-o", bin, "doorward/cmd/doorward").CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("%w\n%s", err, out)
-	}
-	return bin, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if bin, err := build(); err == nil { // builds if no test did; the cache has it
-		_ = os.RemoveAll(filepath.Dir(bin))
-	}
-	os.Exit(code)
-}
-
 // world is a gateway from the real binary, in front of the three servers.
 type world struct {
 	*testing.T
 	bin, dir, url string
-	said          *output
+	said          *rig.Output
 }
 
 const site = `
@@ -155,29 +80,25 @@ servers:
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	_, err := exec.LookPath("node")
-	need(t, "Node.js", err == nil)
+	rig.Node(t)
 	entry := func(server string) string {
 		path, err := filepath.Abs("node_modules/@modelcontextprotocol/server-" + server + "/dist/index.js")
 		if err == nil {
 			_, err = os.Stat(path)
 		}
-		need(t, "server-"+server+" of npm", err == nil)
+		rig.Need(t, "server-"+server+" of npm", err == nil)
 		return path
 	}
-	w := &world{T: t, dir: t.TempDir(), said: &output{}}
-	if w.bin, err = build(); err != nil {
-		t.Fatal(err)
-	}
-	everything := free(t)
+	w := &world{T: t, bin: rig.Doorward(t), dir: t.TempDir(), said: &rig.Output{}}
+	everything := rig.Free(t)
 	_, port, _ := net.SplitHostPort(everything)
-	out := &output{}
+	out := &rig.Output{}
 	run(t, out, append(os.Environ(), "PORT="+port), "node", entry("everything"), "streamableHttp")
-	out.wait(t, "listening on port", 1)
+	out.Wait(t, patience, "listening on port", 1)
 	if err := os.WriteFile(filepath.Join(w.dir, "hello.txt"), []byte("a file of ours"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	listen := free(t)
+	listen := rig.Free(t)
 	w.url = "http://" + listen
 	file := filepath.Join(w.dir, "doorward.yaml")
 	text := fmt.Sprintf(site, listen, entry("everything"), everything, entry("filesystem"), entry("memory"), w.dir, filepath.Join(w.dir, "memory.jsonl"))
@@ -185,7 +106,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	run(t, w.said, append(os.Environ(), "DOORWARD_CANARY=a-secret-of-ours"), w.bin, "serve", "--config", file)
-	w.said.wait(t, "doorward serve is ready", 1)
+	w.said.Wait(t, patience, "doorward serve is ready", 1)
 	return w
 }
 
@@ -232,3 +153,5 @@ func call(t *testing.T, s *mcp.ClientSession, tool string, args map[string]any, 
 	}
 	return text.String(), nil
 }
+
+func TestMain(m *testing.M) { rig.Main(m) }

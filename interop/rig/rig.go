@@ -1,0 +1,122 @@
+// Package rig is what the tests against other people's software share: what must
+// be installed, our binary, free addresses and what processes say.
+package rig
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Need skips a test loudly where software is not installed; in CI it fails.
+func Need(t testing.TB, what string, ok bool) {
+	t.Helper()
+	switch {
+	case ok:
+	case os.Getenv("CI") != "":
+		t.Fatalf("%s is missing: .ci/deps installs it", what)
+	default:
+		t.Skipf("NOT TESTED: %s is missing: make deps installs it", what)
+	}
+}
+
+// Node is Need for Node.js and packages of npm beside the test.
+func Node(t testing.TB, packages ...string) {
+	t.Helper()
+	_, err := exec.LookPath("node")
+	Need(t, "Node.js", err == nil)
+	for _, name := range packages {
+		_, err := os.Stat(filepath.Join("node_modules", name))
+		Need(t, name+" of npm", err == nil)
+	}
+}
+
+// Free is an address of this machine that nobody listens on.
+func Free(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Port is that of an address.
+func Port(address string) string {
+	_, p, _ := net.SplitHostPort(address)
+	return p
+}
+
+// built is made once for all tests of a package.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "doorward-interop-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "doorward")
+	if out, err := exec.Command("go", "build", "-o", bin, "doorward/cmd/doorward").CombinedOutput(); err != nil {
+		return bin, fmt.Errorf("%w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// Doorward is the path of our binary.
+func Doorward(t testing.TB) string {
+	t.Helper()
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Main is the TestMain of a package that uses Doorward: it leaves nothing behind.
+func Main(m *testing.M) {
+	code := m.Run()
+	bin, _ := built() // builds if no test did; the cache has it
+	if bin != "" {
+		_ = os.RemoveAll(filepath.Dir(bin))
+	}
+	os.Exit(code)
+}
+
+// Output is what a process says.
+type Output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write takes what the process writes.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+// String is all that was said so far.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// Wait returns the groups of the nth match of a pattern, for which it waits.
+func (o *Output) Wait(t testing.TB, patience time.Duration, pattern string, nth int) []string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if all := re.FindAllStringSubmatch(o.String(), -1); len(all) >= nth {
+			return all[nth-1]
+		}
+	}
+	t.Fatalf("%q never came:\n%s", pattern, o)
+	return nil
+}
