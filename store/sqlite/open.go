@@ -39,7 +39,7 @@ func connect(path string) (driver.Connector, error) {
 		return nil, errors.New("store/sqlite: the path of the database is empty")
 	}
 	if path == memory {
-		return sqlite.NewConnector(memory + "?_txlock=immediate")
+		return memoryConnector{}, nil
 	}
 	if err := ensureFile(path); err != nil {
 		return nil, fmt.Errorf("store/sqlite: the database cannot be opened: %w", err)

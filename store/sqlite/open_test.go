@@ -54,8 +54,11 @@ func TestInMemoryIsPrivate(t *testing.T) {
 	if err := a.Commit(t.Context(), put("k")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Get(t.Context(), "test", "k"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("the other store has it: %v", err)
+	later := open(t, sqlite.Config{Path: ":memory:"})
+	for name, s := range map[string]*sqlite.Store{"the other": b, "the later": later} {
+		if _, err := s.Get(t.Context(), "test", "k"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s store has it: %v", name, err)
+		}
 	}
 }
 
