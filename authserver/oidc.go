@@ -278,5 +278,7 @@ func (v *visit) chosen() *provider {
 // showProviders is the login page where nobody has a password.
 func (v *visit) showProviders(ask Attempt) {
 	v.leaves = true
-	v.show(http.StatusOK, "providers.html", loginView{frame: v.frame("Sign in"), Attempt: ask, Providers: v.st.providers}, "")
+	view := loginView{frame: v.frame("Sign in"), Attempt: ask}
+	view.Providers, view.Last = v.offered()
+	v.show(http.StatusOK, "providers.html", view, "")
 }

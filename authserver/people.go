@@ -47,7 +47,8 @@ type loginView struct {
 	Attempt
 	Problem   string
 	Name      string
-	Providers []*provider // buttons after the form
+	Providers []*provider // buttons after the form, before it with Last
+	Last      string      // the provider that was used last; "": none was
 }
 
 // SignIn shows the form, and takes what was typed.
@@ -59,6 +60,7 @@ func (l *localPeople) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) 
 	view := loginView{frame: v.frame("Sign in"), Attempt: a, Name: a.Hint, Providers: v.st.providers}
 	v.leaves = len(v.st.providers) > 0
 	if r.Method != http.MethodPost {
+		view.Providers, view.Last = v.offered()
 		v.show(http.StatusOK, "login.html", view, v.redirect)
 		return nil, nil
 	}

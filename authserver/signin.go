@@ -153,6 +153,7 @@ func (v *visit) startSession(who oauth.Subject, at attempt, keep func(session st
 		return
 	}
 	v.s.audit.Add(v.s.event("sign_in", audit.Event{Person: who.ID, Address: address(v.r)}))
+	v.remember(who.Provider)
 	v.session = &sess
 	at.SignedIn = who.ID
 	v.goOn(at)
