@@ -16,7 +16,6 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"golang.org/x/oauth2"
 
-	"doorward/authserver"
 	"doorward/authtest"
 )
 
@@ -91,23 +90,19 @@ func (p *place) registerAt(name, redirect string) string {
 // to see on the account page.
 func (p *place) redeem(b *tab) {
 	p.t.Helper()
+	p.redeemAt(b, p.Server, authtest.ClientID, authtest.ClientSecret)
+}
+
+// redeemAt is redeem at an issuer for a client; secret is "" for a public one.
+func (p *place) redeemAt(b *tab, issuer, client, secret string) {
+	p.t.Helper()
 	b.arrived()
 	form := url.Values{"grant_type": {"authorization_code"}, "code": {js[string](b, `document.querySelector('#code').innerText`)},
-		"code_verifier": {strings.Repeat("v", 43)}}
-	req, err := http.NewRequest(http.MethodPost, p.Server+"/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		p.t.Fatal(err)
+		"code_verifier": {strings.Repeat("v", 43)}, "client_id": {client}}
+	if secret != "" {
+		form.Set("client_secret", secret)
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(authtest.ClientID, authtest.ClientSecret)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		p.t.Fatalf("token: %s", resp.Status)
-	}
+	p.answerOf(issuer+"/token", "application/x-www-form-urlencoded", []byte(form.Encode()))
 }
 
 // arrived checks that the browser came back to the program with a code.
@@ -148,8 +143,7 @@ func (p *place) walk(see func(b *tab, name string)) {
 	p.walkAccount(b, see)
 	p.walkDevice(see)
 	p.walkRefused(see)
-	b.open(p.withProviders() + "/login")
-	see(b, "login-providers")
+	p.walkProviders(see)
 	b.open(p.ask(p.Server, "nobody"))
 	see(b, "error-client")
 	b.open(p.ask(p.Server, authtest.ClientID, "redirect_uri", "https://elsewhere.example/callback"))
@@ -163,18 +157,6 @@ func (p *place) walk(see func(b *tab, name string)) {
 	see(b, "idp-login")
 	b.signIn("alice", password)
 	see(b, "idp-consent")
-}
-
-// withProviders is a server where people may sign in in three ways.
-func (p *place) withProviders() string {
-	p.t.Helper()
-	return p.serve(func(c *authserver.Config) {
-		c.SignIn = authserver.AnyOf(
-			authserver.LocalPeople(map[string]authserver.LocalPerson{"alice": {Password: password}}),
-			authserver.OIDC(authserver.OIDCProvider{Name: "corp", Title: "Acme SSO", Issuer: p.IdP, ClientID: "x", ClientSecret: "y"},
-				authserver.OIDCProvider{Name: "far", Title: "A partner with a name that is rather long for one button", Issuer: p.Server, ClientID: "x", ClientSecret: "y"}),
-		)
-	})
 }
 
 func (p *place) walkAccount(b *tab, see func(b *tab, name string)) {
