@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -34,6 +35,7 @@ type providerTokens struct {
 // never what was sent to it.
 type providerError struct {
 	status            int
+	mute              bool // 400 and nothing else
 	Code, Description string
 }
 
@@ -49,10 +51,10 @@ func (e *providerError) Error() string {
 }
 
 // isRefused reports whether the provider answered that a code or refresh token
-// is not good (any more).
+// is not good (any more). Some, such as Glewlwyd, say so without a word.
 func isRefused(err error) bool {
 	var e *providerError
-	return errors.As(err, &e) && (e.Code == oauth.InvalidGrant || e.Code == "bad_refresh_token") // as GitHub calls it
+	return errors.As(err, &e) && (e.mute || e.Code == oauth.InvalidGrant || e.Code == "bad_refresh_token") // as GitHub calls it
 }
 
 // redeem sends a token request. Nothing of what is sent comes back in an error.
@@ -122,7 +124,7 @@ var errorCode = regexp.MustCompile(`^[a-z_]{1,64}$`)
 // errorOf reads RFC 6749 section 5.2, without a description that repeats a
 // secret.
 func errorOf(status int, body []byte, secrets ...string) error {
-	e := &providerError{status: status}
+	e := &providerError{status: status, mute: status == http.StatusBadRequest && len(bytes.TrimSpace(body)) == 0}
 	var said struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`

@@ -239,3 +239,25 @@ func TestProxiedRenewalRefused(t *testing.T) {
 		t.Errorf("the other grant ended: %+v, %v", g, err)
 	}
 }
+
+// What counts as a no to a refresh token: the code that says so, or 400 and not
+// a word, as Glewlwyd answers. A page of HTML is something else in between.
+//
+// covers: AS-PROXY-04
+func TestRefusalOfProviders(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		want   bool
+	}{
+		"invalid_grant": {400, `{"error":"invalid_grant"}`, true}, "as GitHub": {200, `{"error":"bad_refresh_token"}`, true},
+		"without a word": {400, "", true}, "a line break": {400, "\r\n", true},
+		"invalid_client": {401, `{"error":"invalid_client"}`, false}, "another error": {400, `{"error":"invalid_request"}`, false},
+		"a page": {400, "<html>blocked</html>", false}, "an empty object": {400, "{}", false},
+		"an empty 401": {401, "", false}, "an empty 404": {404, "", false}, "an empty 500": {500, "", false},
+	} {
+		if got := isRefused(errorOf(c.status, []byte(c.body))); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
