@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,22 +23,7 @@ const patience = 20 * time.Second
 // run starts a program that the test's end ends.
 func run(t *testing.T, env []string, name string, args ...string) *rig.Output {
 	t.Helper()
-	said := &rig.Output{}
-	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = said, said, append(os.Environ(), env...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		late.Stop()
-		if t.Failed() {
-			t.Logf("%s said:\n%s", filepath.Base(name), said)
-		}
-	})
-	return said
+	return rig.Start(t, env, name, args...)
 }
 
 // relay stands on the way to a server; cut drops all connections.

@@ -120,3 +120,24 @@ func (o *Output) Wait(t testing.TB, patience time.Duration, pattern string, nth 
 	t.Fatalf("%q never came:\n%s", pattern, o)
 	return nil
 }
+
+// Start starts a program that the test's end ends.
+func Start(t testing.TB, env []string, name string, args ...string) *Output {
+	t.Helper()
+	said := &Output{}
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr, cmd.Env = said, said, append(os.Environ(), env...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		late.Stop()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", filepath.Base(name), said)
+		}
+	})
+	return said
+}
