@@ -26,9 +26,14 @@ database: "sqlite:DIR/shared.db"
 keys: {master: "file:DIR/master.key"}
 people:
   alice: {email: alice@example.com, password: "${ALICE}"}
+providers:
+  once: {issuer: "${IDP}/once", id_jag: {jwks_uri: "${IDP}/jwks", replay: never, public_clients: [phone]}}
+  again: {issuer: "${IDP}/again", id_jag: {jwks_uri: "${IDP}/jwks", public_clients: [phone]}}
 clients:
   registered:
     desktop: {secret: "${DESKTOP}", redirect_uris: ["http://127.0.0.1/callback"]}
+    laptop: {secret: "${DESKTOP}", redirect_uris: ["http://127.0.0.1/callback"]}
+    phone: {redirect_uris: ["http://127.0.0.1/callback"]}
 servers:
   one: {path: /one/mcp, run: sample, scopes: {use: Use it}}
 tokens: {refresh: {grace: GRACE}}
@@ -46,7 +51,9 @@ func newTwins(t *testing.T, program, grace string) *twins {
 	t.Helper()
 	d := newDesk(t)
 	d.vars["ALICE"], d.vars["DESKTOP"] = alicesPassword, desktopsSecret
-	w := &twins{rig: &rig{t: t, d: d, program: program}, wire: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}, Timeout: 2 * time.Minute}}
+	p := newIDP(t)
+	d.vars["IDP"] = p.url
+	w := &twins{rig: &rig{t: t, d: d, program: program, idp: p.url, key: p.key}, wire: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}, Timeout: 2 * time.Minute}}
 	w.addresses = []string{"http://" + free(t), "http://" + free(t)}
 	w.url, w.http = w.addresses[0], w.wire
 	dir := write(t, map[string]string{"master.key": strings.Repeat("k", 32)})
@@ -77,14 +84,21 @@ func (a reply) text(name string) string {
 	return s
 }
 
-// at sends a form to one of the two.
+// at sends a form to one of the two, as the client desktop.
 func (w *twins) at(i int, path string, form url.Values) reply {
+	return w.by("desktop", i, path, form)
+}
+
+// by is at for another client; the public one is phone.
+func (w *twins) by(client string, i int, path string, form url.Values) reply {
 	req, err := http.NewRequest(http.MethodPost, w.addresses[i]+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		return reply{err: err}
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth("desktop", desktopsSecret)
+	if client != "phone" {
+		req.SetBasicAuth(client, desktopsSecret)
+	}
 	resp, err := w.wire.Do(req)
 	if err != nil {
 		return reply{err: err}
@@ -101,13 +115,17 @@ func (w *twins) at(i int, path string, form url.Values) reply {
 
 // all sends a form n times at once, to both in turn.
 func (w *twins) all(n int, form url.Values) []reply {
+	return atOnce(n, func(i int) reply { return w.at(i%2, "/token", form) })
+}
+
+func atOnce(n int, send func(i int) reply) []reply {
 	answers := make([]reply, n)
 	start := make(chan struct{})
 	var sent sync.WaitGroup
 	for i := range n {
 		sent.Go(func() {
 			<-start
-			answers[i] = w.at(i%2, "/token", form)
+			answers[i] = send(i)
 		})
 	}
 	close(start)
@@ -184,12 +202,9 @@ func winners(t *testing.T, answers []reply) []reply {
 	return won
 }
 
-// One code and one refresh token, a thousand times at once, over two processes
-// on one file, with no limit on requests.
-//
-// covers: SEC-11, SEC-13, AS-CODE-02, AS-CODE-03, AS-RT-03, AS-RT-07
-func TestThousandTogether(t *testing.T) {
-	t.Parallel()
+// built is the program.
+func built(t *testing.T) string {
+	t.Helper()
 	goTool, err := exec.LookPath("go")
 	if err != nil || runtime.GOOS == "windows" {
 		t.Skip("needs go and SIGKILL")
@@ -198,6 +213,16 @@ func TestThousandTogether(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), goTool, "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return program
+}
+
+// One code and one refresh token, a thousand times at once, over two processes
+// on one file, with no limit on requests.
+//
+// covers: SEC-11, SEC-13, AS-CODE-02, AS-CODE-03, AS-RT-03, AS-RT-07
+func TestThousandTogether(t *testing.T) {
+	t.Parallel()
+	program := built(t)
 	const n = 1000
 	t.Run("code", func(t *testing.T) {
 		w := newTwins(t, program, "0s")
