@@ -211,6 +211,7 @@ type TrustedIssuer struct {
 	EmailDomains  []string      // domains whose addresses it is believed about
 	GroupsClaim   string        // "": groups
 	SAML          SAMLSubjects  // the zero one: who it is, sub says
+	Encrypted     bool          // ID-JAGs that are encrypted to this issuer's keys are taken, too; the keys are published with use enc
 }
 
 // SAMLSubjects is how an issuer names people that it has from a SAML identity

@@ -66,6 +66,9 @@ func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) 
 // verifyAssertion finds the trusted issuer and checks class and signature
 // (AS-JAG-03, 04, 25).
 func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.Claims, error) {
+	if err := s.decrypted(a); err != nil {
+		return nil, nil, err
+	}
 	read, err := jose.Read(a.Assertion)
 	if err != nil {
 		return nil, nil, reject("malformed", "%v", err)
@@ -92,6 +95,9 @@ func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.C
 		return nil, nil, reject("signature", "%v", err)
 	}
 	a.seen.Issuer = iss
+	if a.encrypted && !from.Encrypted {
+		return nil, nil, reject("encrypted", "it is encrypted, and %s may not (encrypted)", from.name)
+	}
 	if !a.client.registeredFor(oauth.JWTBearer) && !listed(from.PublicClients, a.client.client) { // AS-JAG-02
 		return nil, nil, reject("public_client", "a client without a secret, and %s does not list it", from.name)
 	}

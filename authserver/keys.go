@@ -21,6 +21,7 @@ import (
 const (
 	metaIssuer = "issuer" // the issuer that the store belongs to
 	metaMaster = "master" // the master key of an issuer that was given none
+	metaCrypt  = "crypt"  // the keys that issuers encrypt ID-JAGs to
 )
 
 // keyMargin is how much longer than what it signed a retired key stays
@@ -243,7 +244,7 @@ func (s *Server) loadKeys(ctx context.Context) error {
 		keys, ring.signers = append(keys, key), append(ring.signers, signer{key, k.from()})
 	}
 	ring.set = jose.NewSet(keys...)
-	if ring.document, err = json.Marshal(ring.set); err != nil {
+	if ring.document, err = jose.Document(ring.set, s.decrypters()); err != nil {
 		return err
 	}
 	s.ring.Store(ring)

@@ -15,6 +15,7 @@ import (
 
 	"doorward/internal/audit"
 	"doorward/internal/dpop"
+	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/login"
 	"doorward/internal/oauth"
@@ -44,6 +45,7 @@ type Server struct {
 	questions questions
 
 	ring     atomic.Pointer[keyring]
+	crypt    atomic.Pointer[[]*jose.Decrypter]
 	keyLoads sync.Mutex
 	keyLoad  time.Time // of the last load that an unknown kid caused; guarded by keyLoads
 	derived  derivedKeys
@@ -111,6 +113,9 @@ func (s *Server) open(ctx context.Context, st *settings) error {
 	}
 	s.derived = deriveKeys(s.vault)
 	s.nonces = dpop.NewNonces(s.vault.Derive("dpop nonce"))
+	if err := s.openDecrypters(ctx, st); err != nil {
+		return err
+	}
 	if err := s.openKeys(ctx, st); err != nil {
 		return err
 	}
@@ -147,6 +152,9 @@ func (s *Server) use(cfg Config) error {
 	st.publish(s.grantTypes())
 	st.limits = newLimits(cfg, st.loopback, s.current().limits)
 	ctx := context.Background()
+	if err := s.openDecrypters(ctx, st); err != nil {
+		return err
+	}
 	if err := s.signWith(ctx, st); err != nil {
 		return err
 	}

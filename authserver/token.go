@@ -50,6 +50,8 @@ type asked struct {
 	again    bool       // a record was not as this request took it to be
 	keyBound bool       // the assertion must be bound to a key (jwt-dpop)
 	cert     string     // thumbprint of the certificate that the tokens are bound to; "": none
+	// encrypted: Assertion is what the encrypted one that came held.
+	encrypted bool
 	// workload is the JWT that says who asks, in place of a client's authentication.
 	workload *workloadJWT
 	seen     audit.Event // what the audit will say: grants fill in what they find out

@@ -185,6 +185,9 @@ type IDJAGConfig struct {
 	// SAML takes the account from sub_id of format saml-nameid. Default: from
 	// account.
 	SAML SAMLSubjectsConfig `yaml:"saml"`
+	// Encrypted takes ID-JAGs that are encrypted to this server's keys, too, which
+	// are then in its key set with use enc. Default: false.
+	Encrypted bool `yaml:"encrypted"`
 }
 
 // SAMLSubjectsConfig is what sub_id must be, but the NameID, which is the account.

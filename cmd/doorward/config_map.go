@@ -145,6 +145,7 @@ func (c *Config) issuers() map[string]authserver.TrustedIssuer {
 			Replay: p.IDJAG.Replay, PublicClients: p.IDJAG.PublicClients, Scopes: p.IDJAG.Scopes,
 			Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
 			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim, SAML: authserver.SAMLSubjects(p.IDJAG.SAML),
+			Encrypted: p.IDJAG.Encrypted,
 		}
 	}
 	return out

@@ -86,7 +86,7 @@ func TestAuthserverConfig(t *testing.T) {
 	c := load(t, roleServe, `
 url: http://127.0.0.1:8080/auth
 providers:
-  okta: {issuer: https://acme.okta.com, account: [tid, oid], accounts: existing, tenants: [t], email_domains: [a.example], id_jag: {replay: never, scopes: [r], algs: [ES256]}, groups: {claim: roles}, scim: {token: a token of some length, attribute: userName}}
+  okta: {issuer: https://acme.okta.com, account: [tid, oid], accounts: existing, tenants: [t], email_domains: [a.example], id_jag: {replay: never, scopes: [r], algs: [ES256], encrypted: true}, groups: {claim: roles}, scim: {token: a token of some length, attribute: userName}}
 workloads:
   ci: {issuer: https://ci.example, jwks_uri: https://ci.example/jwks, claims: {repo: acme/app, ref: [a, "b*"]}, client: w, servers: [s], scopes: [r]}
 clients:
@@ -126,7 +126,7 @@ limits: {token: 7/m, authorize: 9/h, body: 512KiB}
 			DefaultScopes: []string{"r"}, Implies: map[string][]string{"w": {"r"}}, RuleName: "servers.s", Allow: allow, Deny: deny}},
 		Issuers: map[string]authserver.TrustedIssuer{"okta": {Issuer: "https://acme.okta.com", Algs: []string{"ES256"}, MaxLifetime: 5 * time.Minute,
 			Replay: "never", Scopes: []string{"r"}, Account: []string{"tid", "oid"}, ExistingOnly: true, Tenants: []string{"t"},
-			EmailDomains: []string{"a.example"}, GroupsClaim: "roles"}},
+			EmailDomains: []string{"a.example"}, GroupsClaim: "roles", Encrypted: true}},
 		Directories: map[string]authserver.Directory{"okta": {Token: "a token of some length", Attribute: "userName"}},
 		Workloads: map[string]authserver.Workload{"ci": {Issuer: "https://ci.example", JWKSURI: "https://ci.example/jwks", MaxLifetime: 10 * time.Minute,
 			Algs: []string{"ES256", "RS256", "PS256", "EdDSA"}, Claims: map[string][]string{"repo": {"acme/app"}, "ref": {"a", "b*"}}, Client: "w",

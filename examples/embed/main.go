@@ -88,7 +88,7 @@ func build(url, database string) (http.Handler, error) {
 			"corp": {
 				Issuer: "https://idp.example.com", JWKSURI: "https://idp.example.com/jwks", Algs: []string{"ES256"}, MaxLifetime: 5 * time.Minute,
 				Replay: "never", PublicClients: nil, Scopes: []string{"notes:read"}, Account: []string{"sub"}, ExistingOnly: false,
-				Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
+				Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups", Encrypted: false,
 			},
 			"adfs": {
 				Issuer: "https://adfs.example.com/adfs", Replay: "never", Account: []string{"sub"},

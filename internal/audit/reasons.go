@@ -156,6 +156,7 @@ var causes = map[string]cause{
 
 	// ID-JAGs redeemed.
 	jwtBearer + "malformed":             {"assertion", "The assertion is not a signed JWT that can be read.", Maker, "Send the ID-JAG as it came from the identity provider."},
+	jwtBearer + "encrypted":             {"assertion", "The assertion is encrypted, and not to a key of this server, or its issuer may not encrypt; what was seen says which.", Operator, "Set id_jag.encrypted for the provider, which then finds the keys (use enc) in the key set here."},
 	jwtBearer + "own_issuer":            {"issuer", "The assertion was made here; an issuer does not honour its own.", Maker, "Ask the identity provider for an ID-JAG."},
 	jwtBearer + "unknown_issuer":        {"issuer", "The issuer of the assertion is not trusted here.", Operator, "Add it under providers with id_jag, with exactly this issuer identifier."},
 	jwtBearer + "public_client":         {"client_kind", "A client without a secret brought it, and the provider does not list it.", Operator, "Give the client a secret, or list it under id_jag.public_clients."},

@@ -149,7 +149,9 @@ func forVerifying(m map[string]json.RawMessage) error {
 
 // MarshalJSON writes the set, public parts only, each with kid, alg and use. A
 // parsed RSA key that did not say its alg is written without.
-func (s *Set) MarshalJSON() ([]byte, error) {
+func (s *Set) MarshalJSON() ([]byte, error) { return json.Marshal(s.public()) }
+
+func (s *Set) public() gojose.JSONWebKeySet {
 	out := gojose.JSONWebKeySet{Keys: []gojose.JSONWebKey{}}
 	for _, k := range s.list() {
 		alg := k.alg
@@ -158,7 +160,7 @@ func (s *Set) MarshalJSON() ([]byte, error) {
 		}
 		out.Keys = append(out.Keys, gojose.JSONWebKey{Key: k.pub, KeyID: k.id, Algorithm: alg, Use: "sig"})
 	}
-	return json.Marshal(out)
+	return out
 }
 
 // onlyAlg is the algorithm of a key that has only one.
