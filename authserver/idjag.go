@@ -274,6 +274,7 @@ func (a *idjag) person(c jose.Claims, from *issuer) error {
 	if p.Groups, err = c.Texts(from.GroupsClaim); err != nil || len(p.Groups) > maxGroups {
 		return reject("claim_type", "%s must be at most %d strings", from.GroupsClaim, maxGroups)
 	}
+	p.GroupsUnknown = overage(c, from.GroupsClaim)
 	if p.AMR, err = c.Texts("amr"); err != nil {
 		return reject("claim_type", "%v", err)
 	}

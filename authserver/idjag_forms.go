@@ -23,6 +23,7 @@ var forms = []struct {
 }{
 	{"resource", aTextOrTexts}, {"scope", aText}, {"tenant", aText}, {"tid", aText}, {"aud_tenant", aText}, {"aud_sub", aText},
 	{"cnf", anObject}, {"act", anActor}, {"sub_id", aSubject}, {"authorization_details", aList},
+	{"hasgroups", aTruth}, {"_claim_names", anObject},
 	{"email", aText}, {"email_verified", aTruth}, {"name", aText}, {"acr", aText}, {"amr", aTextOrTexts}, {"auth_time", aNumber},
 }
 

@@ -152,6 +152,8 @@ var wrongClaims = []struct{ claim, value, reason, names string }{
 	{"name", `null`, "claim_type", ""}, {"name", `7`, "claim_type", ""}, {"name", `["Alice"]`, "claim_type", ""},
 	{"groups", `null`, "claim_type", ""}, {"groups", `""`, "claim_type", ""}, {"groups", `7`, "claim_type", ""}, {"groups", `{"eng":true}`, "claim_type", ""}, {"groups", `[["eng"]]`, "claim_type", ""},
 	{"groups", `["eng",null]`, "claim_type", ""}, {"groups", `["eng",""]`, "claim_type", ""},
+	{"hasgroups", `null`, "claim_type", ""}, {"hasgroups", `1`, "claim_type", ""}, {"hasgroups", `["eng"]`, "claim_type", ""},
+	{"_claim_names", `null`, "claim_type", ""}, {"_claim_names", `"groups"`, "claim_type", ""}, {"_claim_names", `["groups"]`, "claim_type", ""},
 	{"cnf", `null`, "claim_type", ""}, {"cnf", `"x"`, "claim_type", ""}, {"cnf", `[]`, "claim_type", ""}, {"cnf", `{}`, "cnf", ""}, {"cnf", `{"jkt":null}`, "cnf", ""}, {"cnf", `{"jkt":7}`, "claim_type", "jkt"},
 	{"cnf", `{"jkt":["x"]}`, "claim_type", "jkt"}, {"cnf", `{"jkt":""}`, "cnf", ""}, {"cnf", `{"jkt":"x"}`, "dpop_key", ""}, {"cnf", `{"jkt":"x","jkt":"y"}`, "claim_type", ""},
 	{"cnf", `{"x5t#S256":"x"}`, "cnf", ""}, {"cnf", `{"jkt":"x","kid":"y"}`, "cnf", ""},

@@ -45,6 +45,7 @@ type idClaims struct {
 	Grant         string   `json:"gid"`
 	Name          string   `json:"name,omitempty"`
 	Groups        []string `json:"groups,omitempty"`
+	HasGroups     bool     `json:"hasgroups,omitempty"`
 	Email         string   `json:"email,omitempty"`
 	EmailVerified bool     `json:"email_verified,omitempty"`
 }
@@ -66,6 +67,8 @@ type idjagClaims struct {
 	Email    string   `json:"email,omitempty"`
 	Name     string   `json:"name,omitempty"`
 	Groups   []string `json:"groups,omitempty"`
+	// HasGroups: there are some, and we were not told which (see overage).
+	HasGroups bool `json:"hasgroups,omitempty"`
 
 	Confirm *confirmation `json:"cnf,omitempty"`
 }
@@ -144,7 +147,7 @@ func (s *Server) signID(a *asked, g granted, now time.Time) (string, error) {
 		c.Nonce = g.grant.Nonce
 	}
 	if g.grant.Scopes.Has("profile") {
-		c.Name, c.Groups = p.Name, p.Groups
+		c.Name, c.Groups, c.HasGroups = p.Name, p.Groups, p.GroupsUnknown
 	}
 	if g.grant.Scopes.Has("email") && p.Email != "" {
 		c.Email, c.EmailVerified = p.Email, true
@@ -169,7 +172,7 @@ func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.Tok
 		case "name":
 			c.Name = p.Name
 		case "groups":
-			c.Groups = p.Groups
+			c.Groups, c.HasGroups = p.Groups, p.GroupsUnknown
 		}
 	}
 	token, err := s.signingKey().Sign(oauth.TypIDJAG, c)

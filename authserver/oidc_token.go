@@ -213,8 +213,11 @@ func (p *provider) complete(ctx context.Context, client *http.Client, meta provi
 	if err1 != nil || err2 != nil || is == "" || is != was { // section 5.3.2
 		return errors.New("userinfo: the answer is about somebody else")
 	}
+	if !c.Has(p.trust.GroupsClaim) { // distributed claims say so here, too
+		wanted = append(wanted, "_claim_names", "hasgroups")
+	}
 	for _, name := range wanted {
-		if info.Has(name) {
+		if info.Has(name) && !c.Has(name) {
 			c[name] = info[name]
 		}
 	}

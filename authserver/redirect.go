@@ -33,6 +33,8 @@ func (e *ruledOut) describe() string {
 		return "rule " + e.answer.Rule + " wants a stronger or fresher sign-in" + methods(e.answer.AMR)
 	case access.Denied:
 		return "rule " + e.answer.Rule + " denies it"
+	case access.Overage:
+		return "rule " + e.answer.Rule + " is about groups, and the provider did not say which ones these are"
 	}
 	return "no rule of " + e.asking.resource.RuleName + " allows it"
 }

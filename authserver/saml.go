@@ -119,8 +119,10 @@ var (
 )
 
 const (
-	samlTenant  = "http://schemas.microsoft.com/identity/claims/tenantid"
-	samlMethods = "http://schemas.microsoft.com/claims/authnmethodsreferences"
+	// In place of too many groups Entra sends the address of a list of them.
+	samlGroupsLink = "http://schemas.microsoft.com/claims/groups.link"
+	samlTenant     = "http://schemas.microsoft.com/identity/claims/tenantid"
+	samlMethods    = "http://schemas.microsoft.com/claims/authnmethodsreferences"
 )
 
 // samlReserved are claims that no attribute can be.
@@ -163,6 +165,9 @@ func (p *samlProvider) claims(a saml.Assertion) (jose.Claims, error) {
 				break
 			}
 		}
+	}
+	if _, ok := first([]string{samlGroupsLink}); ok {
+		out["hasgroups"] = true
 	}
 	if v, ok := first([]string{samlTenant}); ok && len(p.Tenants) > 0 {
 		out["tid"] = v

@@ -366,6 +366,6 @@ func subjectOf(subj oauth.Subject, clientID string) access.Subject {
 	if subj.IsClient() {
 		return access.Subject{Client: clientID}
 	}
-	return access.Subject{Person: subj.ID, Provider: subj.Provider, Email: subj.Email, Groups: subj.Groups,
+	return access.Subject{Person: subj.ID, Provider: subj.Provider, Email: subj.Email, Groups: subj.Groups, GroupsUnknown: subj.GroupsUnknown,
 		AMR: subj.AMR, AuthTime: subj.AuthTime, Client: clientID}
 }

@@ -152,7 +152,7 @@ func (v *visit) startSession(who oauth.Subject, at attempt, keep func(session st
 		v.signInFailed(err)
 		return
 	}
-	v.s.audit.Add(v.s.event("sign_in", audit.Event{Person: who.ID, Address: address(v.r)}))
+	v.s.audit.Add(v.s.event("sign_in", audit.Event{Person: who.ID, Address: address(v.r), Detail: v.s.noteOverage(v.r.Context(), who)}))
 	v.remember(who.Provider)
 	v.session = &sess
 	at.SignedIn = who.ID
@@ -172,10 +172,10 @@ func (s *Server) arrive(ctx context.Context, p oauth.Subject) error {
 			return err
 		case acc.Here() != nil:
 			return acc.Here()
-		case acc.Password != "", acc.Name == p.Name && acc.Email == p.Email && slices.Equal(acc.Groups, p.Groups):
+		case acc.Password != "", acc.Name == p.Name && acc.Email == p.Email && slices.Equal(acc.Groups, p.Groups) && acc.GroupsUnknown == p.GroupsUnknown:
 			return nil
 		}
-		acc.Name, acc.Email, acc.Groups = p.Name, p.Email, p.Groups
+		acc.Name, acc.Email, acc.Groups, acc.GroupsUnknown = p.Name, p.Email, p.Groups, p.GroupsUnknown
 		err = s.ledger.Store.Commit(ctx, acc.Put())
 		if !errors.Is(err, store.ErrConflict) {
 			return err

@@ -13,6 +13,7 @@ type userinfoAnswer struct {
 	Subject       string   `json:"sub"`
 	Name          string   `json:"name,omitempty"`
 	Groups        []string `json:"groups,omitempty"`
+	HasGroups     bool     `json:"hasgroups,omitempty"`
 	Email         string   `json:"email,omitempty"`
 	EmailVerified bool     `json:"email_verified,omitempty"`
 }
@@ -66,7 +67,7 @@ func (s *Server) userinfo(ctx context.Context, st *settings, r *http.Request) (a
 func infoOf(p oauth.Subject, scopes oauth.Scopes) userinfoAnswer {
 	a := userinfoAnswer{Subject: p.ID}
 	if scopes.Has("profile") {
-		a.Name, a.Groups = p.Name, p.Groups
+		a.Name, a.Groups, a.HasGroups = p.Name, p.Groups, p.GroupsUnknown
 	}
 	if scopes.Has("email") && p.Email != "" {
 		a.Email, a.EmailVerified = p.Email, true

@@ -79,6 +79,7 @@ func (i *instance) subject(ctx context.Context, in canIn) (_ access.Subject, lef
 	if g, err := i.newestGrant(ctx, id); err == nil {
 		s.Email, s.Groups = or(s.Email, g.Subject.Email), orList(s.Groups, g.Subject.Groups)
 	}
+	s.GroupsUnknown = len(s.Groups) == 0 && a.GroupsUnknown
 	return s, a.Here(), nil
 }
 

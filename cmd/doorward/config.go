@@ -205,7 +205,10 @@ type SAMLSubjectsConfig struct {
 // GroupsConfig says where a provider's groups are.
 type GroupsConfig struct {
 	// Claim of the ID token or ID-JAG, or attribute of the SAML assertion.
-	// Default: groups; for saml also the other usual names.
+	// Default: groups; for saml also the other usual names. Where a provider says
+	// only that there are groups (Entra, above 200; 150 by SAML), rules for a group
+	// of it refuse the person with the reason groups_overage: have it send the groups
+	// that are assigned to the application, or app roles (claim: roles).
 	Claim string `yaml:"claim"`
 }
 

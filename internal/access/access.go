@@ -47,9 +47,12 @@ type Subject struct {
 	Provider string // "" for local people
 	Email    string // only if it may be believed
 	Groups   []string
-	AMR      []string
-	AuthTime time.Time
-	Client   string
+	// GroupsUnknown: they have groups that their provider did not name. Then a deny
+	// rule for a group that may be one of those refuses, and an allow rule does not.
+	GroupsUnknown bool
+	AMR           []string
+	AuthTime      time.Time
+	Client        string
 }
 
 // Question is one question.
@@ -67,12 +70,14 @@ const (
 	Denied     = "denied_by_rule" // a deny rule matched
 	NoRule     = "no_allow_rule"  // nothing lets them
 	NeedsLogin = "needs_sign_in"  // an allow rule would, after a fresh or stronger sign-in
+	// Overage: a rule for a group decides, and nobody knows their groups.
+	Overage = "groups_overage"
 )
 
 // Answer is what was decided and by what.
 type Answer struct {
 	Allowed bool
-	Rule    string // "servers.files.deny[0]"; "" with NoRule
+	Rule    string // "servers.files.deny[0]"; "" with NoRule; with Overage the first rule that needs to know
 	Reason  string
 	MaxAge  time.Duration // with NeedsLogin: how old the sign-in may be; 0: age does not matter
 	AMR     []string      // with NeedsLogin: methods that were missing
@@ -86,21 +91,29 @@ func (r Rules) Decide(q Question) Answer {
 			return Answer{Rule: r.Name + ".deny[" + strconv.Itoa(i) + "]", Reason: Denied}
 		}
 	}
+	for i, rule := range r.Deny {
+		if rule.mayCover(q, false) {
+			return Answer{Rule: r.Name + ".deny[" + strconv.Itoa(i) + "]", Reason: Overage}
+		}
+	}
 	if r.Open && len(r.Allow) == 0 && q.Subject.Issuer == "" && matchWho("everyone", q.Subject, false) {
 		return Answer{Allowed: true, Rule: r.Name + ".allow (none written; loopback)", Reason: Allowed}
 	}
 	refusal := Answer{Reason: NoRule}
 	for i, rule := range r.Allow {
+		name := r.Name + ".allow[" + strconv.Itoa(i) + "]"
 		if !rule.covers(q, true) {
+			if refusal.Reason == NoRule && rule.mayCover(q, true) {
+				refusal = Answer{Rule: name, Reason: Overage}
+			}
 			continue
 		}
-		name := r.Name + ".allow[" + strconv.Itoa(i) + "]"
 		missing, fresh := rule.Require.unmet(q)
 		if len(missing) == 0 && fresh {
 			return Answer{Allowed: true, Rule: name, Reason: Allowed}
 		}
 		// A client that acts for itself cannot be sent to sign in.
-		if refusal.Reason == NoRule && q.Subject.Person != "" {
+		if refusal.Reason != NeedsLogin && q.Subject.Person != "" {
 			refusal = Answer{Rule: name, Reason: NeedsLogin, MaxAge: rule.Require.SignedInWithin, AMR: missing}
 		}
 	}
@@ -137,8 +150,18 @@ func (r Rules) Scopes(q Question, asked []string) ([]string, Answer) {
 // covers reports whether the rule speaks about q. What a question leaves open
 // (no tool, no scope) any allow rule answers, and no deny rule that is narrower.
 func (rule Rule) covers(q Question, allow bool) bool {
-	return slices.ContainsFunc(rule.Who, func(who string) bool { return matchWho(who, q.Subject, allow) }) &&
-		matchAny(rule.Resources, q.Resource) &&
+	return slices.ContainsFunc(rule.Who, func(who string) bool { return matchWho(who, q.Subject, allow) }) && rule.about(q, allow)
+}
+
+// mayCover reports whether the rule would speak about q if the subject were in
+// a group of which nobody knows.
+func (rule Rule) mayCover(q Question, allow bool) bool {
+	return slices.ContainsFunc(rule.Who, func(who string) bool { return mayMatchGroup(who, q.Subject) }) && rule.about(q, allow)
+}
+
+// about is covers without regard to who asks.
+func (rule Rule) about(q Question, allow bool) bool {
+	return matchAny(rule.Resources, q.Resource) &&
 		(q.Tool == "" && allow || matchAny(rule.Tools, q.Tool) && named(rule.Tools, q.Tool)) &&
 		(q.Scope == "" && allow || matchAny(rule.Scopes, q.Scope) && named(rule.Scopes, q.Scope))
 }

@@ -32,6 +32,8 @@ func TestDecide(t *testing.T) {
 	login := func(rule string, age time.Duration, amr ...string) Answer {
 		return Answer{Rule: "servers.files." + rule, Reason: NeedsLogin, MaxAge: age, AMR: amr}
 	}
+	many := Subject{Person: "okta/bob", Provider: "okta", GroupsUnknown: true}
+	unknown := func(rule string) Answer { return Answer{Rule: "servers.files." + rule, Reason: Overage} }
 	mfa, day := Require{AMR: []string{"mfa"}}, Require{SignedInWithin: 24 * time.Hour}
 	both := Require{AMR: []string{"mfa", "hwk"}, SignedInWithin: 30 * time.Minute}
 	at := func(s Subject, t time.Time) Subject { s.AuthTime = t; return s }
@@ -48,6 +50,16 @@ func TestDecide(t *testing.T) {
 		{"everyone is not nobody", allow(Rule{Who: everyone}), ask(Subject{}, "", ""), none},
 		{"second rule", allow(Rule{Who: []string{"person:carol"}}, Rule{Who: []string{"person:dan", "person:alice"}}), ask(alice, "", ""), yes("allow[1]")},
 		{"first of two that fit", allow(Rule{Who: everyone}, Rule{Who: everyone}), ask(alice, "", ""), yes("allow[0]")},
+
+		{"a deny for a group that may be theirs", deny(Rule{Who: []string{"group:okta/temps"}}), ask(many, "", ""), unknown("deny[0]")},
+		{"a deny for a group by its bare name", deny(Rule{Who: []string{"group:temps"}}), ask(many, "", ""), unknown("deny[0]")},
+		{"a deny for another provider's group", deny(Rule{Who: []string{"group:entra/temps"}}), ask(many, "", ""), yes("allow[0]")},
+		{"a deny for a group and another tool", deny(Rule{Who: []string{"group:okta/temps"}, Tools: []string{"write"}}), ask(many, "read", ""), yes("allow[0]")},
+		{"a deny for a group and this tool", deny(Rule{Who: []string{"group:okta/temps"}, Tools: []string{"write"}}), ask(many, "write", ""), unknown("deny[0]")},
+		{"a certain deny comes first", deny(Rule{Who: []string{"group:okta/temps"}}, Rule{Who: []string{"person:okta/bob"}}), ask(many, "", ""), no("deny[1]")},
+		{"an allow for a group that may be theirs", allow(Rule{Who: []string{"group:okta/eng"}}), ask(many, "", ""), unknown("allow[0]")},
+		{"an allow that needs no group", allow(Rule{Who: []string{"group:okta/eng"}}, Rule{Who: []string{"person:okta/bob"}}), ask(many, "", ""), yes("allow[1]")},
+		{"a sign-in would do", allow(Rule{Who: []string{"group:okta/eng"}}, Rule{Who: everyone, Require: mfa}), ask(many, "", ""), login("allow[1]", 0, "mfa")},
 
 		{"tool named", allow(Rule{Who: everyone, Tools: []string{"read_*", "list"}}), ask(alice, "read_file", ""), yes("allow[0]")},
 		{"other tool", allow(Rule{Who: everyone, Tools: []string{"read_*", "list"}}), ask(alice, "write_file", ""), none},
@@ -172,6 +184,12 @@ func TestDecideProperties(t *testing.T) {
 		if now := rules.Decide(fresh); (was.Allowed || was.Reason == NeedsLogin) && !now.Allowed {
 			t.Fatalf("%+v\n%+v: a fresh sign-in made %+v of %+v", rules, q, now, was)
 		}
+		// What is allowed without knowing the groups is allowed whichever they are.
+		unknown := q
+		unknown.Subject.Groups, unknown.Subject.GroupsUnknown = nil, true
+		if got := rules.Decide(unknown); got.Allowed && !was.Allowed {
+			t.Fatalf("%+v\n%+v: allowed by not knowing the groups: %+v", rules, q, was)
+		}
 		// Who may call a tool may reach the server.
 		reach := q
 		reach.Tool, reach.Scope = "", ""
@@ -202,7 +220,7 @@ func randomRule(r *rand.Rand) Rule {
 func randomQuestion(r *rand.Rand) Question {
 	one := func() string { return someNames[r.IntN(len(someNames))] }
 	s := []Subject{alice, bob, job, {}}[r.IntN(4)]
-	s.AuthTime = now.Add(-time.Duration(r.IntN(4)) * time.Hour)
+	s.AuthTime, s.GroupsUnknown = now.Add(-time.Duration(r.IntN(4))*time.Hour), r.IntN(4) == 0
 	return Question{Subject: s, Resource: one(), Tool: one(), Scope: one(), Now: now}
 }
 

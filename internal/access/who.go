@@ -107,6 +107,14 @@ func matchGroup(name string, s Subject) bool {
 	return provider != "" && group != "" && s.Provider == provider && slices.Contains(s.Groups, group)
 }
 
+// mayMatchGroup reports whether a who entry names a group in which the subject
+// may be without our knowing.
+func mayMatchGroup(who string, s Subject) bool {
+	name, is := strings.CutPrefix(who, "group:")
+	provider, _, qualified := strings.Cut(name, "/")
+	return is && s.GroupsUnknown && s.Person != "" && s.Issuer == "" && (!qualified || provider == s.Provider)
+}
+
 // equalFoldASCII does not fold beyond ASCII, where other letters fold into
 // a to z (the Kelvin sign into k) and would make two addresses one.
 func equalFoldASCII(a, b string) bool {

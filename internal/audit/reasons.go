@@ -103,6 +103,7 @@ var causes = map[string]cause{
 	"scope_withdrawn":     {"scopes", "What was granted once is no longer there.", Person, "Sign in again."},
 	"denied_by_rule":      {"rules", "A deny rule matches.", Operator, "If they should get in, change the rule that is named; doorward can PERSON SERVER tries it."},
 	"no_allow_rule":       {"rules", "No allow rule lets them.", Operator, "If they should get in, write an allow rule; doorward can PERSON SERVER tries it."},
+	"groups_overage":      {"rules", "A rule for a group decides, and the provider said only that the person is in groups, not in which (Entra: above 200, by SAML 150).", IdPAdmin, "Have it send only the groups that are assigned to the application, or app roles (groups.claim: roles); or write the rule without a group."},
 	"needs_sign_in":       {"rules", "A rule would let them after a fresher or stronger sign-in.", Person, "Sign in again, as the rule requires."},
 	"person_left":         {"person", "The person was marked as left.", Operator, "If they are back: doorward leave --undo PERSON."},
 	"person_inactive":     {"person", "The directory of their provider (SCIM) does not say that the person is active.", IdPAdmin, "Assign the person to the application there again, or activate them; doorward ls people shows what the directory says."},

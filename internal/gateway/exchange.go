@@ -79,7 +79,7 @@ func subjectOf(g ledger.Grant) access.Subject {
 	s := access.Subject{Client: g.Client}
 	if !g.Subject.IsClient() {
 		s.Person, s.Provider, s.Email = g.Subject.ID, g.Subject.Provider, g.Subject.Email
-		s.Groups, s.AMR, s.AuthTime = g.Subject.Groups, g.Subject.AMR, g.Subject.AuthTime
+		s.Groups, s.GroupsUnknown, s.AMR, s.AuthTime = g.Subject.Groups, g.Subject.GroupsUnknown, g.Subject.AMR, g.Subject.AuthTime
 	}
 	return s
 }

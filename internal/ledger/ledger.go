@@ -299,6 +299,8 @@ type Account struct {
 	// Password is an argon2id hash, for local people that `user add` made.
 	Password string   `json:"password,omitempty"`
 	Groups   []string `json:"groups,omitempty"` // likewise
+	// GroupsUnknown: their provider said that there are groups, and not which.
+	GroupsUnknown bool `json:"groups_unknown,omitempty"`
 
 	Version uint64 `json:"-"`
 }

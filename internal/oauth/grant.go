@@ -23,17 +23,19 @@ type Grant struct {
 type Subject struct {
 	// ID is the account here: NAME for a local person, PROVIDER/ACCOUNT for a
 	// person of a provider, client:ID for a client that acts for itself.
-	ID       string    `json:"id"`
-	Provider string    `json:"provider,omitempty"` // key in the configuration; empty: local
-	Account  string    `json:"account,omitempty"`  // what the provider calls the person
-	Tenant   string    `json:"tenant,omitempty"`
-	Name     string    `json:"name,omitempty"`
-	Email    string    `json:"email,omitempty"` // only one that the provider is believed about
-	Groups   []string  `json:"groups,omitempty"`
-	AuthTime time.Time `json:"auth_time,omitzero"`
-	ACR      string    `json:"acr,omitempty"`
-	AMR      []string  `json:"amr,omitempty"`
-	Session  string    `json:"session,omitempty"` // id of the sign-in session it came from, if any
+	ID       string   `json:"id"`
+	Provider string   `json:"provider,omitempty"` // key in the configuration; empty: local
+	Account  string   `json:"account,omitempty"`  // what the provider calls the person
+	Tenant   string   `json:"tenant,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Email    string   `json:"email,omitempty"` // only one that the provider is believed about
+	Groups   []string `json:"groups,omitempty"`
+	// GroupsUnknown: the provider said that there are groups, and not which.
+	GroupsUnknown bool      `json:"groups_unknown,omitempty"`
+	AuthTime      time.Time `json:"auth_time,omitzero"`
+	ACR           string    `json:"acr,omitempty"`
+	AMR           []string  `json:"amr,omitempty"`
+	Session       string    `json:"session,omitempty"` // id of the sign-in session it came from, if any
 }
 
 // IsClient reports whether the subject is the client itself (client_credentials).
