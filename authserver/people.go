@@ -51,13 +51,22 @@ type loginView struct {
 	Last      string      // the provider that was used last; "": none was
 }
 
+// hintedName is a login_hint as it may stand in the form: what is longer than
+// any name, or not one line of text, names nobody.
+func hintedName(hint string) string {
+	if len(hint) > maxText || cleanText(hint, maxText) != hint {
+		return ""
+	}
+	return hint
+}
+
 // SignIn shows the form, and takes what was typed.
 func (l *localPeople) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) (*Person, error) {
 	v, ok := r.Context().Value(localPage{}).(*localVisit)
 	if !ok {
 		return nil, errors.New("authserver: LocalPeople was called by something else than the login page of a Server")
 	}
-	view := loginView{frame: v.frame("Sign in"), Attempt: a, Name: a.Hint, Providers: v.st.providers}
+	view := loginView{frame: v.frame("Sign in"), Attempt: a, Name: hintedName(a.Hint), Providers: v.st.providers}
 	v.leaves = len(v.st.providers) > 0
 	if r.Method != http.MethodPost {
 		view.Providers, view.Last = v.offered()
