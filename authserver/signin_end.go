@@ -35,16 +35,15 @@ func (s *Server) endSignIn(ctx context.Context, who oauth.Subject, reason string
 // markOver deletes a session and notes that what its provider said is over.
 func (s *Server) markOver(ctx context.Context, session string) error {
 	for {
-		gone := store.Delete(ledger.KindSession, session)
 		w, err := s.wordOf(ctx, session)
 		if notFound(err) {
-			return s.ledger.Store.Commit(ctx, gone)
+			return s.ledger.EndSession(ctx, session)
 		}
 		if err != nil {
 			return err
 		}
 		w.Over = true
-		err = s.ledger.Store.Commit(ctx, s.wordOp(session, w), gone)
+		err = s.ledger.EndSession(ctx, session, s.wordOp(session, w))
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}

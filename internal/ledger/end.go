@@ -85,6 +85,11 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, erro
 	if rec.Sessions, err = l.deleteAll(ctx, KindSession, q.Index); err != nil {
 		return rec, err
 	}
+	if w.Client == "" { // whose people stay signed in
+		if err = l.EndParties(ctx, q.Index); err != nil {
+			return rec, err
+		}
+	}
 	if _, err = l.deleteAll(ctx, KindUpstream, q.Index); err != nil {
 		return rec, err
 	}

@@ -23,6 +23,8 @@ const (
 	KindClient  store.Kind = "client"
 	KindAccount store.Kind = "account"
 	KindSession store.Kind = "session"
+	// KindParty is a client that is told when a session ends.
+	KindParty store.Kind = "party"
 	// KindUpstream is what a provider that somebody signed in at last said of them.
 	KindUpstream store.Kind = "upstream"
 	// KindLogout is what a provider said is over, for as long as that matters.
@@ -183,16 +185,17 @@ type Client struct {
 	Approved     bool         `json:"approved,omitempty"` // an administrator let it in, or policy did
 	// Consented is a digest of what the client said of itself when an administrator
 	// consented to it for all; "": none did.
-	Consented   string    `json:"consented,omitempty"`
-	URI         string    `json:"uri,omitempty"` // client_uri
-	Application string    `json:"application_type,omitempty"`
-	Introspects []string  `json:"introspects,omitempty"` // resources whose access tokens it may introspect
-	PushedOnly  bool      `json:"require_pushed_authorization_requests,omitempty"`
-	DPoPBound   bool      `json:"dpop_bound_access_tokens,omitempty"` // its tokens must be bound to a key
-	CertBound   bool      `json:"tls_client_certificate_bound_access_tokens,omitempty"`
-	TLSSubject  string    `json:"tls_subject,omitempty"` // of its certificate, for tls_client_auth
-	Created     time.Time `json:"created,omitzero"`
-	Expires     time.Time `json:"expires,omitzero"` // unused registrations end then; zero: never
+	Consented   string   `json:"consented,omitempty"`
+	URI         string   `json:"uri,omitempty"` // client_uri
+	Application string   `json:"application_type,omitempty"`
+	Introspects []string `json:"introspects,omitempty"` // resources whose access tokens it may introspect
+	PushedOnly  bool     `json:"require_pushed_authorization_requests,omitempty"`
+	DPoPBound   bool     `json:"dpop_bound_access_tokens,omitempty"` // its tokens must be bound to a key
+	CertBound   bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	TLSSubject  string   `json:"tls_subject,omitempty"` // of its certificate, for tls_client_auth
+	Logout
+	Created time.Time `json:"created,omitzero"`
+	Expires time.Time `json:"expires,omitzero"` // unused registrations end then; zero: never
 
 	// SecretExpires is when the secret ends; zero: never.
 	SecretExpires time.Time `json:"secret_expires,omitzero"`
@@ -208,6 +211,16 @@ type Client struct {
 	AuthAlg string          `json:"auth_alg,omitempty"`
 
 	Version uint64 `json:"-"`
+}
+
+// Logout is where a client wants to be told that a session ended which it
+// signed somebody in by (OpenID Connect Back-Channel and Front-Channel Logout
+// 1.0). It gets the session's id (sid) whether or not it says that it needs it.
+type Logout struct {
+	Backchannel         string `json:"backchannel_logout_uri,omitempty"`
+	BackchannelSession  bool   `json:"backchannel_logout_session_required,omitempty"`
+	Frontchannel        string `json:"frontchannel_logout_uri,omitempty"`
+	FrontchannelSession bool   `json:"frontchannel_logout_session_required,omitempty"`
 }
 
 // Public reports whether the client may come without credentials.

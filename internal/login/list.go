@@ -47,5 +47,5 @@ func (s *Sessions) EndOf(ctx context.Context, person, id string) (bool, error) {
 	if !slices.Contains(rec.Index, "person="+person) {
 		return false, nil
 	}
-	return true, s.ledger.Store.Commit(ctx, store.Delete(ledger.KindSession, id))
+	return true, s.ledger.EndSession(ctx, id)
 }

@@ -102,16 +102,21 @@ func (s *Sessions) StartUntil(ctx context.Context, w http.ResponseWriter, r *htt
 		Kind: ledger.KindSession, Key: sess.ID, Value: value,
 		Index: []string{"person=" + subject.ID}, Expires: ends,
 	})}
-	if old, ok := s.secretOf(r, s.session); ok {
+	old, replaces := s.secretOf(r, s.session)
+	if replaces {
 		ops = append(ops, store.Delete(ledger.KindSession, s.id("session", old)))
 	}
-	if err := s.ledger.Store.Commit(ctx, ops...); err != nil {
+	err = s.ledger.Store.Commit(ctx, ops...)
+	if err == nil && replaces {
+		err = s.ledger.FollowSession(ctx, s.id("session", old), sess.ID, subject.ID, ends)
+	}
+	if err != nil {
 		return Session{}, err
 	}
 	// Leaving marks the account first and lists the sessions after, so one of
 	// the two sees the other.
 	if err := s.ledger.CheckPerson(ctx, subject.ID); err != nil {
-		return Session{}, errors.Join(err, s.ledger.Store.Commit(ctx, store.Delete(ledger.KindSession, sess.ID)))
+		return Session{}, errors.Join(err, s.ledger.EndSession(ctx, sess.ID))
 	}
 	s.setCookie(w, s.session, secret, 0)
 	return sess, nil
@@ -148,7 +153,7 @@ func (s *Sessions) End(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if !ok {
 		return nil
 	}
-	return s.ledger.Store.Commit(ctx, store.Delete(ledger.KindSession, s.id("session", secret)))
+	return s.ledger.EndSession(ctx, s.id("session", secret))
 }
 
 // Alive reports whether the session with that public id still lives.
