@@ -89,6 +89,7 @@ type visit struct {
 	session *login.Session // nil: nobody is signed in
 	unread  error          // why nobody knows whether somebody is
 	ends    time.Time      // of the session that is about to begin; zero: as long as sessions last
+	frames  []string       // URLs that the page loads in frames
 	leaves  bool           // the page has a form that leads to a provider, and to wherever that leads
 }
 

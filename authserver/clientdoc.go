@@ -84,6 +84,8 @@ func parseDocument(id string, body []byte) (ledger.Client, error) {
 		{"client_id", &ownID}, {"client_name", &c.Name}, {"redirect_uris", &redirects}, {"grant_types", &grants},
 		{"client_uri", &uri}, {"dpop_bound_access_tokens", &c.DPoPBound},
 		{"require_pushed_authorization_requests", &c.PushedOnly},
+		{"backchannel_logout_uri", &c.Logout.Backchannel}, {"backchannel_logout_session_required", &c.Logout.BackchannelSession},
+		{"frontchannel_logout_uri", &c.Logout.Frontchannel}, {"frontchannel_logout_session_required", &c.Logout.FrontchannelSession},
 	} {
 		if err := doc.read(m.name, m.into); err != nil {
 			return bad("%v", err)
@@ -105,6 +107,9 @@ func parseDocument(id string, body []byte) (ledger.Client, error) {
 	}
 	if len(c.RedirectURIs) == 0 {
 		return bad("has no redirect URI that is https or loopback")
+	}
+	if checkLogout(c.Logout, c.RedirectURIs) != nil { // it may be meant for others, as redirect URIs may
+		c.Logout = ledger.Logout{}
 	}
 	if err := doc.checkSecrets(); err != nil {
 		return bad("%v", err)

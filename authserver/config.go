@@ -151,6 +151,13 @@ type Client struct {
 	// client with JWKS or JWKSURI may come with a certificate of one of these keys
 	// instead, whoever signed it (section 2.2). "": no such certificate.
 	TLSSubject string
+	// BackchannelLogoutURI is told by a logout token when a session ends by which
+	// the client signed somebody in (OpenID Connect Back-Channel Logout 1.0), and
+	// FrontchannelLogoutURI is loaded in the browser that signs out (Front-Channel
+	// Logout 1.0): on the origin of a redirect URI. Both are https, or http on
+	// loopback, and of identity providers only. "": neither.
+	BackchannelLogoutURI  string
+	FrontchannelLogoutURI string
 	// CertBound binds its tokens to the certificate that it shows
 	// (tls_client_certificate_bound_access_tokens); without one it gets none.
 	CertBound bool

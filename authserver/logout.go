@@ -22,26 +22,45 @@ func (s *Server) logoutPage(w http.ResponseWriter, r *http.Request) {
 		v.see(v.st.path + "/logout")
 		return
 	}
-	view := struct {
-		frame
-		Person, Action, Token, Login, Account string
-	}{frame: v.frame("Sign out"), Action: v.st.path + "/logout", Token: v.seal(forLogout, attempt{}), Login: v.st.path + "/login",
-		Account: v.st.path + "/account"}
-	if v.session != nil {
-		view.Person = v.session.Subject.ID
-	} else {
-		view.frame = v.frame("You are signed out")
+	if v.session == nil {
+		v.showSignedOut(nil)
+		return
 	}
-	v.show(http.StatusOK, "logout.html", view, "")
+	v.show(http.StatusOK, "logout.html", logoutView{frame: v.frame("Sign out"), Person: v.session.Subject.ID, Action: v.st.path + "/logout",
+		Token: v.seal(forLogout, attempt{}), Account: v.st.path + "/account"}, "")
 }
 
+// logoutView is what the page shows: with a Person it asks, without one they
+// are signed out, and Frames tell the clients so.
+type logoutView struct {
+	frame
+	Person, Action, Token, Login, Account string
+	Frames                                []string
+}
+
+func (v *visit) showSignedOut(frames []string) {
+	v.frames = frames
+	v.show(http.StatusOK, "logout.html", logoutView{frame: v.frame("You are signed out"), Login: v.st.path + "/login", Frames: frames}, "")
+}
+
+// signOut ends the session of the browser. The clients that want to hear of it
+// in this browser are on the page that answers; without any the browser is sent
+// to a page that it can load again.
 func (v *visit) signOut() {
-	if err := v.s.sessions.End(v.r.Context(), v.w, v.r); err != nil {
+	frames, err := v.logoutFrames()
+	if err == nil {
+		err = v.s.sessions.End(v.r.Context(), v.w, v.r)
+	}
+	if err != nil {
 		v.turnDown(nil, err)
 		return
 	}
 	if v.session != nil {
 		v.s.audit.Add(v.s.event("sign_out", audit.Event{Person: v.session.Subject.ID, Address: address(v.r)}))
+	}
+	if len(frames) > 0 {
+		v.showSignedOut(frames)
+		return
 	}
 	v.see(v.st.path + "/logout")
 }

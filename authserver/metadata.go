@@ -76,6 +76,8 @@ func (st *settings) metadata(grantTypes []string) oauth.ServerMetadata {
 	if st.idp {
 		m.UserinfoEndpoint = u + "/userinfo"
 		m.EndSessionEndpoint = u + "/logout"
+		m.BackchannelLogout, m.BackchannelLogoutSession = true, true
+		m.FrontchannelLogout, m.FrontchannelLogoutSession = true, true
 		m.IdentityChainingRequestedTokenTypes = []string{oauth.TokenTypeIDJAG}
 		return m
 	}

@@ -87,16 +87,22 @@ func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenRes
 	res := &oauth.TokenResponse{AccessToken: token, TokenType: a.tokenType(), ExpiresIn: seconds(g.life),
 		RefreshToken: g.refresh, Scope: g.grant.Scopes.String(), Details: g.grant.Details}
 	until := now.Add(g.life)
+	var party []store.Op
 	if a.st.idp && g.grant.Scopes.Has("openid") {
 		if res.IDToken, err = s.signID(a, g, now); err != nil {
 			return nil, err
 		}
-		until = now.Add(max(g.life, a.st.tokens.IDToken))
+		until, party = now.Add(max(g.life, a.st.tokens.IDToken)), a.partyOps(g.grant, now)
 	}
 	if a.GrantType == oauth.JWTBearer { // ID-JAG section 4.4.2
 		res.Resource = g.grant.Resource
 	}
-	return res, s.keep(ctx, a, g, until)
+	g.ops = append(g.ops, party...)
+	if err := s.keep(ctx, a, g, until); err != nil || len(party) == 0 {
+		return res, err
+	}
+	s.partyStands(ctx, g.grant.Subject.Session)
+	return res, nil
 }
 
 // keep writes the grant, what goes with it, the proof's one use and the event;

@@ -6,8 +6,10 @@ import (
 	"embed"
 	"encoding/base64"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"doorward/internal/oauth"
@@ -88,7 +90,7 @@ func (v *visit) show(status int, name string, view any, redirect string) {
 	if v.leaves { // nobody knows over which hosts a provider signs people in
 		target = ""
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleHash+target+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleHash+target+frameSources(v.frames)+
 		"; frame-ancestors 'none'; base-uri 'none'")
 	v.w.WriteHeader(status)
 	if v.r.Method != http.MethodHead {
@@ -109,6 +111,18 @@ func formTarget(redirect string) string {
 		}
 	}
 	return " " + u.Scheme + ":"
+}
+
+// frameSources lets a page load frames of these origins and no others.
+func frameSources(urls []string) string {
+	sources := map[string]bool{}
+	for _, u := range urls {
+		sources[formTarget(u)] = true
+	}
+	if len(sources) == 0 {
+		return ""
+	}
+	return "; frame-src" + strings.Join(slices.Sorted(maps.Keys(sources)), "")
 }
 
 // claimed reports whether a redirect URI belongs to whoever owns its https

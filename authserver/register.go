@@ -62,6 +62,7 @@ type wish struct {
 	DPoPBound     bool            `json:"dpop_bound_access_tokens"`
 	PushedOnly    bool            `json:"require_pushed_authorization_requests"`
 	Statement     json.RawMessage `json:"software_statement"`
+	ledger.Logout
 }
 
 // registered is the answer (RFC 7591 section 3.2.1): what holds, which may be
@@ -138,6 +139,9 @@ func (st *settings) wished(w wish) (ledger.Client, error) {
 	if err != nil {
 		return c, err
 	}
+	if c.Logout, err = st.logoutOf(c.Logout, c.RedirectURIs); err != nil {
+		return c, badMetadata(err.Error())
+	}
 	if c.DPoPBound && st.dpopMode() == dpopOff {
 		return c, badMetadata("dpop_bound_access_tokens: DPoP is off here")
 	}
@@ -191,7 +195,7 @@ func badMetadata(description string) error {
 // wish comes to.
 func (w wish) check() (ledger.Client, error) {
 	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application,
-		DPoPBound: w.DPoPBound, PushedOnly: w.PushedOnly}
+		DPoPBound: w.DPoPBound, PushedOnly: w.PushedOnly, Logout: w.Logout}
 	if err := w.checkStatement(); err != nil {
 		return c, err
 	}
@@ -351,6 +355,9 @@ func sameID(c ledger.Client) string {
 	}
 	slices.Sort(uris)
 	parts := []any{c.Name, slices.Compact(uris), c.GrantTypes, c.Application}
+	if c.Logout != (ledger.Logout{}) {
+		parts = append(parts, c.Logout)
+	}
 	if c.DPoPBound {
 		parts = append(parts, "DPoP")
 	}
@@ -381,6 +388,8 @@ func answerFor(c ledger.Client, redirectURIs []string) registered {
 		ClientID: c.ID, ClientName: c.Name, ClientURI: c.URI, RedirectURIs: redirectURIs, GrantTypes: c.GrantTypes,
 		ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: c.AuthMethod, ApplicationType: c.Application,
 		JWKS: c.JWKS, JWKSURI: c.JWKSURI, TokenEndpointAuthSigningAlg: c.AuthAlg, DPoPBound: c.DPoPBound, PushedOnly: c.PushedOnly,
+		BackchannelLogoutURI: c.Logout.Backchannel, BackchannelLogoutSession: c.Logout.BackchannelSession,
+		FrontchannelLogoutURI: c.Logout.Frontchannel, FrontchannelLogoutSession: c.Logout.FrontchannelSession,
 	}, IssuedAt: c.Created.Unix()}
 	if len(c.SecretHash) > 0 {
 		out.SecretExpiresAt = new(int64)

@@ -103,6 +103,12 @@ func New(cfg Config) (*Server, error) {
 	s.trusted.use(ctx, st, s.clock)
 	s.upstreams.use(ctx, st, s.clock)
 	s.background.Go(func() { s.housekeep(ctx) })
+	if st.idp {
+		if err := s.tellParties(ctx); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
 	return s, nil
 }
 

@@ -190,6 +190,9 @@ func (st *settings) addClients() error {
 		if _, err := oauth.ParseScope(strings.Join(c.Scopes, " ")); err != nil {
 			return fmt.Errorf("client %s: %w", id, err)
 		}
+		if err := st.checkLogoutURIs(c); err != nil {
+			return fmt.Errorf("client %s: %w", id, err)
+		}
 		st.clients[id] = st.fileClient(id, c)
 		if c.Introspects != nil && st.clients[id].Public() {
 			return fmt.Errorf("client %s: it introspects tokens, so it must be able to authenticate", id)
@@ -200,7 +203,8 @@ func (st *settings) addClients() error {
 
 func (st *settings) fileClient(id string, c Client) ledger.Client {
 	out := ledger.Client{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
-		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound, CertBound: c.CertBound, TLSSubject: c.TLSSubject, PushedOnly: c.PushedOnly}
+		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound, CertBound: c.CertBound, TLSSubject: c.TLSSubject, PushedOnly: c.PushedOnly,
+		Logout: ledger.Logout{Backchannel: c.BackchannelLogoutURI, Frontchannel: c.FrontchannelLogoutURI}}
 	if out.Name == "" {
 		out.Name = id
 	}

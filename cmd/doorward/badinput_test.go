@@ -69,7 +69,7 @@ func TestFilesOfTheOtherRole(t *testing.T) {
 
 // everywhere sets every variable that the example files name.
 func everywhere(d *desk) {
-	for _, name := range []string{"ALICE_PASSWORD", "BOB_PASSWORD", "IDP_SECRET", "DESKTOP_SECRET", "OKTA_SECRET"} {
+	for _, name := range []string{"ALICE_PASSWORD", "BOB_PASSWORD", "IDP_SECRET", "WIKI_SECRET", "DESKTOP_SECRET", "OKTA_SECRET"} {
 		d.vars[name], _ = everything(name)
 	}
 }

@@ -299,6 +299,15 @@ type ClientConfig struct {
 	// these keys instead, whoever signed it, where certificates are looked at
 	// (tls.client_ca or client_cert_header is set). Default: none.
 	TLSSubject string `yaml:"tls_subject"`
+	// BackchannelLogoutURI is told by a logout token when a session ends by which
+	// the client signed somebody in (OpenID Connect Back-Channel Logout 1.0; the
+	// token always has sub and sid). idp only. Default: none.
+	BackchannelLogoutURI string `yaml:"backchannel_logout_uri"`
+	// FrontchannelLogoutURI is loaded in the browser that signs out, with iss and
+	// sid (OpenID Connect Front-Channel Logout 1.0): on the origin of a redirect
+	// URI. Browsers that keep cookies of other sites back make it useless. idp
+	// only. Default: none.
+	FrontchannelLogoutURI string `yaml:"frontchannel_logout_uri"`
 	// CertBound binds its tokens to the certificate that it shows; it gets none
 	// without. Default: false.
 	CertBound bool `yaml:"tls_client_certificate_bound_access_tokens"`

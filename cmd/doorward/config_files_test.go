@@ -24,7 +24,7 @@ const longSecret = "vVnZ2m0qk7-long-enough"
 // everything sets each variable that the files name.
 var everything = variables(
 	"OKTA_SECRET", longSecret, "OKTA_SCIM_TOKEN", longSecret, "GITHUB_SECRET", longSecret, "DESKTOP_SECRET", longSecret,
-	"IDP_SECRET", longSecret, "ALICE_PASSWORD", "orchard-tango-27", "BOB_PASSWORD", "violet-anvil-83")
+	"IDP_SECRET", longSecret, "WIKI_SECRET", longSecret, "ALICE_PASSWORD", "orchard-tango-27", "BOB_PASSWORD", "violet-anvil-83")
 
 var notInThisVersion = regexp.MustCompile(`^([^ ]+): not in this version`)
 

@@ -90,7 +90,8 @@ func (c *Config) clientsOf() map[string]authserver.Client {
 		}
 		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), JWKS: cl.JWKS, JWKSURI: cl.JWKSURI, RedirectURIs: cl.RedirectURIs,
 			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects, PushedOnly: cl.PushedOnly, DPoPBound: cl.DPoPBound,
-			TLSSubject: cl.TLSSubject, CertBound: cl.CertBound}
+			TLSSubject: cl.TLSSubject, CertBound: cl.CertBound,
+			BackchannelLogoutURI: cl.BackchannelLogoutURI, FrontchannelLogoutURI: cl.FrontchannelLogoutURI}
 	}
 	return out
 }

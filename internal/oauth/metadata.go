@@ -21,6 +21,10 @@ type ServerMetadata struct {
 	DeviceAuthorizationEndpoint           string   `json:"device_authorization_endpoint,omitempty"`              // RFC 8628 section 4
 	UserinfoEndpoint                      string   `json:"userinfo_endpoint,omitempty"`
 	EndSessionEndpoint                    string   `json:"end_session_endpoint,omitempty"`
+	BackchannelLogout                     bool     `json:"backchannel_logout_supported,omitempty"`         // OpenID Connect Back-Channel Logout 1.0
+	BackchannelLogoutSession              bool     `json:"backchannel_logout_session_supported,omitempty"` // likewise
+	FrontchannelLogout                    bool     `json:"frontchannel_logout_supported,omitempty"`        // OpenID Connect Front-Channel Logout 1.0
+	FrontchannelLogoutSession             bool     `json:"frontchannel_logout_session_supported,omitempty"`
 	ServiceDocumentation                  string   `json:"service_documentation,omitempty"`
 	ScopesSupported                       []string `json:"scopes_supported,omitempty"`
 	ResponseTypesSupported                []string `json:"response_types_supported,omitempty"`
@@ -84,6 +88,12 @@ type ClientMetadata struct {
 	JWKSURI                 string   `json:"jwks_uri,omitempty"`
 	PushedOnly              bool     `json:"require_pushed_authorization_requests,omitempty"` // RFC 9126 section 6
 	DPoPBound               bool     `json:"dpop_bound_access_tokens,omitempty"`              // RFC 9449 section 5.2
+
+	// OpenID Connect Back-Channel and Front-Channel Logout 1.0, section 2 of both.
+	BackchannelLogoutURI      string `json:"backchannel_logout_uri,omitempty"`
+	BackchannelLogoutSession  bool   `json:"backchannel_logout_session_required,omitempty"`
+	FrontchannelLogoutURI     string `json:"frontchannel_logout_uri,omitempty"`
+	FrontchannelLogoutSession bool   `json:"frontchannel_logout_session_required,omitempty"`
 
 	JWKS                        json.RawMessage `json:"jwks,omitempty"`
 	TokenEndpointAuthSigningAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"`
