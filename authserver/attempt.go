@@ -58,6 +58,7 @@ type attempt struct {
 	// asked to let them prove anew who they are.
 	Provider string `json:"provider,omitempty"`
 	Fresh    bool   `json:"fresh,omitempty"`
+	Anew     bool   `json:"anew,omitempty"`    // it does not know prompt=select_account: login does instead
 	Switch   bool   `json:"switch,omitempty"`  // the person wants another account
 	Account  bool   `json:"account,omitempty"` // with no Request: they came for their account page
 	// Pushed is the key of the pushed request that Request is.

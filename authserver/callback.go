@@ -131,7 +131,7 @@ func (v *visit) wishes(q url.Values, at *attempt, a *asking, meta providerMetada
 		if !slices.Contains(meta.PromptValues, prompt) {
 			prompt = "login" // the one that every provider knows
 		}
-	case prompt == "select_account" && len(meta.PromptValues) > 0 && !slices.Contains(meta.PromptValues, prompt):
+	case prompt == "select_account" && (at.Anew || len(meta.PromptValues) > 0 && !slices.Contains(meta.PromptValues, prompt)):
 		prompt = "login"
 	}
 	at.Fresh = prompt == "login"

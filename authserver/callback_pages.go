@@ -63,11 +63,31 @@ func (v *visit) providerSaidNo(p *provider, at attempt, q url.Values) {
 			Happened: isolated(p.Title) + " did not let you in, or you stopped there (" + said + ").",
 			Do:       "Try again, or ask whoever runs " + isolated(p.Title) + " whether this application is meant for you.",
 			Who:      "you, else whoever runs " + isolated(p.Title)}, "provider_denied", e)
+	case oauth.InvalidRequest:
+		if v.askAnew(p, at) {
+			return
+		}
+		fallthrough
 	default:
 		v.failAtProvider(p, at, http.StatusBadGateway, failure{Title: "The sign-in at " + isolated(p.Title) + " did not work",
 			Happened: "It answered: " + said + ".",
 			Do:       "Try again. If it stays, tell an administrator the reference.", Who: "an administrator of " + v.st.name}, "provider_error", e)
 	}
+}
+
+// askAnew goes back to a provider that refused prompt=select_account, which
+// providers may (OpenID Connect Core section 3.1.2.1) and need not announce.
+func (v *visit) askAnew(p *provider, at attempt) bool {
+	if at.Anew || at.Request == nil || !hasPrompt(*at.Request, "select_account") || p.plain != nil {
+		return false
+	}
+	a, err := v.examine(at)
+	if err != nil {
+		return false
+	}
+	at.Anew = true
+	v.sendTo(p, at, a)
+	return true
 }
 
 // providerFailed tells what is wrong with a sign-in that came back.

@@ -136,3 +136,25 @@ func TestRememberedIsNoSecret(t *testing.T) {
 		}
 	}
 }
+
+// A provider may refuse prompt=select_account: then it is asked for a sign-in,
+// once, and its second refusal is one.
+func TestSelectAccountIsRefusedThere(t *testing.T) {
+	s, _ := newProvidedSite(t, nil)
+	b := s.browser()
+	refused := func(p page, code string) page {
+		q := p.arrived(t, loginURL+"/authorize")
+		return b.get(q.Get("redirect_uri") + "?" + url.Values{"error": {code}, "error_description": {"unsupported prompt value"}, "state": {q.Get("state")}, "iss": {loginURL}}.Encode())
+	}
+	first := b.get(s.ask("desktop", desktopBack, "prompt", "select_account"))
+	if got := first.url.Query().Get("prompt"); got != "select_account" {
+		t.Fatalf("prompt %q", got)
+	}
+	second := refused(first, "invalid_request")
+	if got := second.url.Query().Get("prompt"); got != "login" {
+		t.Fatalf("prompt %q at %s", got, second.url)
+	}
+	refused(second, "invalid_request").shows(t, 502, "unsupported prompt value")
+	refused(b.get(s.ask("desktop", desktopBack, "prompt", "login")), "invalid_request").shows(t, 502, "unsupported prompt value")
+	refused(b.get(s.ask("desktop", desktopBack, "prompt", "select_account")), "access_denied").shows(t, 403, "You were not signed in")
+}
