@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -107,34 +106,6 @@ func TestProxyOIDCProvider(t *testing.T) {
 	})
 }
 
-// signedIn is the browser of somebody who signed in at Glewlwyd, whose own
-// pages need JavaScript.
-type signedIn struct {
-	host    string
-	cookies []*http.Cookie
-}
-
-// RoundTrip goes on from its page as its script does for somebody who is signed
-// in: back, with g_continue.
-func (s signedIn) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host != s.host {
-		return http.DefaultTransport.RoundTrip(r)
-	}
-	if r.URL.Path == "/login.html" {
-		answer := httptest.NewRecorder()
-		answer.Header().Set("Location", r.URL.Query().Get("callback_url")+"&g_continue")
-		answer.WriteHeader(http.StatusFound)
-		res := answer.Result()
-		res.Request = r
-		return res, nil
-	}
-	r = r.Clone(r.Context())
-	for _, c := range s.cookies {
-		r.AddCookie(c)
-	}
-	return http.DefaultTransport.RoundTrip(r)
-}
-
 // Glewlwyd: access tokens that are JWTs, metadata below its issuer only.
 //
 // covers: AS-PROXY-03, AS-PROXY-04
@@ -151,12 +122,11 @@ func TestProxyGlewlwyd(t *testing.T) {
 		Plugin: map[string]any{"access-token-duration": int(life / time.Second)}})
 	behind := newUpstream(t, g.Issuer+"/userinfo")
 	serve(t, proxyConfig, at, host, g.Issuer, secret, "openid", behind.url)
-	cookies, err := g.Cookies("carol", password, "doorward", "openid")
+	wire, err := g.Wire("carol", password, "doorward", "openid")
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer := strings.TrimPrefix(g.Issuer, "http://")
-	carol := person(t, "carol", signedIn{issuer[:strings.Index(issuer, "/")], cookies})
+	carol := person(t, "carol", wire)
 	p := proxied{t, at, behind, newApp(t, at, "app", appSecret)}
 	p.whole(carol, func() {
 		if err := g.Admin(http.MethodDelete, "/user/carol", map[string]any{}); err != nil {

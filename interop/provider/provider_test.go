@@ -127,6 +127,12 @@ func (c *client) signIn(person string, more ...string) map[string]any {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return c.signInAs(p, more...)
+}
+
+// signInAs is signIn for somebody at their browser.
+func (c *client) signInAs(p *browse.Person, more ...string) map[string]any {
+	c.t.Helper()
 	q := url.Values{"response_type": {"code"}, "client_id": {c.id}, "redirect_uri": {c.callback.URL + "/callback"}, "state": {"s"},
 		"code_challenge": {oauth.S256(verifier)}, "code_challenge_method": {"S256"}}
 	for i := 0; i < len(more); i += 2 {
