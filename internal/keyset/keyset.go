@@ -32,6 +32,11 @@ type Config struct {
 // ErrNoKeys is returned (wrapped) while there is no set that may be used.
 var ErrNoKeys = errors.New("no usable keys")
 
+// stalePatience is how long a caller waits for a fetch while there is a set that
+// is older than its TTL and may be used: an issuer that is slow is as one that is
+// down.
+const stalePatience = time.Second
+
 // fetchTime bounds one fetch, whatever Fetch itself allows.
 const fetchTime = 30 * time.Second
 
@@ -72,8 +77,9 @@ func New(c Config) *Remote {
 }
 
 // Keys returns the current set, fetching it if there is none yet or it is
-// older than its TTL. One fetch serves all callers. While fetching fails, the
-// last good set is returned until it is older than MaxStale.
+// older than its TTL. One fetch serves all callers. While fetching fails or takes
+// longer than a second, the last good set is returned until it is older than
+// MaxStale.
 func (r *Remote) Keys(ctx context.Context) (*jose.Set, error) {
 	r.mu.Lock()
 	now := r.c.Now()
@@ -86,8 +92,13 @@ func (r *Remote) Keys(ctx context.Context) (*jose.Set, error) {
 		return r.lastGood(now)
 	}
 	f := r.join(ctx)
+	waiting, cancel := ctx, context.CancelFunc(func() {})
+	if r.set != nil && now.Sub(r.fetched) < r.c.MaxStale {
+		waiting, cancel = context.WithTimeout(ctx, stalePatience)
+	}
+	defer cancel()
 	r.mu.Unlock()
-	if err := f.wait(ctx); err != nil && ctx.Err() != nil {
+	if err := f.wait(waiting); err != nil && ctx.Err() != nil {
 		return nil, err
 	}
 	r.mu.Lock()

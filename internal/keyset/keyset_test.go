@@ -208,6 +208,40 @@ func TestOutage(t *testing.T) {
 	})
 }
 
+// While an issuer is slow, nobody waits long for keys that are there.
+//
+// covers: X-JWT-07
+func TestSlowIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, next := key(t), key(t)
+		i := &issuer{keys: []*jose.Key{k}}
+		r := New(Config{Fetch: i.fetch, TTL: time.Minute, MaxStale: time.Hour})
+		token := sign(t, k)
+		if _, err := r.Verify(t.Context(), token, algs, nil); err != nil {
+			t.Fatal(err)
+		}
+		i.set(false, 10*time.Second, next)
+		time.Sleep(2 * time.Minute)
+		began := time.Now()
+		if _, err := r.Verify(t.Context(), token, algs, nil); err != nil || time.Since(began) != stalePatience {
+			t.Errorf("with the last good keys: %v after %v", err, time.Since(began))
+		}
+		time.Sleep(10 * time.Second) // the fetch went on
+		if _, err := r.Verify(t.Context(), token, algs, nil); !errors.Is(err, jose.ErrUnknownKey) {
+			t.Errorf("a key that was withdrawn: %v", err)
+		}
+		if _, err := r.Verify(t.Context(), sign(t, next), algs, nil); err != nil {
+			t.Errorf("a new key: %v", err)
+		}
+		// Nothing is used that is too old, however slow the issuer is.
+		time.Sleep(2 * time.Hour)
+		i.set(true, 10*time.Second, next)
+		if _, err := r.Keys(t.Context()); err == nil {
+			t.Error("a set older than MaxStale is still used")
+		}
+	})
+}
+
 func TestNoSetYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{down: true}
