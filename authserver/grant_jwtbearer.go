@@ -87,7 +87,7 @@ func (s *Server) verifyAssertion(ctx context.Context, a *asked) (*issuer, jose.C
 		inVain(read)
 		return nil, nil, reject("unknown_issuer", "iss %.200q is no trusted issuer", iss)
 	}
-	v, err := from.keys.VerifyRead(ctx, read, from.Algs, idjagTypes)
+	v, err := from.verify(ctx, read, idjagTypes)
 	if err != nil {
 		if !errors.Is(err, jose.ErrSignature) {
 			inVain(read)

@@ -62,7 +62,7 @@ func (s *Server) verifyWorkload(ctx context.Context, st *settings, assertion str
 		inVain(read)
 		return workloadJWT{}, reject("unknown_issuer", "%.200q is no issuer of workload JWTs here", iss)
 	}
-	v, err := from.keys.VerifyRead(ctx, read, from.Algs, workloadTypes)
+	v, err := from.verify(ctx, read, workloadTypes)
 	if err != nil {
 		if !errors.Is(err, jose.ErrSignature) {
 			inVain(read)

@@ -191,6 +191,18 @@ func (k *keysets) stop() {
 	k.running = nil
 }
 
+// issuerPatience is how long a request waits for the keys of an issuer that is
+// slow, if there are none of it yet or its token names one that is not among
+// them; the fetch goes on.
+const issuerPatience = 5 * time.Second
+
+// verify checks the signature and the type of a token with the issuer's keys.
+func (i *issuer) verify(ctx context.Context, token jose.Unverified, types []string) (jose.Verified, error) {
+	ctx, cancel := context.WithTimeout(ctx, issuerPatience)
+	defer cancel()
+	return i.keys.VerifyRead(ctx, token, i.Algs, types)
+}
+
 const (
 	maxIssuerDocument = 512 << 10
 	issuerTimeout     = 10 * time.Second
