@@ -286,7 +286,7 @@ func (s *Server) housekeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-sweep.C:
-			err = errors.Join(s.sweep(ctx), s.ledger.FinishLeaving(ctx, ""))
+			err = errors.Join(s.sweep(ctx), s.ledger.FinishLeaving(ctx, ""), s.finishDistrusted(ctx))
 		case <-rotation.C:
 			err = s.rotateByAge(ctx)
 		}

@@ -294,13 +294,17 @@ var variants = map[string]func(as, idp *Config){
 	"account-of-two":      changeIssuer(func(i *TrustedIssuer) { i.Account = []string{"tid", "oid"} }),
 	"issuer-reads":        changeIssuer(func(i *TrustedIssuer) { i.Scopes = []string{"files:read"} }),
 	"hour-long":           changeIssuer(func(i *TrustedIssuer) { i.MaxLifetime = time.Hour }),
-	"no-default":          func(as, _ *Config) { as.Resources[0].Default = false },
-	"files-only":          func(as, _ *Config) { as.Resources = as.Resources[:1] },
-	"nobody":              func(as, _ *Config) { as.Resources[0].Allow = nil },
-	"no-write":            func(as, _ *Config) { as.Resources[0].Scopes = map[string]string{"files:read": "Read"} },
-	"dpop-required":       func(as, idp *Config) { as.DPoP, idp.DPoP = dpopRequired, dpopRequired },
-	"dpop-off":            func(as, idp *Config) { as.DPoP, idp.DPoP = dpopOff, dpopOff },
-	"no-grace":            func(as, _ *Config) { as.Tokens.RefreshGrace = -1 },
+	"partner": func(as, _ *Config) {
+		as.Issuers["partner"] = TrustedIssuer{Issuer: partnerURL, JWKSURI: keysURL + "/partner"}
+	},
+	"corp-off":      func(as, _ *Config) { delete(as.Issuers, "corp") },
+	"no-default":    func(as, _ *Config) { as.Resources[0].Default = false },
+	"files-only":    func(as, _ *Config) { as.Resources = as.Resources[:1] },
+	"nobody":        func(as, _ *Config) { as.Resources[0].Allow = nil },
+	"no-write":      func(as, _ *Config) { as.Resources[0].Scopes = map[string]string{"files:read": "Read"} },
+	"dpop-required": func(as, idp *Config) { as.DPoP, idp.DPoP = dpopRequired, dpopRequired },
+	"dpop-off":      func(as, idp *Config) { as.DPoP, idp.DPoP = dpopOff, dpopOff },
+	"no-grace":      func(as, _ *Config) { as.Tokens.RefreshGrace = -1 },
 	"registered": func(as, _ *Config) {
 		as.Clients["desktop"] = Client{Secret: desktopSecret, Scopes: []string{"files:read"}}
 	},

@@ -51,6 +51,7 @@ type Server struct {
 	derived  derivedKeys
 	nonces   *dpop.Nonces
 	standing standingGrants
+	owing    atomic.Bool               // endDistrusted failed
 	issued   map[string]*atomic.Uint64 // by grant type
 	places   places
 	polls    polls
@@ -102,6 +103,9 @@ func New(cfg Config) (*Server, error) {
 	s.state.Store(st)
 	s.trusted.use(ctx, st, s.clock)
 	s.upstreams.use(ctx, st, s.clock)
+	if err := s.endDistrusted(ctx, st); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	s.background.Go(func() { s.housekeep(ctx) })
 	if st.idp {
 		if err := s.tellParties(ctx); err != nil {
@@ -134,7 +138,8 @@ func (s *Server) open(ctx context.Context, st *settings) error {
 }
 
 // Reload takes over clients, resources, rules, trusted issuers, audiences,
-// lifetimes and names of cfg for all later requests. URL and MasterKey must be
+// lifetimes and names of cfg for all later requests; what came of an issuer of
+// assertions that is no longer there ends. URL and MasterKey must be
 // those of New, Audiences must stay nil or stay set; Store, Now, Logger and
 // HTTP are those of New whatever cfg says. With an error nothing changes.
 func (s *Server) Reload(cfg Config) error {
@@ -170,6 +175,10 @@ func (s *Server) use(cfg Config) error {
 	s.trusted.use(ctx, st, s.clock)
 	s.upstreams.use(ctx, st, s.clock)
 	s.state.Store(st)
+	if err := s.endDistrusted(ctx, st); err != nil {
+		s.log.Error("what came of an issuer that is trusted no longer has not ended yet; it is tried again", "error", err)
+		s.owing.Store(true)
+	}
 	return nil
 }
 

@@ -201,16 +201,20 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 	return g, nil
 }
 
-// stillHere ends a new grant whose person left while it was made.
+// stillHere ends a new grant whose person left, or whose issuer was taken out,
+// while it was made.
 func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
 	if !g.made {
 		return nil
 	}
 	err := s.endIfLeft(ctx, g.grant)
-	if errors.Is(err, ledger.ErrLeft) {
+	switch {
+	case errors.Is(err, ledger.ErrLeft):
 		return a.invalid(leftReason(err), err)
+	case err != nil:
+		return err
 	}
-	return err
+	return s.endIfDistrusted(ctx, a, g.grant)
 }
 
 // boundBy is the scopes that still exist at the resource and that the client's

@@ -1,0 +1,89 @@
+package authserver
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"doorward/internal/audit"
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// metaTrusted are the issuers whose assertions were honoured last.
+const metaTrusted = "trusted"
+
+// trusts reports whether assertions of an issuer are honoured.
+func (st *settings) trusts(issuer string) bool {
+	return st.issuers[issuer] != nil || st.workloads[issuer] != nil
+}
+
+// endDistrusted ends what came of issuers that were trusted when this was done
+// last, by any process on the store, and that st does not trust: taking one out
+// of the configuration is an off switch, also while the server does not run.
+func (s *Server) endDistrusted(ctx context.Context, st *settings) error {
+	now := slices.AppendSeq(slices.Collect(maps.Keys(st.issuers)), maps.Keys(st.workloads))
+	slices.Sort(now)
+	now = slices.Compact(now)
+	before, err := s.lastTrusted(ctx)
+	if err != nil || slices.Equal(before, now) {
+		return err
+	}
+	var ops []store.Op
+	for _, issuer := range before {
+		if st.trusts(issuer) {
+			continue
+		}
+		receipt, err := s.ledger.End(ctx, ledger.Which{Issuer: issuer}, "issuer not trusted")
+		if err != nil {
+			return err
+		}
+		ops = append(ops, s.ledger.AuditOp(s.event("revoke", audit.Event{Issuer: issuer, Detail: "the issuer is trusted no longer"})))
+		s.log.Info("an issuer is trusted no longer: what came of it has ended", "issuer", issuer, "grants", len(receipt.Grants))
+	}
+	list, err := json.Marshal(now)
+	if err != nil {
+		return err
+	}
+	return s.ledger.Store.Commit(ctx, append(ops, store.Put(store.Record{Kind: ledger.KindMeta, Key: metaTrusted, Value: list}))...)
+}
+
+// finishDistrusted does what a reload could not, because the store failed.
+func (s *Server) finishDistrusted(ctx context.Context) error {
+	if !s.owing.Swap(false) {
+		return nil
+	}
+	err := s.endDistrusted(ctx, s.current())
+	if err != nil {
+		s.owing.Store(true)
+	}
+	return err
+}
+
+func (s *Server) lastTrusted(ctx context.Context) ([]string, error) {
+	r, err := s.ledger.Store.Get(ctx, ledger.KindMeta, metaTrusted)
+	if notFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var issuers []string
+	err = json.Unmarshal(r.Value, &issuers)
+	return issuers, err
+}
+
+// endIfDistrusted ends a grant that was just made if its issuer is trusted no
+// longer: a reload takes the new settings first and lists the grants after, so
+// that one of the two sees the other.
+func (s *Server) endIfDistrusted(ctx context.Context, a *asked, g oauth.Grant) error {
+	if g.Issuer == "" || s.current().trusts(g.Issuer) {
+		return nil
+	}
+	if _, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "issuer not trusted"); err != nil {
+		return err
+	}
+	return a.unacceptable(reject("unknown_issuer", "iss %.200q was taken out of the configuration meanwhile", g.Issuer))
+}

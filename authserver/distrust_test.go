@@ -1,0 +1,137 @@
+package authserver
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"doorward/internal/ledger"
+	"doorward/internal/oauth"
+	"doorward/store"
+)
+
+// withoutIssuers trusts nobody.
+func withoutIssuers(w *world) Config {
+	cfg := w.asConfig(nil)
+	cfg.Issuers = nil
+	return cfg
+}
+
+func (w *world) redeemedJAG(t *testing.T) string {
+	t.Helper()
+	r := post(w.as, "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+w.jag(t, nil)))
+	if r.status != 200 {
+		t.Fatal(r.body)
+	}
+	return r.text("access_token")
+}
+
+// An issuer that was taken out while the server did not run: what came of it is
+// over when it starts again.
+func TestDistrustedAtStart(t *testing.T) {
+	w := newWorld(t)
+	token := w.redeemedJAG(t)
+	cfg := withoutIssuers(w)
+	cfg.Store = w.asCfg.Store
+	second, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if !second.ended.Has(gid(t, token)) {
+		t.Error("what came of it has not ended")
+	}
+	same, err := New(w.asCfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer same.Close()
+	w.as = same
+	again := w.redeemedJAG(t)
+	third, err := New(w.asCfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	if third.ended.Has(gid(t, again)) {
+		t.Error("a start with the same issuers ended something")
+	}
+}
+
+// Whatever is under way when an issuer is taken out: no grant of it outlives that.
+func TestDistrustedMeanwhile(t *testing.T) {
+	for range 5 {
+		w := newWorld(t)
+		w.redeemedJAG(t)
+		const n = 60
+		tokens := make([]string, n)
+		for i := range tokens {
+			tokens[i] = w.jag(t, nil)
+		}
+		var all sync.WaitGroup
+		for i := range n {
+			all.Go(func() {
+				if i == n/2 {
+					if err := w.as.Reload(withoutIssuers(w)); err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				r := post(w.as, "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+tokens[i]))
+				if r.status != 200 && r.text("error") != oauth.InvalidGrant {
+					t.Errorf("%d %s", r.status, r.body)
+				}
+			})
+		}
+		all.Wait()
+		recs, _, err := w.as.ledger.Store.List(context.Background(), store.Query{Kind: ledger.KindGrant, Index: "issuer=" + idpURL, Limit: 500})
+		if err != nil || len(recs) == 0 {
+			t.Fatalf("%d grants, %v", len(recs), err)
+		}
+		for _, r := range recs {
+			g, err := w.as.ledger.Grant(context.Background(), r.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g.Ended.IsZero() || !w.as.ended.Has(g.ID) {
+				t.Errorf("a grant of it lives: %+v", g)
+			}
+		}
+	}
+}
+
+// A store that fails in the middle: either the reload fails and changes nothing,
+// or the rest is done later.
+func TestDistrustedDespiteFaults(t *testing.T) {
+	faults := 0
+	for n := 1; ; n++ {
+		f := &faulty{}
+		w := newWorld(t, func(as, _ *Config) { f.Store = as.Store; as.Store = f })
+		token := w.redeemedJAG(t)
+		f.arm(n, false)
+		err := w.as.Reload(withoutIssuers(w))
+		tripped := f.disarm()
+		if err != nil {
+			if !tripped || w.as.ended.Has(gid(t, token)) {
+				t.Fatalf("fault %d: %v, and the grant has ended", n, err)
+			}
+			w.redeemedJAG(t)
+			continue
+		}
+		if tripped {
+			faults++
+			if err := w.as.finishDistrusted(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !w.as.ended.Has(gid(t, token)) {
+			t.Errorf("fault %d: the grant lives", n)
+		}
+		if !tripped {
+			break
+		}
+	}
+	if faults < 2 {
+		t.Errorf("only %d faults met the end of the grants", faults)
+	}
+}
