@@ -16,8 +16,9 @@ import (
 )
 
 // Mode passthrough: the endpoints of the separate server under our issuer's
-// URL. Clients get its codes and its tokens; nothing of theirs is kept here. A
-// client of ours there, if Separate has one, is put into their requests.
+// URL. Clients get its codes and its tokens; nothing of theirs is kept here but
+// redirect URIs (passthrough_return.go). A client of ours there, if Separate has
+// one, is put into their requests.
 
 // relay is the separate server of mode passthrough.
 type relay struct {
@@ -62,6 +63,8 @@ func (s *Server) relayTable(st *settings) map[string]route {
 		p + "/token":          {post, true, s.limited(s.relayForm(relayToken))},
 		p + "/revoke":         {post, true, s.limited(s.relayForm(relayRevoke))},
 		p + "/register":       {post, true, s.limitedTo(registering, s.relayRegister)},
+
+		p + "/callback/" + separateName: {[]string{http.MethodGet}, false, s.relayReturn},
 	}
 }
 
@@ -94,8 +97,8 @@ func (l *relay) places(ctx context.Context) (oauth.ServerMetadata, error) {
 }
 
 // relayMetadata is what is true of the two servers together (RFC 8414): our
-// endpoints, its abilities. Answers come back with its iss, so that none is
-// promised (RFC 9207), and there is no OpenID document: ID tokens are its own.
+// endpoints, its abilities. Answers to clients that did not register through us
+// come with its iss, so that none is promised (RFC 9207), and there is no OpenID document: ID tokens are its own.
 func (s *Server) relayMetadata(w http.ResponseWriter, r *http.Request) {
 	st := s.current()
 	l := st.relay
@@ -151,6 +154,9 @@ func (s *Server) relayAuthorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	to, err := url.Parse(its.AuthorizationEndpoint)
+	if err == nil {
+		err = v.comesBack(its, q)
+	}
 	if err != nil {
 		v.turnDown(nil, err)
 		return
@@ -244,6 +250,11 @@ func (s *Server) relayed(w http.ResponseWriter, r *http.Request, kind relayKind)
 	if err != nil {
 		return err
 	}
+	if kind == relayToken {
+		if err := s.returned(r, st, its, form); err != nil {
+			return err
+		}
+	}
 	if err := st.relay.credentials(r, out, form, its, kind); err != nil {
 		return err
 	}
@@ -312,90 +323,62 @@ func (l *relay) sendsBasic(its oauth.ServerMetadata) bool {
 	return len(m) == 0 || slices.Contains(m, oauth.AuthBasic)
 }
 
-// relayRegister relays a registration, or answers with the client that all
-// share. Nothing of ours goes into the request.
-func (s *Server) relayRegister(w http.ResponseWriter, r *http.Request) {
-	st := s.current()
-	body, err := readBody(w, r, st, "application/json")
-	if err == nil {
-		err = s.registerElsewhere(w, r, st, body)
-	}
-	if err != nil {
-		s.refuse(w, r, err)
-	}
+// relayed is an answer of the separate server.
+type relayed struct {
+	status int
+	header http.Header
+	body   []byte
 }
 
-func (s *Server) registerElsewhere(w http.ResponseWriter, r *http.Request, st *settings, body []byte) error {
-	var asked oauth.ClientMetadata
-	if err := json.Unmarshal(body, &asked); err != nil {
-		return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "the body is no client metadata"}
-	}
-	if st.relay.ClientID != "" {
-		for _, uri := range asked.RedirectURIs {
-			if err := oauth.CheckRedirectURI(uri, true); err != nil && !inCatalogue(uri) {
-				return err
-			}
-		}
-		if len(asked.RedirectURIs) == 0 {
-			return &oauth.Error{Code: oauth.InvalidRedirectURI, Description: "redirect_uris is missing"}
-		}
-		w.Header()["Cache-Control"] = noStore
-		s.writeJSON(w, r, http.StatusCreated, oauth.ClientMetadata{ClientID: st.relay.ClientID, ClientName: asked.ClientName, RedirectURIs: asked.RedirectURIs,
-			GrantTypes: []string{oauth.AuthorizationCode, oauth.RefreshToken}, ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: authNone})
-		return nil
-	}
-	its, err := st.relay.places(r.Context())
-	if err != nil {
-		return err
-	}
-	if its.RegistrationEndpoint == "" {
-		return &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusNotFound, Description: "the separate server registers nobody by itself"}
-	}
-	out, err := http.NewRequestWithContext(r.Context(), http.MethodPost, its.RegistrationEndpoint, strings.NewReader(string(body)))
-	if err != nil {
-		return err
-	}
-	out.Header.Set("Content-Type", "application/json")
-	return s.relayAnswer(w, st, out, true, "client_id")
-}
-
-// relayAnswer brings an answer back as it is: status, body and the headers that
-// belong to it. What is no answer of an authorization server (a page of HTML, a
-// redirect, too much) does not get through.
 func (s *Server) relayAnswer(w http.ResponseWriter, st *settings, out *http.Request, json bool, member string) error {
+	answer, err := askRelay(st, out, json, member)
+	if err != nil {
+		return err
+	}
+	answer.pass(w)
+	return nil
+}
+
+// askRelay sends a request there. What is no answer of an authorization server
+// (a page of HTML, a redirect, too much) does not get through.
+func askRelay(st *settings, out *http.Request, json bool, member string) (relayed, error) {
 	out.Header.Set("Accept", "application/json")
 	out.Header.Set("User-Agent", "doorward")
 	client := issuerClient(st.cfg.HTTP)
 	res, err := client.Do(out)
 	if err != nil {
-		return relayDown(err)
+		return relayed{}, relayDown(err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxIssuerDocument+1))
 	switch {
 	case err != nil:
-		return relayDown(err)
+		return relayed{}, relayDown(err)
 	case len(body) > maxIssuerDocument:
-		return relayBroken(fmt.Errorf("its answer is larger than %d bytes", maxIssuerDocument))
+		return relayed{}, relayBroken(fmt.Errorf("its answer is larger than %d bytes", maxIssuerDocument))
 	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return relayBroken(fmt.Errorf("it answers with a redirect (%d)", res.StatusCode))
+		return relayed{}, relayBroken(fmt.Errorf("it answers with a redirect (%d)", res.StatusCode))
 	}
 	if err := relayable(res.StatusCode, body, json, member); err != nil {
 		if res.StatusCode >= http.StatusInternalServerError {
-			return relayDown(err)
+			return relayed{}, relayDown(err)
 		}
-		return relayBroken(err)
+		return relayed{}, relayBroken(err)
 	}
+	return relayed{res.StatusCode, res.Header, body}, nil
+}
+
+// pass brings it back as it is: status, body and the headers that belong to it.
+func (a relayed) pass(w http.ResponseWriter) {
 	for _, name := range []string{"Content-Type", "Www-Authenticate", "Retry-After"} {
-		if value := res.Header.Get(name); value != "" {
+		if value := a.header.Get(name); value != "" {
 			w.Header().Set(name, value)
 		}
 	}
 	w.Header()["Cache-Control"] = noStore
 	w.Header().Set("Pragma", "no-cache")
-	w.WriteHeader(res.StatusCode)
-	w.Write(body)
-	return nil
+	w.WriteHeader(a.status)
+	w.Write(a.body)
 }
 
 // relayable checks that an answer is one (RFC 6749 sections 5.1 and 5.2): a

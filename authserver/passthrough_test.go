@@ -272,6 +272,7 @@ func TestRelayedSecret(t *testing.T) {
 // covers: I06, I08, I14
 func TestRelayedRegistration(t *testing.T) {
 	s, e, _ := newRelay(t, nil)
+	delete(e.meta, "authorization_response_iss_parameter_supported") // else TestRelayedReturn
 	asked := `{"redirect_uris":["https://app.example.com/cb"],"client_name":"App","x_theirs":[1]}`
 	e.status, e.body = 201, `{"client_id":"new","client_secret":"s","redirect_uris":["https://app.example.com/cb"],"x":null}`
 	if r := postJSON(s.Server, "/register", asked); r.status != 201 || r.body != e.body || e.bodies[0] != asked {
@@ -327,7 +328,7 @@ func TestRelayedMetadata(t *testing.T) {
 	if fmt.Sprint(m["scopes_supported"], m["code_challenge_methods_supported"], m["token_endpoint_auth_methods_supported"]) != "[openid files] [S256] [client_secret_post none]" {
 		t.Errorf("%v", m)
 	}
-	for _, path := range []string{"/.well-known/openid-configuration", "/login", "/consent", "/account", "/callback/separate", "/register/x", "/par", "/introspect", "/userinfo"} {
+	for _, path := range []string{"/.well-known/openid-configuration", "/login", "/consent", "/account", "/callback/other", "/register/x", "/par", "/introspect", "/userinfo"} {
 		if r := get(s, path); r.status != 404 {
 			t.Errorf("%s: %d", path, r.status)
 		}

@@ -22,7 +22,8 @@ const (
 // documents and no PKCE of its own.
 //
 // With "passthrough" its endpoints are relayed. Clients get its codes and its
-// tokens, so their redirect URIs have to be registered there. Issuer, or
+// tokens, so their redirect URIs have to be registered there; registrations that
+// come through us get Config.URL + "/callback/separate" beside them. Issuer, or
 // AuthorizeURL and TokenURL, are required, ClientID is not: with one, all clients
 // are that one there.
 type Separate struct {
