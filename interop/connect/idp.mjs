@@ -8,7 +8,7 @@ const issuer = `http://127.0.0.1:${port}`;
 const provider = new Provider(issuer, {
   clients: [],
   cookies: { keys: ['for tests only'] },
-  scopes: ['openid', 'offline_access'],
+  scopes: ['openid', 'offline_access', 'mcp'],
   pkce: { required: () => true },
   features: {
     devInteractions: { enabled: false },
@@ -27,7 +27,7 @@ const provider = new Provider(issuer, {
   // Consent is not what is tested.
   loadExistingGrant: async (ctx) => {
     const grant = new ctx.oidc.provider.Grant({ clientId: ctx.oidc.client.clientId, accountId: ctx.oidc.session.accountId });
-    grant.addOIDCScope('openid offline_access');
+    grant.addOIDCScope('openid offline_access mcp');
     grant.addResourceScope(resource, 'mcp');
     await grant.save();
     return grant;
