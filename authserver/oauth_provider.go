@@ -155,17 +155,23 @@ func (p *provider) askPlain(ctx context.Context, client *http.Client, refresh, a
 			return tokens, err
 		}
 	}
-	c, err := p.describe(ctx, client, tokens.AccessToken)
+	err := p.sameAccount(ctx, client, tokens.AccessToken, sub)
 	var said *providerError
 	if refresh == "" && errors.As(err, &said) && said.status == http.StatusUnauthorized {
 		return tokens, errTokenOver
 	}
+	return tokens, err
+}
+
+// sameAccount checks that an access token still stands for the same account.
+func (p *provider) sameAccount(ctx context.Context, client *http.Client, access, account string) error {
+	c, err := p.describe(ctx, client, access)
 	if err != nil {
-		return tokens, err
+		return err
 	}
 	who, err := p.subject(c)
-	if err == nil && who.Account != sub {
+	if err == nil && who.Account != account {
 		err = errSomebodyElse
 	}
-	return tokens, err
+	return err
 }

@@ -144,7 +144,10 @@ func (v *visit) alreadyAnswered(p *provider, at attempt) bool {
 // takeInProxied makes the session of somebody whom the separate server brought,
 // and keeps its tokens for the grant that is next.
 func (v *visit) takeInProxied(p *provider, at attempt, claims jose.Claims, who oauth.Subject, tokens providerTokens) {
-	sub, err := claims.Text("sub")
+	sub, err := who.Account, error(nil)
+	if p.plain == nil {
+		sub, err = claims.Text("sub")
+	}
 	if err == nil {
 		err = tokens.usable()
 	}

@@ -235,11 +235,15 @@ func (s *Server) renewUpstream(ctx context.Context, grant string, u upstreamToke
 	}
 	st := s.current()
 	tokens, err := s.askUpstream(ctx, st, st.proxied, grant, string(refresh))
-	if err == nil && tokens.IDToken != "" { // OpenID Connect Core section 12.2
-		err = st.proxied.sameAs(ctx, tokens.IDToken, u.Sub, s.now())
-	}
 	if err == nil {
 		err = tokens.usable()
+	}
+	switch {
+	case err != nil:
+	case st.proxied.plain != nil:
+		err = st.proxied.sameAccount(ctx, issuerClient(st.cfg.HTTP), tokens.AccessToken, u.Sub)
+	case tokens.IDToken != "": // OpenID Connect Core section 12.2
+		err = st.proxied.sameAs(ctx, tokens.IDToken, u.Sub, s.now())
 	}
 	now := s.now()
 	u.Renewing = time.Time{}
@@ -274,7 +278,7 @@ func (s *Server) renewUpstream(ctx context.Context, grant string, u upstreamToke
 }
 
 func (s *Server) askUpstream(ctx context.Context, st *settings, p *provider, grant, refresh string) (providerTokens, error) {
-	meta, err := p.found.get(ctx)
+	meta, err := p.metadata(ctx)
 	if err != nil {
 		return providerTokens{}, err
 	}
