@@ -16,15 +16,20 @@ const separateName = "separate"
 // /callback/separate; with passthrough those of the clients.
 type SeparateConfig struct {
 	// Issuer is its issuer identifier, to the letter; the rest is discovered
-	// (OpenID Connect). Required.
+	// (OpenID Connect). Required, but with userinfo_url.
 	Issuer string `yaml:"issuer"`
 	// AuthorizeURL, TokenURL, RevokeURL and RegisterURL take the place of what its
 	// metadata says (passthrough); with the first two it needs none, but for the
-	// keys of its tokens. Default: discovered.
+	// keys of its tokens. With proxy the first two are those of a plain OAuth 2.0
+	// server, beside userinfo_url. Default: discovered.
 	AuthorizeURL string `yaml:"authorize_url"`
 	TokenURL     string `yaml:"token_url"`
 	RevokeURL    string `yaml:"revoke_url"`
 	RegisterURL  string `yaml:"register_url"`
+	// UserinfoURL is where a plain OAuth 2.0 server (proxy), without metadata and
+	// ID tokens, says as a JSON object whom an access token stands for; account is
+	// required then. Default: an OpenID provider.
+	UserinfoURL string `yaml:"userinfo_url"`
 	// Name is what people see (proxy). Default: separate.
 	Name string `yaml:"name"`
 	// ClientID is our client id there. Required; with passthrough all clients are
@@ -36,7 +41,7 @@ type SeparateConfig struct {
 	// client_secret_basic first.
 	AuthMethod string `yaml:"auth_method" enum:"client_secret_basic client_secret_post"`
 	// Scopes are asked for there, for the tokens that go upstream (credential:
-	// vault). Default: [openid, email, profile]; passthrough: of requests that name
+	// vault). Default: [openid, email, profile], with userinfo_url none; passthrough: of requests that name
 	// none, none.
 	Scopes []string `yaml:"scopes"`
 	// Resource: send the resource parameter (RFC 8707), the identifier of the MCP
@@ -62,10 +67,10 @@ func (c *Config) settleSeparate() {
 	if s.Name == "" {
 		s.Name = separateName
 	}
-	if s.Scopes == nil {
+	if s.Scopes == nil && !s.plain() {
 		s.Scopes = []string{"openid", "email", "profile"}
 	}
-	if s.Account == nil {
+	if s.Account == nil && !s.plain() {
 		s.Account = oneOrMore{"sub"}
 	}
 	if s.Groups.Claim == "" {
@@ -74,7 +79,11 @@ func (c *Config) settleSeparate() {
 	if c.Providers == nil {
 		c.Providers = map[string]ProviderConfig{}
 	}
-	c.Providers[separateName] = ProviderConfig{Kind: "oidc", Issuer: s.Issuer, Name: s.Name, Account: s.Account, Accounts: "create",
+	kind := "oidc"
+	if s.plain() {
+		kind = "oauth"
+	}
+	c.Providers[separateName] = ProviderConfig{Kind: kind, Issuer: s.Issuer, AuthorizeURL: s.AuthorizeURL, TokenURL: s.TokenURL, UserinfoURL: s.UserinfoURL, Name: s.Name, Account: s.Account, Accounts: "create",
 		EmailDomains: s.EmailDomains, Tenants: s.Tenants, Groups: s.Groups, SignIn: &SignInConfig{ClientID: s.ClientID, Scopes: s.Scopes}}
 }
 
@@ -95,7 +104,8 @@ func (c *Config) separateServer() authserver.Separate {
 		return authserver.Separate{}
 	}
 	s := c.Separate
-	return authserver.Separate{Issuer: s.Issuer, AuthorizeURL: s.AuthorizeURL, TokenURL: s.TokenURL, RevokeURL: s.RevokeURL, RegisterURL: s.RegisterURL, Title: s.Name, ClientID: s.ClientID, ClientSecret: string(s.ClientSecret), AuthMethod: s.AuthMethod,
+	return authserver.Separate{Issuer: s.Issuer, AuthorizeURL: s.AuthorizeURL, TokenURL: s.TokenURL, RevokeURL: s.RevokeURL, RegisterURL: s.RegisterURL, UserinfoURL: s.UserinfoURL,
+		Title: s.Name, ClientID: s.ClientID, ClientSecret: string(s.ClientSecret), AuthMethod: s.AuthMethod,
 		Scopes: s.Scopes, Resource: s.Resource, Account: s.Account, Tenants: s.Tenants, EmailDomains: s.EmailDomains, GroupsClaim: s.Groups.Claim}
 }
 
@@ -117,15 +127,19 @@ func (k *checker) separate() {
 		return
 	}
 	s := k.Separate
-	for _, u := range s.urls() {
-		k.must(u[1] == "", at.add(u[0]), "is for mode: passthrough; with proxy it is discovered")
+	if s.plain() {
+		k.plainSeparate(at)
+	} else {
+		for _, u := range s.urls() {
+			k.must(u[1] == "", at.add(u[0]), "is for mode: passthrough, or a plain OAuth 2.0 server with userinfo_url; that of an OpenID provider is discovered")
+		}
+		k.issuer(at.add("issuer"), s.Issuer)
+		k.must(slices.Contains(s.Scopes, "openid") || k.broken(at.add("scopes")), at.add("scopes"), "must have openid among them: without it nobody says who signed in")
+		k.must(len(s.Account) > 0 && !slices.Contains(s.Account, ""), at.add("account"), "names no claim: write sub")
 	}
-	k.issuer(at.add("issuer"), s.Issuer)
 	k.must(s.ClientID != "" || k.broken(at.add("client_id")), at.add("client_id"), "is missing: register %s/callback/separate there and write the client id that it gives", k.URL)
 	k.must(s.AuthMethod == "" || s.ClientSecret != "" || k.broken(at.add("client_secret")), at.add("auth_method"), "is for a client with a secret: add client_secret, or leave it out")
 	k.scopes(at.add("scopes"), s.Scopes, nil)
-	k.must(slices.Contains(s.Scopes, "openid") || k.broken(at.add("scopes")), at.add("scopes"), "must have openid among them: without it nobody says who signed in")
-	k.must(len(s.Account) > 0 && !slices.Contains(s.Account, ""), at.add("account"), "names no claim: write sub")
 	k.domains(at.add("email_domains"), s.EmailDomains)
 	k.must(!slices.Contains(s.Tenants, ""), at.add("tenants"), "has an empty tenant: remove it")
 	k.must(!k.given("people") || len(k.People) == 0, pathOf("people"), "cannot be beside mode: proxy: everybody signs in at separate")
@@ -142,6 +156,34 @@ func (k *checker) separate() {
 // urls are its endpoints by their keys.
 func (s SeparateConfig) urls() [][2]string {
 	return [][2]string{{"authorize_url", s.AuthorizeURL}, {"token_url", s.TokenURL}, {"revoke_url", s.RevokeURL}, {"register_url", s.RegisterURL}}
+}
+
+// plain reports whether it is a plain OAuth 2.0 server.
+func (s SeparateConfig) plain() bool { return s.UserinfoURL != "" }
+
+// plainSeparate checks what a plain OAuth 2.0 server needs.
+func (k *checker) plainSeparate(at keyPath) {
+	s := k.Separate
+	for _, u := range [][2]string{{"authorize_url", s.AuthorizeURL}, {"token_url", s.TokenURL}, {"userinfo_url", s.UserinfoURL}} {
+		switch key := at.add(u[0]); {
+		case k.broken(key):
+		case u[1] == "":
+			k.fail(key, "is missing beside userinfo_url")
+		default:
+			k.must(keysURL(u[1]) && noFragment(u[1]), key, "must be an https URL (http on loopback)")
+		}
+	}
+	for _, u := range [][2]string{{"revoke_url", s.RevokeURL}, {"register_url", s.RegisterURL}} {
+		k.must(u[1] == "", at.add(u[0]), "is for mode: passthrough")
+	}
+	k.must(s.Issuer == "" || k.broken(at.add("issuer")), at.add("issuer"), "cannot be beside userinfo_url: a plain OAuth 2.0 server has none")
+	k.must(len(s.Tenants) == 0, at.add("tenants"), "cannot be beside userinfo_url: a plain OAuth 2.0 server names none")
+	k.must(len(s.Account) > 0 && !slices.Contains(s.Account, "") || k.broken(at.add("account")), at.add("account"), "is missing: write the member of the userinfo answer that names the account for ever, such as id")
+	for _, name := range s.Account {
+		if slices.Contains(passedOn, name) {
+			k.warn(at.add("account"), "%s may pass to somebody else, who would then have this account: write the number or id that never does", name)
+		}
+	}
 }
 
 // passthrough checks what a relay needs.
@@ -162,7 +204,7 @@ func (k *checker) passthrough(at keyPath) {
 	for _, f := range []struct {
 		key string
 		set bool
-	}{{"name", s.Name != ""}, {"account", s.Account != nil}, {"email_domains", s.EmailDomains != nil}, {"tenants", s.Tenants != nil}, {"groups", s.Groups.Claim != ""}} {
+	}{{"userinfo_url", s.UserinfoURL != ""}, {"name", s.Name != ""}, {"account", s.Account != nil}, {"email_domains", s.EmailDomains != nil}, {"tenants", s.Tenants != nil}, {"groups", s.Groups.Claim != ""}} {
 		k.must(!f.set, at.add(f.key), "is for mode: proxy: with passthrough nobody signs in here")
 	}
 	for _, f := range []struct {

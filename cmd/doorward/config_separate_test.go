@@ -26,6 +26,19 @@ func TestSeparateIsChecked(t *testing.T) {
 			"c.yaml:2:20: separate.issuer: is also the issuer of providers.other: a person must be one account\n" +
 				"c.yaml:4:44: providers.other.sign_in: cannot be beside mode: proxy: everybody signs in at separate (id_jag can)\n" +
 				"c.yaml:5:3: providers.separate: has the name of the server under separate: its people would be taken for those of it"},
+		{"plain OAuth", "mode: proxy\nseparate: {authorize_url: \"https://hub.example/a\", token_url: \"https://hub.example/t\", userinfo_url: \"https://hub.example/u\", client_id: a, client_secret: b, account: id}\n" +
+			"servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: vault, allow: [{who: \"person:separate/1\"}]}}\n", ""},
+		{"half plain OAuth", "mode: proxy\nseparate: {token_url: \"http://hub.example/t\", userinfo_url: \"https://hub.example/u\", client_id: a, issuer: \"https://hub.example\", tenants: [t], register_url: \"https://hub.example/r\"}\n" + server,
+			"c.yaml:2:1: separate.account: is missing: write the member of the userinfo answer that names the account for ever, such as id\n" +
+				"c.yaml:2:1: separate.authorize_url: is missing beside userinfo_url\n" +
+				"c.yaml:2:23: separate.token_url: must be an https URL (http on loopback)\n" +
+				"c.yaml:2:108: separate.issuer: cannot be beside userinfo_url: a plain OAuth 2.0 server has none\n" +
+				"c.yaml:2:131: separate.tenants: cannot be beside userinfo_url: a plain OAuth 2.0 server names none\n" +
+				"c.yaml:2:159: separate.register_url: is for mode: passthrough"},
+		{"names that change hands", "mode: proxy\nseparate: {authorize_url: \"https://hub.example/a\", token_url: \"https://hub.example/t\", userinfo_url: \"https://hub.example/u\", client_id: a, account: login}\n" + server,
+			"c.yaml:2:150: warning: separate.account: login may pass to somebody else, who would then have this account: write the number or id that never does"},
+		{"a relay of plain OAuth", "mode: passthrough\nseparate: {issuer: \"https://login.example\", userinfo_url: \"https://hub.example/u\"}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"issuer:https://login.example\"}]}}\n",
+			"c.yaml:2:59: separate.userinfo_url: is for mode: proxy: with passthrough nobody signs in here"},
 		{"a relay", "mode: passthrough\nseparate: {issuer: \"https://login.example\", client_id: a}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"issuer:https://login.example\"}]}}\n", ""},
 		{"half a relay", "mode: passthrough\nseparate: {authorize_url: ftp://x, client_secret: s, name: n}\nservers: {}\nproviders: {p: {issuer: \"https://p.example\", id_jag: {}}}\n",
 			"c.yaml:2:1: separate.client_id: is missing beside client_secret\nc.yaml:2:1: separate.issuer: is missing: write the provider's issuer identifier, as its metadata spells it\n" +

@@ -60,7 +60,8 @@ func signIns(people map[string]authserver.LocalPerson) authserver.SignIn {
 // get tokens of this one.
 func proxied(url string, db store.Store, key []byte) (*authserver.Server, error) {
 	return authserver.New(authserver.Config{URL: url, Store: db, MasterKey: key, Mode: "proxy", Separate: authserver.Separate{
-		Issuer: "https://login.example.com", AuthorizeURL: "", TokenURL: "", RevokeURL: "", RegisterURL: "", Title: "Example SSO", ClientID: "gate", ClientSecret: "from a secret store", AuthMethod: "client_secret_basic",
+		Issuer: "https://login.example.com", AuthorizeURL: "", TokenURL: "", RevokeURL: "", RegisterURL: "", UserinfoURL: "", // a plain OAuth server has the first two and the last, and no Issuer
+		Title: "Example SSO", ClientID: "gate", ClientSecret: "from a secret store", AuthMethod: "client_secret_basic",
 		Scopes: []string{"openid", "email", "offline_access"}, Resource: "drop",
 		Account: []string{"sub"}, Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
 	}})
