@@ -47,7 +47,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
 
 soak: ## N=1000000 seeded requests, valid, half-valid and hostile, in memory (SEED=2: others; RACE=1 N=100000: with the race detector)
-	DOORWARD_SOAK_N=$(N) DOORWARD_SOAK_SEED=$(SEED) CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(if $(RACE),-race) -count=1 -timeout 0 -v -run '^Test(Soak|Isolation)$$' ./authserver
+	DOORWARD_SOAK_N=$(N) DOORWARD_SOAK_SEED=$(SEED) CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(if $(RACE),-race) -count=1 -timeout 0 -v -run '^Test(Soak|Isolation|IsolationVault|GrantedIsBounded)$$' ./authserver
 
 repeat: ## the tests again and again, with the race detector, for REPEAT (10m, 2h)
 	@DOORWARD_SOAK=1 .ci/repeat $(REPEAT)
