@@ -62,6 +62,8 @@ const (
 
 const columns = "record.key, record.version, record.expires, record.taken, record.names, record.value, record.row"
 
+// A limit is ?+0: SQLite prepares a statement again, at ten times the cost of
+// the statement itself, whenever a limit that is a variable alone is bound.
 var statementText = [statements]string{
 	begin:    "BEGIN IMMEDIATE",
 	commit:   "COMMIT",
@@ -71,12 +73,12 @@ var statementText = [statements]string{
 	// Both parts lie in order: they are merged, not sorted.
 	listKind: "SELECT " + columns + ` FROM record WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
 		UNION ALL SELECT key, 1, expires, 0, NULL, value, 0 FROM journal WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
-		ORDER BY 1 LIMIT ?4`,
+		ORDER BY 1 LIMIT ?4+0`,
 	// CROSS JOIN keeps the order of the loops: the index leads.
 	listIndex: "SELECT " + columns + ` FROM named CROSS JOIN record
 		WHERE named.kind = ? AND named.name = ? AND named.row > ?
 		AND record.row = named.row
-		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.row LIMIT ?`,
+		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.row LIMIT ?+0`,
 
 	load:        "SELECT row, version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
 	insert:      "INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -93,9 +95,9 @@ var statementText = [statements]string{
 
 	nextJournal: "SELECT coalesce(min(kind), '') FROM journal WHERE kind > ?",
 	cutJournal: `DELETE FROM journal WHERE kind = ?1 AND key IN
-		(SELECT key FROM (SELECT key, expires FROM journal WHERE kind = ?1 ORDER BY key LIMIT ?2) WHERE expires <> 0 AND expires <= ?3)`,
+		(SELECT key FROM (SELECT key, expires FROM journal WHERE kind = ?1 ORDER BY key LIMIT ?2+0) WHERE expires <> 0 AND expires <= ?3)`,
 
-	expired: "SELECT kind, key, names, row FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?",
+	expired: "SELECT kind, key, names, row FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?+0",
 
 	insertChange:    "INSERT INTO change (writer, puts) VALUES (?, ?)",
 	cutChanges:      "DELETE FROM change WHERE seq <= (SELECT max(seq) FROM change) - ?",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -180,6 +181,22 @@ func TestQueryPlans(t *testing.T) {
 			}
 		}
 		rows.Close()
+	}
+}
+
+// A limit that is a variable alone would have its statement parsed at each call.
+func TestLimitsAreNoReasonToPrepare(t *testing.T) {
+	limit := regexp.MustCompile(`LIMIT \?\d?(.{0,2})`)
+	found := 0
+	for _, text := range statementText {
+		for _, m := range limit.FindAllStringSubmatch(text, -1) {
+			if found++; m[1] != "+0" {
+				t.Errorf("%s", text)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no statement has a limit")
 	}
 }
 
