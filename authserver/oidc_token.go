@@ -60,21 +60,9 @@ func isRefused(err error) bool {
 // redeem sends a token request. Nothing of what is sent comes back in an error.
 func (p *provider) redeem(ctx context.Context, client *http.Client, meta providerMetadata, form url.Values) (providerTokens, error) {
 	var out providerTokens
-	basic := p.ClientSecret != "" && p.sendsBasic(meta)
-	if !basic {
-		form.Set("client_id", p.ClientID)
-		if p.ClientSecret != "" {
-			form.Set("client_secret", p.ClientSecret)
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, meta.TokenEndpoint, strings.NewReader(form.Encode()))
+	req, err := p.post(ctx, meta, meta.TokenEndpoint, form)
 	if err != nil {
 		return out, err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	if basic {
-		req.SetBasicAuth(oauth.EscapeBasic(p.ClientID), oauth.EscapeBasic(p.ClientSecret))
 	}
 	status, body, err := exchange(client, req)
 	if err != nil {

@@ -41,6 +41,8 @@ type fakeProvider struct {
 	asked    url.Values     // last authorization request
 	forms    []url.Values
 	codes    map[string]url.Values
+	revoked  []url.Values // what came to the revocation endpoint, if meta names it
+	revoking int          // its answer; 0: 200
 }
 
 func newProvider(t *testing.T) *fakeProvider {
@@ -76,6 +78,14 @@ func (f *fakeProvider) RoundTrip(r *http.Request) (*http.Response, error) {
 		return f.answer(200, f.userinfo)
 	case "/token":
 		return f.token(r)
+	case "/revoke":
+		body, _ := io.ReadAll(r.Body)
+		form, _ := url.ParseQuery(string(body))
+		if id, _, ok := r.BasicAuth(); !ok || id != url.QueryEscape(loginClient) {
+			return f.answer(401, map[string]any{"error": "invalid_client"})
+		}
+		f.revoked = append(f.revoked, form)
+		return f.answer(max(f.revoking, 200), map[string]any{})
 	}
 	return f.answer(404, nil)
 }

@@ -107,6 +107,12 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.background.Go(func() { s.housekeep(ctx) })
+	if st.proxied != nil {
+		if err := s.revokeEnded(ctx); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
 	if st.idp {
 		if err := s.tellParties(ctx); err != nil {
 			s.Close()

@@ -124,7 +124,7 @@ func (l *Ledger) endPage(ctx context.Context, recs []store.Record, session, reas
 			return err
 		}
 		if g.Ended.IsZero() && (session == "" || g.Subject.Session == session) {
-			ops = append(ops, l.endOps(g, reason)...)
+			ops = append(ops, l.endOps(ctx, g, reason)...)
 			ended = append(ended, receiptOf(g))
 		}
 	}
@@ -164,7 +164,7 @@ func (l *Ledger) endOne(ctx context.Context, id, reason string) (*EndedGrant, er
 		if !g.Ended.IsZero() {
 			return nil, nil
 		}
-		err = l.Store.Commit(ctx, l.endOps(g, reason)...)
+		err = l.Store.Commit(ctx, l.endOps(ctx, g, reason)...)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
@@ -176,11 +176,19 @@ func (l *Ledger) endOne(ctx context.Context, id, reason string) (*EndedGrant, er
 	}
 }
 
-func (l *Ledger) endOps(g Grant, reason string) []store.Op {
+// revokeWithin is how long a separate server may be away for its tokens to be
+// revoked there all the same.
+const revokeWithin = 24 * time.Hour
+
+func (l *Ledger) endOps(ctx context.Context, g Grant, reason string) []store.Op {
 	now := l.now()
 	g.Ended, g.EndReason, g.Refresh = now, reason, nil
 	ops := []store.Op{g.Put()}
 	if g.Upstream {
+		// That they cannot be read must not keep the grant from ending.
+		if r, err := l.Store.Get(ctx, KindUpstream, g.ID); err == nil {
+			ops = append(ops, store.Put(store.Record{Kind: KindRevoke, Key: g.ID, Value: r.Value, Expires: now.Add(revokeWithin)}))
+		}
 		ops = append(ops, store.Delete(KindUpstream, g.ID))
 	}
 	if now.Before(g.TokensUntil) {

@@ -58,7 +58,7 @@ func (l *Ledger) firstEnds(ctx context.Context, person, reason string) (ends, er
 			return out, err
 		}
 		if g.Ended.IsZero() {
-			out.ops = append(out.ops, l.endOps(g, reason)...)
+			out.ops = append(out.ops, l.endOps(ctx, g, reason)...)
 			out.grants = append(out.grants, receiptOf(g))
 		}
 	}

@@ -27,6 +27,9 @@ const (
 	KindParty store.Kind = "party"
 	// KindUpstream is what a provider that somebody signed in at last said of them.
 	KindUpstream store.Kind = "upstream"
+	// KindRevoke is what a separate server issued for a grant that ended, until it
+	// is revoked there.
+	KindRevoke store.Kind = "revoke"
 	// KindLogout is what a provider said is over, for as long as that matters.
 	KindLogout  store.Kind = "logout"
 	KindConsent store.Kind = "consent"
