@@ -68,10 +68,17 @@ const elsewhereSecret = "a secret of the gate, over there"
 
 func newRelay(t *testing.T, change func(*Separate)) (*site, *elsewhere, *bytes.Buffer) {
 	t.Helper()
+	return newRelayTo(t, true, change)
+}
+
+// newRelayTo is newRelay in front of a server whose answers carry its iss, or do
+// not.
+func newRelayTo(t *testing.T, named bool, change func(*Separate)) (*site, *elsewhere, *bytes.Buffer) {
+	t.Helper()
 	e := &elsewhere{status: 200, header: http.Header{"Content-Type": {"application/json"}}, body: `{"access_token":"theirs","token_type":"Bearer","scope":null}`,
 		meta: map[string]any{"issuer": loginURL, "authorization_endpoint": loginURL + "/authorize?tenant=acme", "token_endpoint": loginURL + "/token", "jwks_uri": loginURL + "/jwks",
 			"revocation_endpoint": loginURL + "/revoke", "registration_endpoint": loginURL + "/register", "scopes_supported": []string{"openid", "files"},
-			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "none"}, "authorization_response_iss_parameter_supported": true}}
+			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "none"}, "authorization_response_iss_parameter_supported": named}}
 	log := &bytes.Buffer{}
 	s := newSite(t, func(c *Config) {
 		c.HTTP, c.SignIn, c.Mode, c.Separate, c.Logger = e, nil, "passthrough", Separate{Issuer: loginURL}, slog.New(slog.NewTextHandler(log, nil))
@@ -271,8 +278,7 @@ func TestRelayedSecret(t *testing.T) {
 //
 // covers: I06, I08, I14
 func TestRelayedRegistration(t *testing.T) {
-	s, e, _ := newRelay(t, nil)
-	delete(e.meta, "authorization_response_iss_parameter_supported") // else TestRelayedReturn
+	s, e, _ := newRelayTo(t, false, nil) // else TestRelayedReturn
 	asked := `{"redirect_uris":["https://app.example.com/cb"],"client_name":"App","x_theirs":[1]}`
 	e.status, e.body = 201, `{"client_id":"new","client_secret":"s","redirect_uris":["https://app.example.com/cb"],"x":null}`
 	if r := postJSON(s.Server, "/register", asked); r.status != 201 || r.body != e.body || e.bodies[0] != asked {

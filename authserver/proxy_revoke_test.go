@@ -44,10 +44,9 @@ func (s *site) toRevoke() int {
 	return len(recs)
 }
 
-func announceRevoke(f *fakeProvider) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.meta["revocation_endpoint"] = loginURL + "/revoke"
+// announceRevoke is for the configuration, since metadata is read early.
+func announceRevoke(c *Config) {
+	c.HTTP.(*fakeProvider).meta["revocation_endpoint"] = loginURL + "/revoke"
 }
 
 // Whoever ends a grant ends the separate server's tokens there, too, also where
@@ -56,8 +55,7 @@ func announceRevoke(f *fakeProvider) {
 // covers: AS-PROXY-04
 func TestProxiedRevocation(t *testing.T) {
 	ctx := context.Background()
-	s, f := newProxiedSite(t, nil)
-	announceRevoke(f)
+	s, f := newProxiedSite(t, announceRevoke)
 	id := gid(t, f.proxiedTokens(s, s.browser()).text("access_token"))
 	other := &ledger.Ledger{Store: s.cfg.Store, Now: s.cfg.Now} // as `doorward leave` has one
 	if _, err := other.Leave(ctx, proxiedCarol); err != nil {
@@ -85,9 +83,13 @@ func TestProxiedRevocation(t *testing.T) {
 func TestProxiedRevocationLater(t *testing.T) {
 	ctx := context.Background()
 	var log bytes.Buffer
-	s, f := newProxiedSite(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-	announceRevoke(f)
+	s, f := newProxiedSite(t, func(c *Config) {
+		announceRevoke(c)
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	f.mu.Lock()
 	f.refresh = "" // so that there is an access token only
+	f.mu.Unlock()
 	id := gid(t, f.proxiedTokens(s, s.browser()).text("access_token"))
 	f.mu.Lock()
 	f.revoking = 503
@@ -126,11 +128,14 @@ func TestProxiedRevocationLetBe(t *testing.T) {
 		answer    int
 		seen      int
 	}{"not announced": {false, 200, 0}, "refused": {true, 400, 1}, "not found": {true, 404, 1}} {
-		s, f := newProxiedSite(t, nil)
-		if c.announced {
-			announceRevoke(f)
-		}
+		s, f := newProxiedSite(t, func(cfg *Config) {
+			if c.announced {
+				announceRevoke(cfg)
+			}
+		})
+		f.mu.Lock()
 		f.revoking = c.answer
+		f.mu.Unlock()
 		id := gid(t, f.proxiedTokens(s, s.browser()).text("access_token"))
 		if _, err := s.ledger.End(ctx, ledger.Which{Grant: id}, "test"); err != nil {
 			t.Fatal(err)
