@@ -42,9 +42,18 @@ var styleHash = func() string {
 type frame struct {
 	Title  string
 	Issuer string
+	Called string // the name of who is signed in; "": it says no more than their account
 }
 
-func (v *visit) frame(title string) frame { return frame{Title: title, Issuer: v.st.name} }
+func (v *visit) frame(title string) frame {
+	f := frame{Title: title, Issuer: v.st.name}
+	if v.session != nil {
+		if who := v.session.Subject; who.Name != who.ID && who.Name != who.Account {
+			f.Called = who.Name
+		}
+	}
+	return f
+}
 
 // failure is an error page: what happened, what to do, and who has to.
 type failure struct {

@@ -137,6 +137,26 @@ func TestRememberedIsNoSecret(t *testing.T) {
 	}
 }
 
+// Pages call people by their name, beside the account that it is about.
+func TestPagesCallPeopleByName(t *testing.T) {
+	s, f := newProvidedSite(t, nil)
+	f.claims = map[string]any{"name": "<b>Carol"}
+	b := s.browser()
+	const called = `<bdi class="name">&lt;b&gt;Carol</bdi> (<bdi>` + carolID + `</bdi>)`
+	for name, p := range map[string]page{"consent": b.get(f.letIn(b.get(s.ask("desktop", desktopBack)))), "account": b.get(siteURL + "/account"),
+		"welcome": b.get(siteURL + "/login"), "sign out": b.get(siteURL + "/logout")} {
+		if !strings.Contains(p.body, called) {
+			t.Errorf("%s: %s", name, p.body)
+		}
+	}
+	f.claims = map[string]any{"name": nil}
+	f.userinfo = map[string]any{"sub": "u-1"}
+	b = s.browser()
+	if p := b.get(f.letIn(b.get(s.ask("desktop", desktopBack)))); !strings.Contains(p.body, `as you, <bdi class="name">`+carolID+`</bdi>.`) {
+		t.Errorf("without a name: %s", p.body)
+	}
+}
+
 // A provider may refuse prompt=select_account: then it is asked for a sign-in,
 // once, and its second refusal is one.
 func TestSelectAccountIsRefusedThere(t *testing.T) {
