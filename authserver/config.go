@@ -158,6 +158,11 @@ type Client struct {
 	// loopback, and of identity providers only. "": neither.
 	BackchannelLogoutURI  string
 	FrontchannelLogoutURI string
+	// SAMLEntityID is its name as a SAML service provider: assertions for it that
+	// came to one of SAMLACS (its assertion consumer services) it may exchange at
+	// an identity provider (ID-JAG section 4.5). "": it exchanges none.
+	SAMLEntityID string
+	SAMLACS      []string
 	// CertBound binds its tokens to the certificate that it shows
 	// (tls_client_certificate_bound_access_tokens); without one it gets none.
 	CertBound bool

@@ -11,6 +11,7 @@ import (
 	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
+	"doorward/store"
 )
 
 // exchangeRecheck is how old the word of the provider that the person signed in
@@ -23,7 +24,10 @@ func (s *Server) grantExchange(ctx context.Context, a *asked) (granted, error) {
 	if err := checkExchange(a.TokenRequest); err != nil {
 		return granted{}, err
 	}
-	g, err := s.subjectGrant(ctx, a)
+	if a.RequestedTokenType == oauth.TokenTypeRefreshToken {
+		return s.grantSAML(ctx, a)
+	}
+	g, ops, err := s.subjectGrant(ctx, a)
 	if err != nil {
 		return granted{}, err
 	}
@@ -52,22 +56,26 @@ func (s *Server) grantExchange(ctx context.Context, a *asked) (granted, error) {
 	if err := s.scopesNamed(aud, a, out); err != nil {
 		return granted{}, err
 	}
-	return granted{grant: out, rules: aud.rules, life: a.st.tokens.IDJAG, audience: aud}, nil
+	return granted{grant: out, rules: aud.rules, life: a.st.tokens.IDJAG, audience: aud, ops: ops}, nil
 }
+
+// subjectTypes are what can be exchanged.
+var subjectTypes = []string{oauth.TokenTypeIDToken, oauth.TokenTypeRefreshToken, oauth.TokenTypeSAML2}
 
 // checkExchange is the shape of the request (RFC 8693 section 2.1, IDP-TX-03).
 func checkExchange(r oauth.TokenRequest) error {
 	bad := func(text string) error { return &oauth.Error{Code: oauth.InvalidRequest, Description: text} }
+	refresh := r.RequestedTokenType == oauth.TokenTypeRefreshToken && r.SubjectTokenType == oauth.TokenTypeSAML2
 	switch {
-	case r.RequestedTokenType != oauth.TokenTypeIDJAG:
-		return bad("requested_token_type must be " + oauth.TokenTypeIDJAG)
+	case r.RequestedTokenType != oauth.TokenTypeIDJAG && !refresh:
+		return bad("requested_token_type must be " + oauth.TokenTypeIDJAG + ", or " + oauth.TokenTypeRefreshToken + " for a SAML assertion")
 	case r.SubjectToken == "":
 		return bad("subject_token is missing")
-	case r.SubjectTokenType != oauth.TokenTypeIDToken && r.SubjectTokenType != oauth.TokenTypeRefreshToken:
-		return bad("subject_token_type must be " + oauth.TokenTypeIDToken + " or " + oauth.TokenTypeRefreshToken)
+	case !slices.Contains(subjectTypes, r.SubjectTokenType):
+		return bad("subject_token_type must be one of " + strings.Join(subjectTypes, ", "))
 	case r.ActorToken != "" || r.ActorTokenType != "":
 		return bad("actor_token is not supported")
-	case len(r.Audiences) == 0:
+	case len(r.Audiences) == 0 && !refresh:
 		return bad("audience is missing")
 	case r.AuthorizationDetails != "":
 		return &oauth.Error{Code: oauth.InvalidAuthzDetails, Description: "no type of authorization_details exists here"}
@@ -75,13 +83,19 @@ func checkExchange(r oauth.TokenRequest) error {
 	return nil
 }
 
-// subjectGrant is the living grant that the subject token stands for.
-func (s *Server) subjectGrant(ctx context.Context, a *asked) (ledger.Grant, error) {
-	if a.SubjectTokenType == oauth.TokenTypeRefreshToken { // IDP-TX-05: it is not rotated by this
+// subjectGrant is the living grant that the subject token stands for; of a SAML
+// assertion it is none that is kept, and its use has to be written.
+func (s *Server) subjectGrant(ctx context.Context, a *asked) (ledger.Grant, []store.Op, error) {
+	switch a.SubjectTokenType {
+	case oauth.TokenTypeRefreshToken: // IDP-TX-05: it is not rotated by this
 		_, g, _, err := s.checkRefresh(ctx, a, a.SubjectToken)
-		return g, err
+		return g, nil, err
+	case oauth.TokenTypeSAML2:
+		who, err := s.samlSubject(ctx, a)
+		return ledger.Grant{Grant: oauth.Grant{Subject: who.Subject}}, who.ops, err
 	}
-	return s.idTokenGrant(ctx, a)
+	g, err := s.idTokenGrant(ctx, a)
+	return g, nil, err
 }
 
 // idTokenGrant checks an own ID token (IDP-TX-04) and that the sign-in behind

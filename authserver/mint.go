@@ -79,6 +79,9 @@ func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenRes
 	if g.audience != nil {
 		return s.mintIDJAG(ctx, a, g)
 	}
+	if a.GrantType == oauth.TokenExchange {
+		return s.mintRefresh(ctx, a, g)
+	}
 	now := s.now()
 	token, err := s.signAccess(a, g, now)
 	if err != nil {
@@ -162,7 +165,7 @@ func (s *Server) signID(a *asked, g granted, now time.Time) (string, error) {
 }
 
 // mintIDJAG signs the same statement for another authorization server. Nothing
-// is written but the event and the proof's one use.
+// is written but the event and the one use of the proof and of an assertion.
 func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.TokenResponse, error) {
 	now, p, aud := s.now(), g.grant.Subject, g.audience
 	c := idjagClaims{Issuer: a.st.cfg.URL, Subject: p.ID, Audience: aud.issuer, Client: g.grant.Client, ID: newID(),
@@ -185,8 +188,10 @@ func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.Tok
 	if err != nil {
 		return nil, err
 	}
-	if err := s.spendProof(ctx, a); err != nil {
-		return nil, err
+	if ops := append(g.ops, a.proofOps()...); len(ops) > 0 {
+		if err := s.ledger.Store.Commit(ctx, ops...); err != nil {
+			return nil, err
+		}
 	}
 	e := a.seen
 	e.JTI, e.Issuer, e.Detail = jtiHash(c.ID), a.st.cfg.URL, "for "+aud.issuer

@@ -190,6 +190,9 @@ func (st *settings) addClients() error {
 		if _, err := oauth.ParseScope(strings.Join(c.Scopes, " ")); err != nil {
 			return fmt.Errorf("client %s: %w", id, err)
 		}
+		if (c.SAMLEntityID != "") != (len(c.SAMLACS) > 0) || c.SAMLEntityID != "" && !st.idp {
+			return fmt.Errorf("client %s: SAMLEntityID and SAMLACS go together, at an identity provider", id)
+		}
 		if err := st.checkLogoutURIs(c); err != nil {
 			return fmt.Errorf("client %s: %w", id, err)
 		}
@@ -204,6 +207,7 @@ func (st *settings) addClients() error {
 func (st *settings) fileClient(id string, c Client) ledger.Client {
 	out := ledger.Client{ID: id, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
 		Introspects: c.Introspects, Source: ledger.FromFile, Approved: true, DPoPBound: c.DPoPBound, CertBound: c.CertBound, TLSSubject: c.TLSSubject, PushedOnly: c.PushedOnly,
+		SAMLEntityID: c.SAMLEntityID, SAMLACS: c.SAMLACS,
 		Logout: ledger.Logout{Backchannel: c.BackchannelLogoutURI, Frontchannel: c.FrontchannelLogoutURI}}
 	if out.Name == "" {
 		out.Name = id

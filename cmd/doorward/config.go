@@ -308,6 +308,12 @@ type ClientConfig struct {
 	// URI. Browsers that keep cookies of other sites back make it useless. idp
 	// only. Default: none.
 	FrontchannelLogoutURI string `yaml:"frontchannel_logout_uri"`
+	// SAMLEntityID is its name as a SAML service provider: assertions of a provider
+	// of this file for it, which came to one of SAMLACS (its assertion consumer
+	// services), it may exchange for ID-JAGs and a refresh token. idp only; it
+	// must be able to authenticate. Default: none.
+	SAMLEntityID string   `yaml:"saml_entity_id"`
+	SAMLACS      []string `yaml:"saml_acs"`
 	// CertBound binds its tokens to the certificate that it shows; it gets none
 	// without. Default: false.
 	CertBound bool `yaml:"tls_client_certificate_bound_access_tokens"`

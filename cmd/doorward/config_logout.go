@@ -24,3 +24,17 @@ func (k *checker) logoutURIs(at keyPath, cl ClientConfig) {
 		}
 	}
 }
+
+// samlClient checks what makes a client a SAML service provider whose assertions
+// can be exchanged.
+func (k *checker) samlClient(at keyPath, cl ClientConfig) {
+	p := at.add("saml_entity_id")
+	switch {
+	case cl.SAMLEntityID == "":
+		k.must(len(cl.SAMLACS) == 0 || k.broken(p), at.add("saml_acs"), "goes with saml_entity_id")
+	case k.role == roleServe:
+		k.fail(p, "is for `doorward idp`, where sign-ins are exchanged")
+	default:
+		k.must(len(cl.SAMLACS) > 0 || k.broken(at.add("saml_acs")), p, "goes with saml_acs: where assertions for this client are sent")
+	}
+}

@@ -33,3 +33,23 @@ func TestLogoutKeys(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// A client that is a SAML service provider has a name and an address.
+func TestSAMLClientKeys(t *testing.T) {
+	wiki := func(keys string) string {
+		return "clients: {registered: {wiki: {secret: \"${STRONG}\", redirect_uris: [\"https://wiki.example/cb\"],\n  " + keys + "}}}\n"
+	}
+	const entity, acs = `saml_entity_id: "https://wiki.example/saml"`, `saml_acs: ["https://wiki.example/acs"]`
+	for _, m := range []mistake{
+		{"both", wiki(entity + ", " + acs), ""},
+		{"no address", wiki(entity), "c.yaml:2:19: clients.registered.wiki.saml_entity_id: goes with saml_acs: where assertions for this client are sent"},
+		{"no name", wiki(acs), "c.yaml:2:3: clients.registered.wiki.saml_acs: goes with saml_entity_id"},
+	} {
+		m.check(t, roleIdP)
+	}
+	(mistake{"at serve", wiki(entity + ", " + acs), "c.yaml:2:19: clients.registered.wiki.saml_entity_id: is for `doorward idp`, where sign-ins are exchanged"}).check(t, roleServe)
+	c := load(t, roleIdP, strings.ReplaceAll(wiki(entity+", "+acs), "STRONG", "PASSWORD")).authserverConfig().Clients["wiki"]
+	if c.SAMLEntityID != "https://wiki.example/saml" || len(c.SAMLACS) != 1 || c.SAMLACS[0] != "https://wiki.example/acs" {
+		t.Errorf("%+v", c)
+	}
+}

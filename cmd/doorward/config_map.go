@@ -91,7 +91,8 @@ func (c *Config) clientsOf() map[string]authserver.Client {
 		out[id] = authserver.Client{Name: cl.Name, Secret: string(cl.Secret), JWKS: cl.JWKS, JWKSURI: cl.JWKSURI, RedirectURIs: cl.RedirectURIs,
 			GrantTypes: grants, Scopes: cl.Scopes, Introspects: introspects, PushedOnly: cl.PushedOnly, DPoPBound: cl.DPoPBound,
 			TLSSubject: cl.TLSSubject, CertBound: cl.CertBound,
-			BackchannelLogoutURI: cl.BackchannelLogoutURI, FrontchannelLogoutURI: cl.FrontchannelLogoutURI}
+			BackchannelLogoutURI: cl.BackchannelLogoutURI, FrontchannelLogoutURI: cl.FrontchannelLogoutURI,
+			SAMLEntityID: cl.SAMLEntityID, SAMLACS: cl.SAMLACS}
 	}
 	return out
 }

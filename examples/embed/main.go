@@ -49,7 +49,7 @@ func build(url, database string) (http.Handler, error) {
 				Name: "Desktop", Secret: os.Getenv("EMBED_CLIENT_SECRET"), RedirectURIs: []string{"http://127.0.0.1/callback"},
 				GrantTypes: []string{"authorization_code", "refresh_token"}, Scopes: []string{"notes:read"}, DPoPBound: false, PushedOnly: false,
 				TLSSubject: "", CertBound: false, // for clients that come with a TLS certificate
-				BackchannelLogoutURI: "", FrontchannelLogoutURI: "", // of an identity provider's clients
+				BackchannelLogoutURI: "", FrontchannelLogoutURI: "", SAMLEntityID: "", SAMLACS: nil, // of an identity provider's clients
 			},
 			"nightly": { // with a key instead of a secret; it may ask whether tokens for the notes still hold
 				JWKS: nil, JWKSURI: "https://nightly.example.com/jwks", GrantTypes: []string{"client_credentials"}, Introspects: []string{url + "/notes/mcp"},

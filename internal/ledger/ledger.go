@@ -197,8 +197,10 @@ type Client struct {
 	CertBound   bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 	TLSSubject  string   `json:"tls_subject,omitempty"` // of its certificate, for tls_client_auth
 	Logout
-	Created time.Time `json:"created,omitzero"`
-	Expires time.Time `json:"expires,omitzero"` // unused registrations end then; zero: never
+	SAMLEntityID string    `json:"saml_entity_id,omitempty"` // its name in the audience of SAML assertions
+	SAMLACS      []string  `json:"saml_acs,omitempty"`       // where they are sent to it
+	Created      time.Time `json:"created,omitzero"`
+	Expires      time.Time `json:"expires,omitzero"` // unused registrations end then; zero: never
 
 	// SecretExpires is when the secret ends; zero: never.
 	SecretExpires time.Time `json:"secret_expires,omitzero"`

@@ -49,7 +49,22 @@ type Expected struct {
 	// InResponseTo is the ID of our request; "": there was none, and an
 	// assertion that answers some request is refused.
 	InResponseTo string
-	Now          time.Time
+	// AnyRequest: the assertion was sent to somebody else, who alone knows what
+	// they asked; InResponseTo is not looked at.
+	AnyRequest bool
+	Now        time.Time
+}
+
+// IssuerOf is whose an assertion says to be. Nothing of it was checked.
+func IssuerOf(raw []byte) (string, error) {
+	root, err := parse(raw)
+	if err != nil {
+		return "", err
+	}
+	if !is(root, nsAssertion, "Assertion") {
+		return "", refuse("root", "it is no SAML 2.0 assertion")
+	}
+	return issuerOf(root)
 }
 
 // CheckAssertion checks an assertion that comes by itself, such as a subject
@@ -184,7 +199,7 @@ func confirmed(c *etree.Element, e Expected) (time.Time, error) {
 		return until, refuse("time", "the confirmation is over")
 	case !slices.Contains(e.Recipients, attr(data, "Recipient")):
 		return until, refuse("recipient", "the assertion is for the recipient %.200q, not %q", attr(data, "Recipient"), e.Recipients)
-	case attr(data, "InResponseTo") != e.InResponseTo:
+	case !e.AnyRequest && attr(data, "InResponseTo") != e.InResponseTo:
 		return until, refuse("in_response_to", "the assertion does not answer the request of this sign-in")
 	}
 	return until, nil
