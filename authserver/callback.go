@@ -165,15 +165,8 @@ func (s *Server) callbackPage(w http.ResponseWriter, r *http.Request) {
 		v.answerLost(attempt{}, errors.Join(errNoAttempt, err))
 		return
 	}
-	at, _, err := v.unseal(forReturn, q.Get("state"))
-	if err == nil && at.Provider != p.Name {
-		at, err = attempt{}, errNoAttempt
-	}
-	if err != nil {
-		v.answerLost(at, err)
-		return
-	}
-	if v.alreadyBack(p, at) {
+	at, ok := v.backFrom(p, q.Get("state"))
+	if !ok {
 		return
 	}
 	meta, err := p.metadata(r.Context())
@@ -212,6 +205,20 @@ func onceEach(raw string) (url.Values, error) {
 		}
 	}
 	return q, nil
+}
+
+// backFrom is the attempt of this browser with which a provider sends it back.
+// false: a page was shown, since there is none, or it is over.
+func (v *visit) backFrom(p *provider, sealed string) (attempt, bool) {
+	at, _, err := v.unseal(forReturn, sealed)
+	if err == nil && at.Provider != p.Name {
+		at, err = attempt{}, errNoAttempt
+	}
+	if err != nil {
+		v.answerLost(at, err)
+		return at, false
+	}
+	return at, !v.alreadyBack(p, at)
 }
 
 // alreadyBack goes on with a sign-in that this very answer brought about

@@ -204,15 +204,8 @@ func (v *visit) finishSAML(p *provider) {
 		v.answerLost(attempt{}, errNoAttempt)
 		return
 	}
-	at, _, err := v.unseal(forReturn, cookie.Value)
-	if err == nil && at.Provider != p.Name {
-		at, err = attempt{}, errNoAttempt
-	}
-	if err != nil {
-		v.answerLost(at, err)
-		return
-	}
-	if v.alreadyBack(p, at) {
+	at, ok := v.backFrom(p, cookie.Value)
+	if !ok {
 		return
 	}
 	q, err := onceEach(v.r.URL.RawQuery)
