@@ -139,7 +139,7 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 
 func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {
 	p := g.grant.Subject
-	return s.signingKey().Sign(oauth.TypAccessToken, accessClaims{
+	return s.signingKey().Sign(oauth.TypAccessToken, &accessClaims{
 		Issuer: s.current().cfg.URL, Subject: p.ID, Audience: g.grant.Resource, Client: g.grant.Client,
 		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), ID: newID(), Scope: g.grant.Scopes.String(), Grant: g.grant.ID, Details: g.grant.Details,
 		AuthTime: unix(p.AuthTime), ACR: p.ACR, AMR: p.AMR, Confirm: a.confirm()})
@@ -184,7 +184,7 @@ func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.Tok
 			c.Groups, c.HasGroups = p.Groups, p.GroupsUnknown
 		}
 	}
-	token, err := s.signingKey().Sign(oauth.TypIDJAG, c)
+	token, err := s.signingKey().Sign(oauth.TypIDJAG, &c)
 	if err != nil {
 		return nil, err
 	}

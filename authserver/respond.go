@@ -21,6 +21,7 @@ import (
 
 	"doorward/internal/audit"
 	"doorward/internal/dpop"
+	"doorward/internal/jsonobj"
 	"doorward/internal/oauth"
 	"doorward/store"
 )
@@ -155,9 +156,7 @@ func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v
 			buffers.Put(b)
 		}
 	}()
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	if err := encodeTo(b, v); err != nil {
 		s.log.ErrorContext(r.Context(), "answer cannot be encoded", "path", r.URL.Path, "error", err)
 		w.WriteHeader(http.StatusInternalServerError)
 		return
@@ -167,6 +166,18 @@ func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
+}
+
+// encodeTo writes the JSON of v with a line feed after it.
+func encodeTo(b *bytes.Buffer, v any) error {
+	if o, ok := v.(jsonobj.Appender); ok {
+		text, err := o.AppendJSON(b.AvailableBuffer())
+		b.Write(append(text, '\n'))
+		return err
+	}
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // errorBody is RFC 6749 section 5.2 with RFC 9470's members.

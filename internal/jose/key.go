@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	gojose "github.com/go-jose/go-jose/v4"
+
+	"doorward/internal/jsonobj"
 )
 
 // Key is a private signing key with its id. It may be used by many goroutines.
@@ -164,13 +166,10 @@ func (k *Key) Sign(typ string, claims any) (string, error) {
 func (k *Key) compact(header string, claims any) (string, error) {
 	s := buffers.Get().(*scratch)
 	defer buffers.Put(s)
-	s.payload.Reset()
-	enc := json.NewEncoder(&s.payload)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(claims); err != nil {
+	payload, err := s.encode(claims)
+	if err != nil {
 		return "", fmt.Errorf("claims: %w", err)
 	}
-	payload := bytes.TrimSuffix(s.payload.Bytes(), []byte("\n"))
 	if len(payload) == 0 || payload[0] != '{' {
 		return "", errors.New("claims are no JSON object")
 	}
@@ -186,6 +185,22 @@ func (k *Key) compact(header string, claims any) (string, error) {
 		return "", fmt.Errorf("a token of %d bytes is over the limit of %d", len(s.token), MaxToken)
 	}
 	return string(s.token), nil
+}
+
+// encode is the JSON of claims, until the scratch is used again.
+func (s *scratch) encode(claims any) ([]byte, error) {
+	s.payload.Reset()
+	if c, ok := claims.(jsonobj.Appender); ok {
+		b, err := c.AppendJSON(s.payload.AvailableBuffer())
+		s.payload.Write(b) // which grows it, if there was too little room
+		return b, err
+	}
+	enc := json.NewEncoder(&s.payload)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(claims); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(s.payload.Bytes(), []byte("\n")), nil
 }
 
 // header is the encoded protected header for typ, made once. Types are

@@ -23,7 +23,7 @@ func (l *Ledger) AuditOp(e audit.Event) store.Op {
 	if keep == 0 {
 		keep = DefaultAuditKeep
 	}
-	r := store.Record{Kind: KindAudit, Key: eventKey(e.Time), Value: encode(e), Expires: e.Time.Add(keep)}
+	r := store.Record{Kind: KindAudit, Key: eventKey(e.Time), Value: encodeEvent(&e), Expires: e.Time.Add(keep)}
 	if e.Ref == "" {
 		return store.Log(r)
 	}

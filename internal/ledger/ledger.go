@@ -113,7 +113,7 @@ func (g Grant) Active(now time.Time) bool { return g.Ended.IsZero() && now.Befor
 // was read must not have changed since.
 func (g Grant) Put() store.Op {
 	r := store.Record{
-		Kind: KindGrant, Key: g.ID, Value: encode(g), Version: g.version,
+		Kind: KindGrant, Key: g.ID, Value: encodeGrant(&g), Version: g.version,
 		Index: []string{"person=" + g.Subject.ID, "client=" + g.Client, "resource=" + g.Resource},
 	}
 	if g.Subject.IsClient() {
@@ -405,14 +405,6 @@ func (l *Ledger) CheckPerson(ctx context.Context, id string) error {
 		return err
 	}
 	return a.Here()
-}
-
-func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("ledger: record cannot be encoded: %v", err)) // our own types only
-	}
-	return b
 }
 
 func decode(r store.Record, v any) error {

@@ -1,0 +1,81 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"doorward/internal/audit"
+	"doorward/internal/jsonobj"
+)
+
+// roomForRecord is what the JSON of most grants and events fits into.
+const roomForRecord = 1024
+
+// encode is the JSON of a record's value.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	return must(b, err)
+}
+
+// encodeGrant is encode of what every token request writes.
+func encodeGrant(g *Grant) []byte {
+	o := jsonobj.Begin(make([]byte, 0, roomForRecord))
+	err := g.AppendMembers(&o)
+	if c := g.Code; c != nil {
+		o.Open("code")
+		o.Bytes("hash", c.Hash)
+		o.Time("until", c.Until)
+		o.True("used", c.Used)
+		o.SomeText("redirect_uri", c.RedirectURI)
+		o.SomeText("challenge", c.Challenge)
+		o.SomeText("key", c.Key)
+		o.Close()
+	}
+	if r := g.Refresh; r != nil {
+		o.Open("refresh")
+		o.Bytes("hash", r.Hash)
+		o.SomeBytes("previous", r.Previous)
+		o.Number("generation", int64(r.Generation))
+		o.SomeTime("rotated", r.Rotated)
+		o.Time("idle_until", r.IdleUntil)
+		o.Close()
+	}
+	o.Time("tokens_until", g.TokensUntil)
+	o.SomeTime("ended", g.Ended)
+	o.SomeText("end_reason", g.EndReason)
+	o.SomeBytes("assertion", g.Assertion)
+	o.True("upstream", g.Upstream)
+	return must(o.End(), err)
+}
+
+// encodeEvent is encode of what goes with it.
+func encodeEvent(e *audit.Event) []byte {
+	o := jsonobj.Begin(make([]byte, 0, roomForRecord/2))
+	o.Time("time", e.Time)
+	o.Text("action", e.Action)
+	o.Text("outcome", e.Outcome)
+	o.SomeText("reason", e.Reason)
+	o.SomeText("rule", e.Rule)
+	o.SomeText("person", e.Person)
+	o.SomeText("client", e.Client)
+	o.SomeText("resource", e.Resource)
+	o.SomeText("tool", e.Tool)
+	o.SomeText("scope", e.Scope)
+	o.SomeText("grant", e.Grant)
+	o.SomeText("issuer", e.Issuer)
+	o.SomeText("jti", e.JTI)
+	o.SomeText("grant_type", e.GrantType)
+	o.SomeText("workload", e.Workload)
+	o.SomeText("address", e.Address)
+	o.SomeText("detail", e.Detail)
+	o.SomeText("ref", e.Ref)
+	o.SomeText("step", e.Step)
+	return o.End()
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(fmt.Sprintf("ledger: record cannot be encoded: %v", err)) // our own types only
+	}
+	return b
+}
