@@ -269,7 +269,10 @@ func (v *visit) next(a *asking, at attempt) (step, error) {
 	case err != nil:
 		return 0, err
 	}
-	answer := v.s.mayReach(v.st, a.resource, subject, a.client.ID)
+	answer, err := v.s.mayReach(v.r.Context(), v.st, a.resource, subject, a.client.ID)
+	if err != nil {
+		return 0, err
+	}
 	if !answer.Allowed {
 		if answer.Reason == access.NeedsLogin && at.SignedIn != subject.ID && !silent {
 			return toSignIn, nil

@@ -52,6 +52,9 @@ func (s *Server) grantExchange(ctx context.Context, a *asked) (granted, error) {
 			Description: "this audience knows people by e-mail address, and this person has none that is believed"}
 	}
 	out := g.Grant
+	if out.Subject, err = s.today(ctx, a.st, g.Subject); err != nil {
+		return granted{}, err
+	}
 	out.Client, out.Resource, out.Scopes = there, res, a.Scope
 	if err := s.scopesNamed(aud, a, out); err != nil {
 		return granted{}, err

@@ -38,7 +38,11 @@ func (v *visit) nextProxied(a *asking, at attempt) (step, error) {
 	if err := v.s.ledger.CheckPerson(v.r.Context(), subject.ID); err != nil {
 		return 0, err
 	}
-	if answer := v.s.mayReach(v.st, a.resource, subject, a.client.ID); !answer.Allowed {
+	answer, err := v.s.mayReach(v.r.Context(), v.st, a.resource, subject, a.client.ID)
+	if err != nil {
+		return 0, err
+	}
+	if !answer.Allowed {
 		return 0, &ruledOut{answer, a}
 	}
 	if v.agreed(a, at) {

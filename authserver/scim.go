@@ -42,7 +42,7 @@ type scimCall struct {
 	d        *directory
 	w        http.ResponseWriter
 	r        *http.Request
-	kind, id string // Users, and whom it names; "": all
+	kind, id string // Users or Groups, and which it names; "": all
 }
 
 // scimAnswer is an answer; body nil: none.
@@ -111,7 +111,13 @@ func (c *scimCall) do(ctx context.Context) (scimAnswer, error) {
 		return c.createUser(ctx)
 	case c.kind == "Users" && c.id != "" && c.r.Method != http.MethodPost:
 		return c.oneUser(ctx)
-	case c.kind == "Users":
+	case c.kind == "Groups" && c.id == "" && read:
+		return c.listGroups(ctx)
+	case c.kind == "Groups" && c.id == "" && c.r.Method == http.MethodPost:
+		return c.createGroup(ctx)
+	case c.kind == "Groups" && c.id != "" && c.r.Method != http.MethodPost:
+		return c.oneGroup(ctx)
+	case c.kind == "Users", c.kind == "Groups":
 		return scimAnswer{}, &oauth.Error{Code: oauth.InvalidRequest, Reason: "scim_request", Status: http.StatusMethodNotAllowed, Description: "this method is not for this endpoint"}
 	}
 	return scimAnswer{}, noSuchResource()

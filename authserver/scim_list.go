@@ -118,6 +118,12 @@ func (c *scimCall) selected(body map[string]any) map[string]any {
 	return body
 }
 
+// wants reports whether the answer is to have an attribute that is there by default.
+func (c *scimCall) wants(name string) bool {
+	_, there := c.selected(map[string]any{name: nil})[name]
+	return there
+}
+
 // attributeNames are those of a list, without what follows a dot.
 func attributeNames(list string) []string {
 	var names []string

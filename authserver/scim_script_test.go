@@ -16,7 +16,7 @@ func (s *script) cmdSCIM(_ bool, args []string) {
 		body = args[2]
 		if strings.HasSuffix(body, ".json") {
 			body = s.ts.ReadFile(body)
-			for _, name := range []string{"ID", "ID2", "GROUP"} {
+			for _, name := range []string{"ID2", "ID", "GROUP"} {
 				body = strings.ReplaceAll(body, "$"+name, s.ts.Getenv(name))
 			}
 		}

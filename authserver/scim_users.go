@@ -3,6 +3,7 @@ package authserver
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -110,34 +111,24 @@ func (c *scimCall) changeUser(ctx context.Context, action string, change func(*s
 // in one commit, and ends what a person has who is not there any more. taken:
 // another user has the name or the account.
 func (c *scimCall) writeUser(ctx context.Context, action string, before, after *ledger.DirectoryUser) (taken bool, err error) {
-	now := c.s.now().UTC()
-	states := map[string]string{}
-	if before != nil {
-		states[before.Person] = ledger.DirectoryDeleted
+	person, states, err := c.states(before, after)
+	if err != nil {
+		return false, err
 	}
-	var shown *scim.User
-	person := ""
-	if after != nil {
-		if after.Person, err = c.d.person(after.User); err != nil {
+	if after != nil && before != nil && reflect.DeepEqual(*before, *after) {
+		if known, err := c.repeated(ctx, person, states[person]); known || err != nil {
 			return false, err
 		}
-		shown, person = &after.User, after.Person
-		states[person] = stateOf(after.User)
-		if before != nil && reflect.DeepEqual(*before, *after) {
-			if known, err := c.repeated(ctx, person, states[person]); known || err != nil {
-				return false, err
-			}
-		}
-		after.Modified = now
-	} else {
-		person = before.Person
+	}
+	if after != nil {
+		after.Modified = c.s.now().UTC()
 	}
 	ops := ledger.DirectoryUserOps(before, after)
 	var gone []string
 	for who, state := range states {
-		u := shown
-		if who != person {
-			u = nil
+		var u *scim.User
+		if who == person && after != nil {
+			u = &after.User
 		}
 		more, ends, err := c.accountOps(ctx, who, state, u)
 		if err != nil {
@@ -149,17 +140,34 @@ func (c *scimCall) writeUser(ctx context.Context, action string, before, after *
 	}
 	ops = append(ops, c.s.ledger.AuditOp(c.s.event(action, audit.Event{Person: person, Issuer: c.d.trust.Issuer, Address: address(c.r),
 		Detail: "directory " + c.d.name + ": " + states[person]})))
-	if err = c.commitUser(ctx, gone, ops); conflicted(err) && after != nil {
+	err = c.commitUser(ctx, gone, ops)
+	switch {
+	case conflicted(err) && after != nil:
 		clash, takenErr := c.s.ledger.Taken(ctx, *after)
-		if takenErr != nil {
-			return false, takenErr
+		return clash, errors.Join(takenErr, err)
+	case err != nil:
+		return false, err
+	case after == nil:
+		return false, c.s.ledger.ForgetMembers(context.WithoutCancel(ctx), "user", c.d.name, before.ID)
+	}
+	after.Version++
+	return false, nil
+}
+
+// states is what a change says of the accounts that it is about, and the one
+// that the user has after it, or had.
+func (c *scimCall) states(before, after *ledger.DirectoryUser) (person string, states map[string]string, err error) {
+	states = map[string]string{}
+	if before != nil {
+		person, states[before.Person] = before.Person, ledger.DirectoryDeleted
+	}
+	if after != nil {
+		if after.Person, err = c.d.person(after.User); err != nil {
+			return "", nil, err
 		}
-		return clash, err
+		person, states[after.Person] = after.Person, stateOf(after.User)
 	}
-	if err == nil && after != nil {
-		after.Version++
-	}
-	return false, err
+	return person, states, nil
 }
 
 func stateOf(u scim.User) string {
@@ -251,7 +259,7 @@ func (c *scimCall) showUser(ctx context.Context, u ledger.DirectoryUser, status 
 }
 
 // userBody is a user with its schema and meta (RFC 7643 section 3.1).
-func (c *scimCall) userBody(_ context.Context, u ledger.DirectoryUser) (map[string]any, error) {
+func (c *scimCall) userBody(ctx context.Context, u ledger.DirectoryUser) (map[string]any, error) {
 	body := map[string]any{"schemas": []string{scim.UserURN}, "id": u.ID, "userName": u.UserName, "active": u.Active,
 		"meta": c.meta("User", u.ID, u.Created, u.Modified, max(u.Version, 1))}
 	put := func(name string, v any, there bool) {
@@ -263,5 +271,14 @@ func (c *scimCall) userBody(_ context.Context, u ledger.DirectoryUser) (map[stri
 	put("displayName", u.DisplayName, u.DisplayName != "")
 	put("name", u.Name, u.Name != scim.Name{})
 	put("emails", u.Emails, len(u.Emails) > 0)
-	return body, nil
+	if !c.wants("groups") {
+		return body, nil
+	}
+	groups, err := c.s.ledger.GroupsOfUser(ctx, c.d.name, u.ID)
+	var in []map[string]string
+	for _, g := range groups {
+		in = append(in, map[string]string{"value": g.ID, "display": g.DisplayName, "$ref": c.base() + "/Groups/" + g.ID})
+	}
+	put("groups", in, len(in) > 0)
+	return body, err
 }

@@ -223,7 +223,7 @@ func (s *script) cmdCode(_ bool, args []string) {
 	g := oauth.Grant{Client: get("client", "desktop"), Resource: get("resource", res),
 		Scopes: strings.Fields(get("scope", "files:read files:write"))}
 	person := get("person", "alice")
-	g.Subject = oauth.Subject{ID: person, Name: strings.ToUpper(person), Email: get("email", person+"@corp.example"), Groups: strings.Fields(get("groups", "eng")),
+	g.Subject = oauth.Subject{ID: person, Provider: get("provider", ""), Name: strings.ToUpper(person), Email: get("email", person+"@corp.example"), Groups: strings.Fields(get("groups", "eng")),
 		AuthTime: s.now(), ACR: get("acr", ""), AMR: strings.Fields(get("amr", "pwd"))}
 	if f.Has("session") {
 		sess, err := s.at.sessions.Start(context.Background(), httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), g.Subject)
@@ -297,9 +297,13 @@ var variants = map[string]func(as, idp *Config){
 	"partner": func(as, _ *Config) {
 		as.Issuers["partner"] = TrustedIssuer{Issuer: partnerURL, JWKSURI: keysURL + "/partner"}
 	},
-	"corp-off":      func(as, _ *Config) { delete(as.Issuers, "corp") },
-	"no-default":    func(as, _ *Config) { as.Resources[0].Default = false },
-	"files-only":    func(as, _ *Config) { as.Resources = as.Resources[:1] },
+	"corp-off":   func(as, _ *Config) { delete(as.Issuers, "corp") },
+	"no-default": func(as, _ *Config) { as.Resources[0].Default = false },
+	"files-only": func(as, _ *Config) { as.Resources = as.Resources[:1] },
+	"eng-only": func(as, _ *Config) {
+		as.Resources[0].Allow = []Rule{{Who: []string{"group:corp/eng"}}}
+		as.Directories = map[string]Directory{"corp": {Token: scimToken}}
+	},
 	"nobody":        func(as, _ *Config) { as.Resources[0].Allow = nil },
 	"no-write":      func(as, _ *Config) { as.Resources[0].Scopes = map[string]string{"files:read": "Read"} },
 	"dpop-required": func(as, idp *Config) { as.DPoP, idp.DPoP = dpopRequired, dpopRequired },

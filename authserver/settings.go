@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -365,8 +366,12 @@ func (st *settings) byID(id string) *resource {
 
 // mayReach asks the access rules whether the person (or the client itself) may
 // use the resource by the client at all.
-func (s *Server) mayReach(_ *settings, res *resource, subj oauth.Subject, clientID string) access.Answer {
-	return res.rules.Decide(access.Question{Subject: subjectOf(subj, clientID), Resource: res.ID, Now: s.now()})
+func (s *Server) mayReach(ctx context.Context, st *settings, res *resource, subj oauth.Subject, clientID string) (access.Answer, error) {
+	subj, err := s.today(ctx, st, subj)
+	if err != nil {
+		return access.Answer{}, err
+	}
+	return res.rules.Decide(access.Question{Subject: subjectOf(subj, clientID), Resource: res.ID, Now: s.now()}), nil
 }
 
 // subjectOf is a grant's subject as the access rules see it.

@@ -178,7 +178,11 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 			return g, err
 		}
 	}
-	var err error
+	subject, err := s.today(ctx, a.st, subject)
+	if err != nil {
+		return g, err
+	}
+	g.grant.Subject = subject
 	if g.grant, err = g.grant.Narrow(a.Scope); err != nil {
 		return g, err
 	}

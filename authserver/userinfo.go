@@ -61,7 +61,11 @@ func (s *Server) userinfo(ctx context.Context, st *settings, r *http.Request) (a
 	if !scopes.Has("openid") {
 		return nil, &oauth.Error{Code: oauth.InsufficientScope, Description: "userinfo needs the scope openid"}
 	}
-	return infoOf(g.Subject, scopes), nil
+	who, err := s.today(ctx, st, g.Subject)
+	if err != nil {
+		return nil, err
+	}
+	return infoOf(who, scopes), nil
 }
 
 func infoOf(p oauth.Subject, scopes oauth.Scopes) userinfoAnswer {

@@ -204,7 +204,7 @@ func (w *World) startServer(c Config, d *door) {
 		w.t.Fatal(err)
 	}
 	g, err := gateway.New(gateway.Config{
-		URL: w.Server, Issuer: w.Server, Keys: w.ServerEngine.JWKS, Ended: ended, Grant: w.ledger.Grant, SessionKey: v.Derive("mcp-session"), Now: w.clock.now, Attempts: w.ServerEngine.Attempts(),
+		URL: w.Server, Issuer: w.Server, Keys: w.ServerEngine.JWKS, Ended: ended, Grant: w.ledger.Grant, Groups: w.ServerEngine.Groups, SessionKey: v.Derive("mcp-session"), Now: w.clock.now, Attempts: w.ServerEngine.Attempts(),
 		Servers: map[string]gateway.Server{"mcp": {
 			Path: "/mcp", Name: "mcp", Handler: c.MCP, Scopes: c.Scopes, DefaultScopes: c.DefaultScopes, DPoP: c.DPoP,
 			Rules: access.Rules{Name: "servers.mcp", Allow: everyone},

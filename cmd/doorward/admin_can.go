@@ -8,6 +8,7 @@ import (
 
 	"doorward/internal/access"
 	"doorward/internal/ledger"
+	"doorward/internal/oauth"
 	"doorward/store"
 )
 
@@ -80,7 +81,11 @@ func (i *instance) subject(ctx context.Context, in canIn) (_ access.Subject, lef
 		s.Email, s.Groups = or(s.Email, g.Subject.Email), orList(s.Groups, g.Subject.Groups)
 	}
 	s.GroupsUnknown = len(s.Groups) == 0 && a.GroupsUnknown
-	return s, a.Here(), nil
+	if len(in.Groups) > 0 {
+		return s, a.Here(), nil
+	}
+	s.Groups, err = i.engine.Groups(ctx, oauth.Subject{ID: id, Provider: s.Provider, Groups: s.Groups})
+	return s, a.Here(), err
 }
 
 func (i *instance) newestGrant(ctx context.Context, person string) (ledger.Grant, error) {

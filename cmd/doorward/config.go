@@ -132,8 +132,8 @@ type ProviderConfig struct {
 	IDJAG *IDJAGConfig `yaml:"id_jag" role:"serve"`
 	// Groups says where its groups are.
 	Groups GroupsConfig `yaml:"groups"`
-	// SCIM lets its directory say who is there (SCIM 2.0, RFC 7644), at url +
-	// /scim/ + the entry's name. On when present.
+	// SCIM lets its directory say who is there and who is in which group (SCIM 2.0,
+	// RFC 7644), at url + /scim/ + the entry's name. On when present.
 	SCIM *SCIMConfig `yaml:"scim"`
 }
 

@@ -147,7 +147,7 @@ func (k *checker) hintGroup(p keyPath, who, name string) {
 		}
 		provider = sources[0]
 	}
-	if from := k.Providers[provider]; from.IDJAG != nil && from.SignIn == nil {
+	if from := k.Providers[provider]; from.IDJAG != nil && from.SignIn == nil && from.SCIM == nil {
 		k.warn(p, "%q matches only if %s puts the claim %q into its ID-JAGs: an ID-JAG brings groups only if its issuer puts them in (claims: [groups] there)", who, provider, from.Groups.Claim)
 	}
 }

@@ -34,7 +34,7 @@ clients:
   registered:
     desktop: {secret: "${DESKTOP}", redirect_uris: ["http://127.0.0.1/callback"]}
 servers:
-  files: {path: /mcp, run: sample, scopes: {use: Use it}, allow: [{who: everyone}]}
+  files: {path: /mcp, run: sample, scopes: {use: Use it}, allow: [{who: "WHO"}]}
 limits: {token: "off"}
 `
 
@@ -91,7 +91,8 @@ type leaverRig struct {
 	done atomic.Int64 // calls taken
 }
 
-func newLeaverRig(t *testing.T) *leaverRig {
+// newLeaverRig lets in who.
+func newLeaverRig(t *testing.T, who string) *leaverRig {
 	r := &leaverRig{T: t, at: newPipes()}
 	var err error
 	if r.key, err = jose.NewES256(); err != nil {
@@ -110,7 +111,7 @@ func newLeaverRig(t *testing.T) *leaverRig {
 	d := newDesk(t, "DOOR", "door-secret-0123456789", "SCIM", "scim-secret-0123456789abcdef", "DESKTOP", desktopsSecret)
 	listen := free(t)
 	r.idp, r.issuer = provider.URL, "http://"+listen
-	file := filepath.Join(write(t, map[string]string{"c.yaml": strings.NewReplacer("URL", r.issuer, "LISTEN", listen, "STATE", t.TempDir(), "IDP", r.idp).Replace(leaverSite)}), "c.yaml")
+	file := filepath.Join(write(t, map[string]string{"c.yaml": strings.NewReplacer("URL", r.issuer, "LISTEN", listen, "STATE", t.TempDir(), "IDP", r.idp, "WHO", who).Replace(leaverSite)}), "c.yaml")
 	e := d.env(io.Discard, io.Discard)
 	cfg, findings := loadConfig(file, roleServe, e.lookup)
 	if len(findings) > 0 {
@@ -397,7 +398,7 @@ func TestCrowdsLeaverIsOutWithinASecond(t *testing.T) {
 	if raceDetector {
 		theirs, all, callers = 100, 500, 100
 	}
-	r := newLeaverRig(t)
+	r := newLeaverRig(t, "everyone")
 	others := r.tokens("stays", 50)
 	var elsewhere []chan time.Time
 	for i := range 4 { // several people, as none may hold that many streams
@@ -438,4 +439,33 @@ func TestCrowdsLeaverIsOutWithinASecond(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Groups of the directory count at each call, with tokens that are there already.
+func TestGroupsOfTheDirectoryAtTheGate(t *testing.T) {
+	r := newLeaverRig(t, "group:corp/eng")
+	ada, bob := r.user("ada"), r.user("bob")
+	group := r.scim(http.MethodPost, "/Groups", `{"displayName":"eng","members":[{"value":"`+ada+`"}]}`, http.StatusCreated)["id"].(string)
+	c, err := r.caller(r.token("ada"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.conn.Close()
+	may := func(want bool) {
+		t.Helper()
+		status, err := c.call()
+		if err != nil || (status == http.StatusOK) != want || !want && status != http.StatusForbidden {
+			t.Errorf("a call: %d %v", status, err)
+		}
+		if got, err := r.i.can(r.Context(), canIn{Person: "corp/ada", Server: "files"}); err != nil || got.Allowed != want {
+			t.Errorf("can: %+v %v", got, err)
+		}
+	}
+	may(true)
+	r.scim(http.MethodPatch, "/Groups/"+group, `{"Operations":[{"op":"remove","path":"members[value eq \"`+ada+`\"]"},{"op":"add","path":"members","value":[{"value":"`+bob+`"}]}]}`, http.StatusNoContent)
+	may(false)
+	r.scim(http.MethodPatch, "/Groups/"+group, `{"Operations":[{"op":"add","path":"members","value":[{"value":"`+ada+`"}]}]}`, http.StatusNoContent)
+	may(true)
+	r.scim(http.MethodDelete, "/Groups/"+group, "", http.StatusNoContent)
+	may(false)
 }

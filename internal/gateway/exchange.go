@@ -11,6 +11,7 @@ import (
 	"doorward"
 	"doorward/internal/access"
 	"doorward/internal/ledger"
+	"doorward/internal/oauth"
 	"doorward/store"
 )
 
@@ -33,7 +34,8 @@ type exchange struct {
 // person is what the rules ask of a grant's subject.
 type person struct {
 	subject access.Subject
-	until   time.Time // the end of the token that it was looked up for
+	who     oauth.Subject // the same, as the grant has it
+	until   time.Time     // the end of the token that it was looked up for
 }
 
 // maxPeople bounds one generation of the people who are remembered.
@@ -56,23 +58,40 @@ func (x *exchange) identify() *refusal {
 		return x.invalidToken("the token names no grant")
 	}
 	if p, ok := g.people.get(id, maxPeople); ok && now.Before(p.until) {
-		x.subject = p.subject
-		return nil
+		return x.today(p)
 	}
 	grant, err := g.c.Grant(x.r.Context(), id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return x.invalidToken("the grant is unknown")
 	case err != nil:
-		g.c.Logger.Error("the grant of a token could not be read", "server", x.e.key, "error", err)
-		return &refusal{status: http.StatusServiceUnavailable, code: codeInternal, reason: "store_unavailable",
-			message: "this cannot be decided now; try again"}
+		return x.undecided("the grant of a token could not be read", err)
 	case !grant.Active(now):
 		return x.invalidToken("the grant has ended")
 	}
-	x.subject = subjectOf(grant)
-	g.people.put(id, &person{subject: x.subject, until: x.caller.Expires}, maxPeople)
+	p := &person{subject: subjectOf(grant), who: grant.Subject, until: x.caller.Expires}
+	g.people.put(id, p, maxPeople)
+	return x.today(p)
+}
+
+// today makes the exchange one of that person, with the groups of now.
+func (x *exchange) today(p *person) *refusal {
+	x.subject = p.subject
+	if x.e.g.c.Groups == nil || p.subject.Person == "" {
+		return nil
+	}
+	groups, err := x.e.g.c.Groups(x.r.Context(), p.who)
+	if err != nil {
+		return x.undecided("the groups of somebody could not be read", err)
+	}
+	x.subject.Groups = groups
 	return nil
+}
+
+func (x *exchange) undecided(what string, err error) *refusal {
+	x.e.g.c.Logger.Error(what, "server", x.e.key, "error", err)
+	return &refusal{status: http.StatusServiceUnavailable, code: codeInternal, reason: "store_unavailable",
+		message: "this cannot be decided now; try again"}
 }
 
 func subjectOf(g ledger.Grant) access.Subject {

@@ -41,6 +41,9 @@ type Config struct {
 	// Grant reads the grant that a token names (claim gid), for who its person
 	// is. It is asked once per token; store.ErrNotFound makes the token invalid.
 	Grant func(ctx context.Context, id string) (ledger.Grant, error)
+	// Groups returns the groups that the person of a grant is in now. It is asked
+	// for each request. nil: those that the grant has.
+	Groups func(ctx context.Context, who oauth.Subject) ([]string, error)
 	// Vault returns what a separate server issued for a grant. The errors are those
 	// of internal/ledger (ErrNoUpstream and its neighbours), or of the store. nil:
 	// no server has Vault.

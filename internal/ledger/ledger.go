@@ -48,6 +48,9 @@ const (
 	// what makes its names unique.
 	KindDirectoryUser store.Kind = "scim-user"
 	KindDirectoryName store.Kind = "scim-name"
+	// KindDirectoryGroup is a group of it, KindDirectoryMember that somebody is in one.
+	KindDirectoryGroup  store.Kind = "scim-group"
+	KindDirectoryMember store.Kind = "scim-member"
 	// KindLeaving is a person whose things are being ended.
 	KindLeaving store.Kind = "leaving"
 )

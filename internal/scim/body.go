@@ -15,7 +15,7 @@ const (
 	maxValues  = 50
 	maxPatches = 1000 // operations of one request
 	// MaxMembers is how many members one request may name.
-	MaxMembers = 1000
+	MaxMembers = 10_000
 )
 
 // object reads a body, the names of attributes in lower case. The same name

@@ -33,7 +33,7 @@ func ResourceTypes(base string) []map[string]any {
 			"endpoint": "/" + plural, "description": description, "schema": urn,
 			"meta": map[string]any{"resourceType": "ResourceType", "location": base + "/ResourceTypes/" + name}}
 	}
-	return []map[string]any{one("User", "Users", UserURN, "A person")}
+	return []map[string]any{one("User", "Users", UserURN, "A person"), one("Group", "Groups", GroupURN, "Several people")}
 }
 
 // Schemas are the attributes that are kept (RFC 7643 section 7).
@@ -49,7 +49,12 @@ func Schemas(base string) []map[string]any {
 		one(UserURN, "User", userName, externalID, text("displayName"), attribute("active", "boolean"),
 			with(attribute("name", "complex"), "subAttributes", []map[string]any{text("formatted"), text("familyName"), text("givenName")}),
 			with(with(attribute("emails", "complex"), "multiValued", true), "subAttributes",
-				[]map[string]any{text("value"), text("type"), attribute("primary", "boolean")})),
+				[]map[string]any{text("value"), text("type"), attribute("primary", "boolean")}),
+			with(with(with(attribute("groups", "complex"), "multiValued", true), "mutability", "readOnly"), "subAttributes",
+				[]map[string]any{with(text("value"), "mutability", "readOnly"), with(text("display"), "mutability", "readOnly")})),
+		one(GroupURN, "Group", with(with(text("displayName"), "required", true), "uniqueness", "server"), externalID,
+			with(with(attribute("members", "complex"), "multiValued", true), "subAttributes",
+				[]map[string]any{with(text("value"), "mutability", "immutable"), with(text("type"), "mutability", "readOnly"), with(attribute("$ref", "reference"), "mutability", "readOnly")})),
 	}
 }
 
