@@ -22,7 +22,7 @@ type need struct {
 	server   address // that was called
 	metadata string  // resource_metadata of the challenge
 	scope    string
-	acr, age string // RFC 9470
+	demand   demand // RFC 9470
 	rejected string // the token that was refused; empty: none was sent
 	wider    bool   // 403 insufficient_scope
 	quiet    bool   // nothing was refused: renewal before the end
@@ -54,7 +54,7 @@ func readNeed(resp *http.Response, server address, sent string) (need, bool) {
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		if c["error"] == oauth.InsufficientUserAuth {
-			n.acr, n.age = c["acr_values"], c["max_age"]
+			n.demand = readDemand(c["acr_values"], c["max_age"])
 		}
 		return n, true
 	case resp.StatusCode == http.StatusForbidden && c["error"] == oauth.InsufficientScope:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -63,6 +64,10 @@ type Error struct {
 	// RetryAfter is how long the answer asks to wait (Retry-After), up to an hour.
 	// 0: it does not say.
 	RetryAfter time.Duration
+	// StepUp are the acr_values and max_age that the server demands of the
+	// person's next sign-in, as parameters of the authorization request (RFC 9470
+	// section 4), where Code is insufficient_user_authentication. nil: neither.
+	StepUp url.Values
 	// Who can mend it: "person", "client's maker", "IdP's administrator" or
 	// "operator" (of the MCP server and its authorization server). Empty if the
 	// network failed.

@@ -21,7 +21,8 @@ func (f *CrossApp) idp(ctx context.Context, t *Transport) (*oauth.ServerMetadata
 }
 
 // exchange asks the IdP for an ID-JAG, with another proof of the person if it
-// refuses the first one and the program can bring another.
+// refuses the first one, or demands another sign-in, and the program can bring
+// another.
 func (f *CrossApp) exchange(ctx context.Context, w want, as *oauth.ServerMetadata) (jag, time.Time, error) {
 	idp, err := f.idp(ctx, w.t)
 	if err != nil {
@@ -30,23 +31,29 @@ func (f *CrossApp) exchange(ctx context.Context, w want, as *oauth.ServerMetadat
 	if w.t.DPoP == nil || w.key == nil || !slices.Contains(idp.DPoPSigningAlgsSupported, w.key.Alg()) {
 		w.key = nil // the access token is bound all the same: where the ID-JAG is redeemed
 	}
-	key, p, err := f.prove(ctx, w, idp)
-	if err != nil {
-		return jag{}, time.Time{}, err
+	for past := ""; ; {
+		key, p, err := f.prove(ctx, w, idp, past)
+		if err != nil {
+			return jag{}, time.Time{}, err
+		}
+		j, until, err := f.exchangeWith(ctx, w, idp, as, key, p)
+		d, more := demandOf(err, stepExchange)
+		switch refused := hasCode(err, oauth.InvalidGrant); {
+		case refused:
+			f.disprove(w, key, p)
+			if p.new {
+				return j, until, err
+			}
+		case !more || p.new && w.demand.login:
+			return j, until, err
+		default:
+			w.demand = d
+		}
+		if w.subject.Renew == nil {
+			return j, until, err
+		}
+		past, w.subject.Token = p.token, ""
 	}
-	j, until, err := f.exchangeWith(ctx, w, idp, as, key, p)
-	if !hasCode(err, oauth.InvalidGrant) {
-		return j, until, err
-	}
-	f.disprove(w, key, p)
-	if w.subject.Renew == nil || p.new {
-		return j, until, err
-	}
-	w.subject.Token = ""
-	if key, p, err = f.prove(ctx, w, idp); err != nil {
-		return jag{}, time.Time{}, err
-	}
-	return f.exchangeWith(ctx, w, idp, as, key, p)
 }
 
 // exchangeWith is the token exchange (RFC 8693, EMA section 4). With what a

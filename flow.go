@@ -36,8 +36,7 @@ type want struct {
 	key     *jose.Key // that the token is to be bound to; nil: none
 	wider   bool      // more scopes than a held refresh token can bring
 	quiet   bool      // without a person
-	age     string
-	acr     string
+	demand  demand    // that a new sign-in has to fulfil
 }
 
 // got is what a Flow brought.
@@ -97,7 +96,7 @@ func (t *Transport) tokenRequest(ctx context.Context, step string, md *oauth.Ser
 	switch {
 	case readable && a.Error != "": // also where the status is 200 by mistake
 		e := refusal(step, md.Issuer, status, a.Error, stepUpText(a))
-		e.URI, e.RetryAfter = a.errorURI(), retryAfter(head, t.now())
+		e.URI, e.RetryAfter, e.StepUp = a.errorURI(), retryAfter(head, t.now()), a.stepUp()
 		return a, e
 	case status != http.StatusOK:
 		e := refusal(step, md.Issuer, status, "", "its token endpoint gave no OAuth error")
@@ -172,13 +171,21 @@ func stepUpText(a answer) string {
 	if a.Error != oauth.InsufficientUserAuth {
 		return s
 	}
-	if a.ACRValues != "" {
-		s += " acr_values=" + a.ACRValues
-	}
-	if d := seconds(a.MaxAge); d > 0 {
-		s += " max_age=" + string(a.MaxAge)
+	for _, name := range []string{"acr_values", "max_age"} {
+		if value := a.stepUp().Get(name); value != "" {
+			s += " " + name + "=" + value
+		}
 	}
 	return strings.TrimSpace(s)
+}
+
+// stepUp is what a new sign-in has to fulfil, if that is what is wanted. Some
+// servers send max_age as a string.
+func (a answer) stepUp() url.Values {
+	if a.Error != oauth.InsufficientUserAuth {
+		return nil
+	}
+	return readDemand(a.ACRValues, strings.Trim(string(a.MaxAge), `"`)).parameters()
 }
 
 // visible reports whether a token can stand in a header.

@@ -72,9 +72,10 @@ func (f *AuthorizationCode) obtain(ctx context.Context, w want) (got, error) {
 	if err != nil {
 		return got{}, err
 	}
-	if w.refresh != "" && !w.wider {
+	if w.refresh != "" && !w.wider && !w.demand.login {
 		g, err := f.refresh(ctx, w, md)
-		if err == nil || !hasCode(err, oauth.InvalidGrant) && !hasCode(err, oauth.InvalidClient) {
+		var more bool
+		if w.demand, more = demandOf(err, stepRefresh); err == nil || !more && !hasCode(err, oauth.InvalidGrant) && !hasCode(err, oauth.InvalidClient) {
 			return g, err
 		}
 		w.t.log().InfoContext(ctx, "refresh token refused", "issuer", md.Issuer, "error", err)
@@ -231,7 +232,7 @@ func (f *AuthorizationCode) request(w want, client registration, redirect, state
 	for name, value := range map[string]string{
 		"response_type": "code", "client_id": client.id, "redirect_uri": redirect, "state": state,
 		"code_challenge": oauth.S256(verifier), "code_challenge_method": "S256",
-		"resource": w.target.resource, "scope": w.scopes.String(), "acr_values": w.acr, "max_age": w.age,
+		"resource": w.target.resource, "scope": w.scopes.String(), "acr_values": w.demand.acr, "max_age": w.demand.age,
 		"dpop_jkt": thumbprintOf(w.key), // RFC 9449 section 10
 	} {
 		if value != "" {

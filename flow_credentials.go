@@ -39,6 +39,9 @@ func (f *ClientCredentials) provable(t *Transport) error {
 }
 
 func (f *ClientCredentials) obtain(ctx context.Context, w want) (got, error) {
+	if w.demand.login {
+		return got{}, w.demand.without(w.target)
+	}
 	md, err := w.t.metadata(ctx, w.target)
 	if err != nil {
 		return got{}, err

@@ -113,21 +113,33 @@ func (f *CrossApp) obtain(ctx context.Context, w want) (got, error) {
 		return got{}, err
 	}
 	w.scopes = w.scopes.Union(f.Scopes)
-	if w.refresh != "" && !w.wider {
+	if w.refresh != "" && !w.wider && !w.demand.login {
 		g, err := f.refresh(ctx, w, as)
-		if !hasCode(err, oauth.InvalidGrant) {
+		var more bool
+		if w.demand, more = demandOf(err, stepRefresh); !more && !hasCode(err, oauth.InvalidGrant) {
 			return g, err
 		}
 		w.t.log().InfoContext(ctx, "refresh token refused", "issuer", as.Issuer, "error", err)
 	}
 	key := jagKey{f.idpName(), f.IdP.ID, as.Issuer, w.target.resource, w.subject.Person, w.scopes.String(), thumbprintOf(w.key)}
-	if held, ok := w.t.state.jags.get(w.t.now(), key); ok {
+	if held, ok := w.t.state.jags.get(w.t.now(), key); ok && !w.demand.login {
 		g, err := f.redeem(ctx, w, as, held)
-		if !hasCode(err, oauth.InvalidGrant) {
+		var more bool
+		if w.demand, more = demandOf(err, stepRedeem); !more && !hasCode(err, oauth.InvalidGrant) {
 			return g, err
 		}
 		w.t.state.jags.drop(key)
 	}
+	g, err := f.anew(ctx, w, as, key)
+	if d, more := demandOf(err, stepRedeem); more && !w.demand.login && (f.Assertion != nil || w.subject.Renew != nil) {
+		w.demand = d
+		g, err = f.anew(ctx, w, as, key)
+	}
+	return g, err
+}
+
+// anew redeems a new ID-JAG.
+func (f *CrossApp) anew(ctx context.Context, w want, as *oauth.ServerMetadata, key jagKey) (got, error) {
 	j, until, err := f.assertion(ctx, w, as)
 	if err != nil {
 		return got{}, err
@@ -160,7 +172,7 @@ func (f *CrossApp) assertion(ctx context.Context, w want, as *oauth.ServerMetada
 	if f.Assertion == nil {
 		return f.exchange(ctx, w, as)
 	}
-	text, err := f.Assertion(ctx, w.subject, as.Issuer, w.target.resource, w.scopes)
+	text, err := f.Assertion(w.demand.in(ctx), w.subject, as.Issuer, w.target.resource, w.scopes)
 	if err != nil {
 		return jag{}, time.Time{}, f.unproved("there is no ID-JAG", err)
 	}

@@ -73,6 +73,9 @@ func (f *AuthorizationCode) askDevice(ctx context.Context, w want, md *oauth.Ser
 		form.Set("resource", w.target.resource)
 	}
 	setScope(form, w.scopes)
+	for name, values := range w.demand.parameters() {
+		form[name] = values // section 3.1: who does not know them ignores them
+	}
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	as := client.credentials(f, md.Issuer)
 	by, err := w.t.identify(ctx, form, header, md, w.target.by, as, client.method)

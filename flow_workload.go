@@ -51,6 +51,9 @@ type refusedKey struct {
 const refusalPause = time.Minute
 
 func (f *Workload) obtain(ctx context.Context, w want) (got, error) {
+	if w.demand.login {
+		return got{}, w.demand.without(w.target)
+	}
 	md, err := w.t.metadata(ctx, w.target)
 	if err != nil {
 		return got{}, err

@@ -265,7 +265,7 @@ func (t *Transport) satisfy(ctx context.Context, n need, who Subject) (held, err
 		if !g.patient(t.now(), n) {
 			return held{}, errGiveUp
 		}
-		if !n.wider && n.rejected != "" {
+		if !n.wider && !n.demand.login && n.rejected != "" {
 			g.drop(n.rejected)
 		}
 	}
@@ -312,11 +312,11 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	if h.meets(n) && !h.due(t.now()) {
 		return h, nil
 	}
-	if n.wider {
+	if n.wider || n.demand.login {
 		g.tried(t.now(), n)
 	}
 	w := want{t: t, target: at, scopes: at.asked(n, h.scopes), subject: who,
-		refresh: h.refresh, client: h.client, quiet: n.quiet, acr: n.acr, age: n.age}
+		refresh: h.refresh, client: h.client, quiet: n.quiet, demand: n.demand}
 	w.wider = n.wider || !h.scopes.HasAll(w.scopes)
 	var brought got
 	if w.key, err = t.keyFor(ctx, at, h); err == nil {

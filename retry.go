@@ -124,7 +124,7 @@ func withoutResource(form url.Values, refresh func() (got, error)) (got, error) 
 		return g, err
 	}
 	switch e.Code {
-	case "", oauth.InvalidGrant, oauth.InvalidClient, oauth.UnauthorizedClient, oauth.UnsupportedGrantType, oauth.InvalidDPoPProof, oauth.UseDPoPNonce:
+	case "", oauth.InvalidGrant, oauth.InvalidClient, oauth.UnauthorizedClient, oauth.UnsupportedGrantType, oauth.InvalidDPoPProof, oauth.UseDPoPNonce, oauth.InsufficientUserAuth:
 		return g, err
 	}
 	form.Del("resource")

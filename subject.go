@@ -30,10 +30,11 @@ type Subject struct {
 	// Until is when Token ends. Zero: its exp, if it is a JWT; else not known.
 	Until time.Time
 	// Renew brings a Token when one is needed and there is none, it has ended or
-	// the IdP calls it invalid; it may ask the person. It is called once at a
-	// time for a Person, and what it brings is kept in memory until it ends; where
-	// no end is known, a refresh token is used until it is refused and another
-	// Token once. nil: there is no other Token.
+	// the IdP calls it invalid, or a new sign-in is demanded ([StepUp] tells by
+	// ctx); it may ask the person. It is called once at a time for a Person and a
+	// demand, and what it brings is kept in memory until it ends; where no end is
+	// known, a refresh token is used until it is refused and another Token once.
+	// nil: there is no other Token.
 	Renew func(ctx context.Context) (Subject, error)
 	// Keep gets the refresh token that has taken the place of Token: the IdP
 	// rotated it, or made it of a SAML assertion. Whoever keeps sign-ins saves it;
@@ -103,21 +104,31 @@ func expOf(token string) time.Time {
 // program gave; empty: what its Renew brings.
 type proofKey struct{ idp, client, person, presented string }
 
+// proving is what Renew is called for.
+type proving struct {
+	proofKey
+	demand demand
+}
+
 // prove finds what proves the person: what took the place of the Token that
-// the program gave, that Token, or what Renew brings.
-func (f *CrossApp) prove(ctx context.Context, w want, idp *oauth.ServerMetadata) (key proofKey, p proof, err error) {
+// the program gave, that Token, or what Renew brings. past is what the IdP has
+// refused; where a new sign-in is demanded, everything is past.
+func (f *CrossApp) prove(ctx context.Context, w want, idp *oauth.ServerMetadata, past string) (key proofKey, p proof, err error) {
 	s := w.subject
 	key = proofKey{idp: idp.Issuer, client: f.IdP.ID, person: s.Person}
 	given := s.proof()
+	if w.demand.login && s.Renew != nil {
+		s.Token = ""
+	}
 	if s.Token != "" && (s.Renew == nil || !given.over(w.t.now().Add(leeway+requestTime))) {
 		key.presented = digest(s.Token)
 	}
-	if held, ok := w.t.state.proofs.get(w.t.now(), key); ok {
+	if held, ok := f.proven(w, key, past); ok {
 		return key, held, nil
 	}
 	switch {
 	case key.presented == "" && s.Renew != nil:
-		p, err = w.t.state.proving.do(ctx, key, func(ctx context.Context) (proof, error) { return f.renew(ctx, w, key) })
+		p, err = w.t.state.proving.do(ctx, proving{key, w.demand}, func(ctx context.Context) (proof, error) { return f.renew(ctx, w, key, past) })
 		return key, p, err
 	case s.Token == "":
 		return key, p, f.unproved("Subject has no Token to exchange", nil)
@@ -127,12 +138,22 @@ func (f *CrossApp) prove(ctx context.Context, w want, idp *oauth.ServerMetadata)
 	return key, given, nil
 }
 
+// proven is what is held and may do. Where a new sign-in is demanded, that is
+// only what came after the proof that the IdP has refused.
+func (f *CrossApp) proven(w want, key proofKey, past string) (proof, bool) {
+	held, ok := w.t.state.proofs.get(w.t.now(), key)
+	if w.demand.login && w.subject.Renew != nil {
+		ok = ok && past != "" && held.token != past
+	}
+	return held, ok
+}
+
 // renew asks the program for a Token, for all who wait for it.
-func (f *CrossApp) renew(ctx context.Context, w want, key proofKey) (proof, error) {
-	if held, ok := w.t.state.proofs.get(w.t.now(), key); ok {
+func (f *CrossApp) renew(ctx context.Context, w want, key proofKey, past string) (proof, error) {
+	if held, ok := f.proven(w, key, past); ok {
 		return held, nil
 	}
-	s, err := w.subject.Renew(ctx)
+	s, err := w.subject.Renew(w.demand.in(ctx))
 	if err != nil {
 		return proof{}, f.unproved("the person's token could not be renewed", err)
 	}

@@ -81,7 +81,7 @@ type state struct {
 	shelves   cache[place, *shelf]
 	jags      cache[jagKey, jag]
 	proofs    cache[proofKey, proof] // of people, to their IdP
-	proving   flights[proofKey, proof]
+	proving   flights[proving, proof]
 	turns     turns[proofKey]
 	resting   cache[restKey, *Error]
 	clients   cache[string, registration]
@@ -103,7 +103,8 @@ var errGiveUp = errors.New("tried before")
 
 // RoundTrip sends the request with the token that is held for it. A 401 brings
 // a new token once, a 403 insufficient_scope one with more scopes, twice at
-// most; after that the answer is the caller's.
+// most, a 401 insufficient_user_authentication one of a new sign-in, once (see
+// [StepUp]); after that the answer is the caller's.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if _, own := req.Header["Authorization"]; own || crossedOrigin(req) {
 		return t.typed().RoundTrip(req)
@@ -122,20 +123,20 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	for renewed, steps := false, 0; ; {
+	for done := (efforts{}); ; {
 		resp, err := t.send(req, &body, token)
 		if err != nil {
 			return nil, err
 		}
 		n, refused := readNeed(resp, server, token.access)
 		if !refused {
-			t.accepted(server, who.Person, token.access)
+			t.accepted(server, who.Person, token.access, done)
 			return resp, nil
 		}
 		if token.key != nil && asksNonce(resp) {
 			return resp, nil // the token is not to blame, and its nonce is kept for the next request
 		}
-		if !n.wider && renewed || n.wider && steps >= stepUps || !body.again() {
+		if !done.take(n) || !body.again() {
 			t.refused(n, who.Person)
 			return resp, nil
 		}
@@ -148,11 +149,6 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		token = fresh
-		if n.wider {
-			steps++
-		} else {
-			renewed = true
-		}
 	}
 }
 

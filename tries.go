@@ -15,9 +15,36 @@ type tries struct {
 	since time.Time
 }
 
+// efforts are what was done for one request.
+type efforts struct {
+	renewed bool
+	steps   int
+	signIn  string // kind of the need that a person signed in for; empty: none
+}
+
+// take reports whether something may be done for the need, and counts it.
+func (e *efforts) take(n need) bool {
+	switch {
+	case n.demand.login:
+		if e.signIn != "" {
+			return false
+		}
+		e.signIn = n.kind()
+	case n.wider:
+		e.steps++
+		return e.steps <= stepUps
+	default:
+		if e.renewed {
+			return false
+		}
+		e.renewed = true
+	}
+	return true
+}
+
 // refused counts a refusal of a new token, and forgets the token.
 func (t *Transport) refused(n need, person string) {
-	if n.rejected == "" || n.wider {
+	if n.rejected == "" || n.wider || n.demand.login {
 		return
 	}
 	for _, g := range t.grants(n.server, person) {
@@ -28,14 +55,15 @@ func (t *Transport) refused(n need, person string) {
 	}
 }
 
-// accepted ends the count of refused tokens.
-func (t *Transport) accepted(server address, person, token string) {
+// accepted ends the count of refused tokens, and that of a sign-in which helped.
+func (t *Transport) accepted(server address, person, token string, done efforts) {
 	if token == "" {
 		return
 	}
 	if g, _ := t.find(server, person); g != nil {
 		g.mu.Lock()
 		delete(g.tries, "")
+		delete(g.tries, done.signIn)
 		g.mu.Unlock()
 	}
 }
@@ -69,12 +97,16 @@ func (g *grant) patient(now time.Time, n need) bool {
 	return c.n < stepUps && (known || len(g.tries) < maxTries)
 }
 
-// kind is what is counted: refused tokens, or refusals for want of some scopes.
+// kind is what is counted: refused tokens, or refusals for want of some scopes
+// or of a sign-in.
 func (n need) kind() string {
-	if !n.wider {
-		return ""
+	switch {
+	case n.demand.login:
+		return "sign-in " + n.demand.acr + " " + n.demand.age
+	case n.wider:
+		return "scope " + n.scope
 	}
-	return "scope " + n.scope
+	return ""
 }
 
 // over reports whether an attempt counts no more: an administrator may have

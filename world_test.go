@@ -29,6 +29,9 @@ type world struct {
 	token, exchange func(form url.Values) (int, map[string]any)
 	// authorize changes the answer that the browser carries back.
 	authorize func(q url.Values)
+	// demand is what the challenge says to a token that this request brought,
+	// which is not refused for anything else; nil and empty: it is let in.
+	demand func(form url.Values) string
 	// noHeader leaves resource_metadata out of the challenge; bad refuses every token.
 	noHeader, bad bool
 
@@ -111,7 +114,10 @@ func (w *world) call(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	form, ok := w.live[token]
-	challenge := "Bearer "
+	challenge, demand := "Bearer ", ""
+	if w.demand != nil && ok {
+		demand = w.demand(form)
+	}
 	if !w.noHeader {
 		challenge += fmt.Sprintf("resource_metadata=%q, ", w.mcp.URL+"/.well-known/oauth-protected-resource/mcp")
 	}
@@ -121,6 +127,9 @@ func (w *world) call(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusUnauthorized)
 	case !sent:
 		rw.Header().Set("WWW-Authenticate", challenge+fmt.Sprintf("scope=%q", w.scope))
+		rw.WriteHeader(http.StatusUnauthorized)
+	case demand != "":
+		rw.Header().Set("WWW-Authenticate", challenge+demand)
 		rw.WriteHeader(http.StatusUnauthorized)
 	case w.needs != "" && !strings.Contains(" "+form.Get("scope")+" ", " "+w.needs+" "):
 		rw.Header().Set("WWW-Authenticate", challenge+fmt.Sprintf(`error="insufficient_scope", scope=%q`, w.needs))
