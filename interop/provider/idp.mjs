@@ -78,6 +78,7 @@ function start() {
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
     issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
+    ...(process.env.ACCESS_TOKEN_LIFE && { ttl: { AccessToken: Number(process.env.ACCESS_TOKEN_LIFE) } }),
     findAccount,
     // Consent is not what is tested.
     loadExistingGrant: async (ctx) => {
