@@ -31,25 +31,25 @@ func (f *CrossApp) exchange(ctx context.Context, w want, as *oauth.ServerMetadat
 	if w.t.DPoP == nil || w.key == nil || !slices.Contains(idp.DPoPSigningAlgsSupported, w.key.Alg()) {
 		w.key = nil // the access token is bound all the same: where the ID-JAG is redeemed
 	}
-	for past := ""; ; {
+	for past, more := "", 2; ; more-- {
 		key, p, err := f.prove(ctx, w, idp, past)
 		if err != nil {
 			return jag{}, time.Time{}, err
 		}
 		j, until, err := f.exchangeWith(ctx, w, idp, as, key, p)
-		d, more := demandOf(err, stepExchange)
+		d, demanded := demandOf(err, stepExchange)
 		switch refused := hasCode(err, oauth.InvalidGrant); {
 		case refused:
 			f.disprove(w, key, p)
 			if p.new {
 				return j, until, err
 			}
-		case !more || p.new && w.demand.login:
+		case !demanded || p.new && w.demand.login:
 			return j, until, err
 		default:
 			w.demand = d
 		}
-		if w.subject.Renew == nil {
+		if w.subject.Renew == nil || more == 0 { // others may bring one proof after the other
 			return j, until, err
 		}
 		past, w.subject.Token = p.token, ""
