@@ -33,6 +33,7 @@ const forRelay = "relay"
 
 // waiting is where an answer goes on to.
 type waiting struct {
+	Browser  string    `json:"browser"` // that asked: nobody else is sent there
 	Redirect string    `json:"redirect"`
 	State    string    `json:"state,omitempty"`
 	HasState bool      `json:"has_state,omitempty"`
@@ -96,7 +97,7 @@ func (s *Server) keepReturn(ctx context.Context, st *settings, answer *relayed) 
 func (s *Server) keepRelayed(ctx context.Context, st *settings, id string, uris []string) error {
 	if id == "" || len(id) > maxRelayedID || len(uris) == 0 || len(uris) > maxRedirectURIs ||
 		slices.ContainsFunc(uris, func(uri string) bool {
-			return len(uri) > maxRelayedRedirect || oauth.CheckRedirectURI(uri, true) != nil
+			return len(uri) > maxRelayedRedirect || oauth.CheckRedirectURI(uri, true) != nil && !inCatalogue(uri)
 		}) {
 		return errors.New("the registration is too large to be kept, or has redirect URIs that nobody is sent to from here")
 	}
@@ -136,7 +137,7 @@ func (v *visit) comesBack(its oauth.ServerMetadata, q url.Values) error {
 			return &oauth.Error{Code: oauth.InvalidRequest, Description: name + " is not supported"}
 		}
 	}
-	plain, err := json.Marshal(waiting{Redirect: q.Get("redirect_uri"), State: q.Get("state"), HasState: q.Has("state"), Until: v.s.now().Add(attemptLife)})
+	plain, err := json.Marshal(waiting{Browser: v.browser, Redirect: q.Get("redirect_uri"), State: q.Get("state"), HasState: q.Has("state"), Until: v.s.now().Add(attemptLife)})
 	if err != nil {
 		return err
 	}
@@ -178,6 +179,10 @@ func (s *Server) relayReturn(w http.ResponseWriter, r *http.Request) {
 	if err == nil && q.Get("iss") != v.st.relay.Issuer {
 		err = errors.New("the answer does not come from " + v.st.relay.Issuer + " (iss)")
 	}
+	if errors.Is(err, errOtherBrowser) {
+		v.answerLost(attempt{}, err)
+		return
+	}
 	if err != nil {
 		v.answerWrong(err)
 		return
@@ -208,6 +213,9 @@ func (v *visit) unsealWaiting(state string) (waiting, error) {
 	}
 	if err := json.Unmarshal(plain, &to); err != nil {
 		return to, err
+	}
+	if to.Browser == "" || to.Browser != v.browser {
+		return to, errOtherBrowser
 	}
 	if !v.s.now().Before(to.Until) {
 		return to, errLate

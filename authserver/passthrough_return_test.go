@@ -19,6 +19,7 @@ type returning struct {
 	t           *testing.T
 	their, ours *site
 	client      string
+	b           *browser // of the person, at our place
 }
 
 func newReturning(t *testing.T) *returning {
@@ -34,7 +35,7 @@ func newReturning(t *testing.T) *returning {
 		c.URL, c.SignIn, c.Mode, c.Separate, c.HTTP = gateURL, nil, "passthrough", Separate{Issuer: siteURL}, hosts{"auth.example.com": their}
 		c.Clients, c.Resources = nil, nil
 	})
-	w := &returning{t: t, their: their, ours: ours}
+	w := &returning{t: t, their: their, ours: ours, b: ours.browser()}
 	r := w.post("/register", "application/json", `{"redirect_uris":["`+nativeBack+`"],"token_endpoint_auth_method":"none","client_name":"Native"}`)
 	var said struct {
 		ID   string   `json:"client_id"`
@@ -60,7 +61,7 @@ func (w *returning) ask(pairs ...string) string {
 // there goes through our endpoint to theirs and says where that leads.
 func (w *returning) there(pairs ...string) page {
 	w.t.Helper()
-	p := w.ours.browser().get(w.ask(pairs...))
+	p := w.b.get(w.ask(pairs...))
 	if !p.left || p.url.Host != "auth.example.com" {
 		w.t.Fatalf("at %s: %d %s", p.url, p.status, p.body)
 	}
@@ -71,7 +72,7 @@ func (w *returning) there(pairs ...string) page {
 func (w *returning) here(p page) page {
 	w.t.Helper()
 	p.arrived(w.t, w.ours.url+"/callback/separate")
-	return w.ours.browser().get(p.url.String())
+	return w.b.get(p.url.String())
 }
 
 // A client that compares iss with the issuer that it asked finds ours in the
@@ -118,7 +119,7 @@ func TestRelayedReturn(t *testing.T) {
 func TestRelayedReturnRefused(t *testing.T) {
 	w := newReturning(t)
 	state := w.there().url.Query().Get("state")
-	at := func(q url.Values) page { return w.ours.browser().get(w.ours.url + "/callback/separate?" + q.Encode()) }
+	at := func(q url.Values) page { return w.b.get(w.ours.url + "/callback/separate?" + q.Encode()) }
 	good := func() url.Values { return url.Values{"code": {"c"}, "state": {state}, "iss": {siteURL}} }
 	for name, change := range map[string]func(url.Values){
 		"another iss":  func(q url.Values) { q.Set("iss", "https://evil.example") },
@@ -136,6 +137,13 @@ func TestRelayedReturnRefused(t *testing.T) {
 		if p.shows(t, 400, "not acceptable"); p.left {
 			t.Errorf("%s: it was passed on to %s", name, p.url)
 		}
+	}
+	// Somebody else's link must not bring a person's code to whoever made it (AS-PROXY-02).
+	w.ours.browser().get(w.ours.url+"/callback/separate?"+good().Encode()).shows(t, 403, "sent no cookie")
+	other := w.ours.browser()
+	other.get(w.ask())
+	if p := other.get(w.ours.url + "/callback/separate?" + good().Encode()); p.left || p.status != 403 {
+		t.Errorf("another browser was sent to %s: %d", p.url, p.status)
 	}
 	if q := at(good()).arrived(t, "http://127.0.0.1:4567/cb?own=1&"); q.Get("code") != "c" {
 		t.Errorf("%v", q)
