@@ -43,6 +43,7 @@ type fakeProvider struct {
 	codes    map[string]url.Values
 	revoked  []url.Values // what came to the revocation endpoint, if meta names it
 	revoking int          // its answer; 0: 200
+	renewing func()       // what happens while a token is renewed
 }
 
 func newProvider(t *testing.T) *fakeProvider {
@@ -115,6 +116,9 @@ func (f *fakeProvider) token(r *http.Request) (*http.Response, error) {
 	}
 	out := map[string]any{"access_token": "upstream-access", "token_type": "Bearer"}
 	if form.Get("grant_type") == "refresh_token" {
+		if f.renewing != nil {
+			f.renewing()
+		}
 		if form.Get("refresh_token") != f.refresh {
 			return f.answer(400, map[string]any{"error": "invalid_grant"})
 		}

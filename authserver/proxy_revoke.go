@@ -48,6 +48,12 @@ func (s *Server) revokeEnded(ctx context.Context) error {
 		for {
 			if err := s.revokeDue(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("tokens of the separate server were not revoked, and will be tried again", "error", err)
+				select { // the round's own writes woke it
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				continue
 			}
 			select {
 			case <-ctx.Done():
@@ -106,7 +112,7 @@ func (s *Server) revokeRecord(ctx context.Context, st *settings, rec store.Recor
 		return err
 	}
 	if u.Issuer == st.proxied.Issuer {
-		err = s.revokeUpstream(ctx, st, rec.Key, u)
+		err = s.revokeUpstream(ctx, st, strings.TrimSuffix(rec.Key, besideOld), u)
 	}
 	if errors.Is(err, errNotRevoked) {
 		s.log.WarnContext(ctx, "a token of the separate server was not revoked", "grant", rec.Key, "error", err)

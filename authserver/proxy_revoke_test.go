@@ -3,6 +3,7 @@ package authserver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net/url"
 	"slices"
@@ -73,6 +74,33 @@ func TestProxiedRevocation(t *testing.T) {
 	}
 	if n := s.toRevoke(); n != 0 {
 		t.Errorf("%d are still to be revoked, of grant %s", n, id)
+	}
+}
+
+// Who leaves while a token is renewed leaves no new one behind.
+//
+// covers: AS-PROXY-04
+func TestProxiedRevocationOfRenewed(t *testing.T) {
+	ctx := context.Background()
+	s, f := newProxiedSite(t, announceRevoke)
+	id := gid(t, f.proxiedTokens(s, s.browser()).text("access_token"))
+	s.wait(6 * time.Minute)
+	f.mu.Lock()
+	f.renewing = func() {
+		if _, err := s.ledger.Leave(ctx, proxiedCarol); err != nil {
+			t.Error(err)
+		}
+	}
+	f.mu.Unlock()
+	if got, err := s.UpstreamToken(ctx, id); !errors.Is(err, ErrUpstreamOver) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got := f.revocations(1); got[0].Get("token") != "upstream-refresh+" {
+		t.Errorf("revoked %v", got)
+	}
+	s.wait(revokeAgain) // what was under way at the end may be spent, and has time
+	if err := s.revokeDue(ctx); err != nil || f.revocations(2)[1].Get("token") != "upstream-refresh" {
+		t.Errorf("%v, revoked %v", err, f.revoked)
 	}
 }
 

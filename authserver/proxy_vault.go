@@ -272,9 +272,23 @@ func (s *Server) renewUpstream(ctx context.Context, grant string, u upstreamToke
 	s.sealUpstream(&u, grant, []byte(tokens.AccessToken), refresh)
 	err = s.ledger.Store.Commit(ctx, u.put(grant))
 	if errors.Is(err, store.ErrConflict) { // it was ended meanwhile
-		return ErrUpstreamOver
+		return errors.Join(ErrUpstreamOver, s.revokeRenewed(ctx, grant, u))
 	}
 	return err
+}
+
+// besideOld makes a second key of a grant, whose old tokens may be under way to
+// be revoked.
+const besideOld = "+renewed"
+
+// revokeRenewed leaves new tokens to be revoked if their grant ended while they
+// were made: what was kept then are the old ones.
+func (s *Server) revokeRenewed(ctx context.Context, grant string, u upstreamTokens) error {
+	if _, err := s.upstreamTokens(ctx, grant); !notFound(err) {
+		return err
+	}
+	return s.ledger.Store.Commit(ctx, store.Put(store.Record{Kind: ledger.KindRevoke, Key: grant + besideOld, Value: u.put(grant).Record.Value,
+		Expires: s.now().Add(ledger.RevokeWithin)}))
 }
 
 func (s *Server) askUpstream(ctx context.Context, st *settings, p *provider, grant, refresh string) (providerTokens, error) {

@@ -176,9 +176,9 @@ func (l *Ledger) endOne(ctx context.Context, id, reason string) (*EndedGrant, er
 	}
 }
 
-// revokeWithin is how long a separate server may be away for its tokens to be
+// RevokeWithin is how long a separate server may be away for its tokens to be
 // revoked there all the same.
-const revokeWithin = 24 * time.Hour
+const RevokeWithin = 24 * time.Hour
 
 func (l *Ledger) endOps(ctx context.Context, g Grant, reason string) []store.Op {
 	now := l.now()
@@ -187,7 +187,8 @@ func (l *Ledger) endOps(ctx context.Context, g Grant, reason string) []store.Op 
 	if g.Upstream {
 		// That they cannot be read must not keep the grant from ending.
 		if r, err := l.Store.Get(ctx, KindUpstream, g.ID); err == nil {
-			ops = append(ops, store.Put(store.Record{Kind: KindRevoke, Key: g.ID, Value: r.Value, Expires: now.Add(revokeWithin)}))
+			ops = append(ops, store.Put(r)) // still these: else those of a renewal at this moment would be forgotten and live on
+			ops = append(ops, store.Put(store.Record{Kind: KindRevoke, Key: g.ID, Value: r.Value, Expires: now.Add(RevokeWithin)}))
 		}
 		ops = append(ops, store.Delete(KindUpstream, g.ID))
 	}
