@@ -48,7 +48,9 @@ func DirectoryUserOps(before, after *DirectoryUser) []store.Op {
 	var ops []store.Op
 	switch {
 	case after == nil:
-		ops = append(ops, store.Delete(KindDirectoryUser, directoryKey(before.Provider, before.ID)))
+		still := before.record()
+		still.Version = before.Version
+		ops = append(ops, store.Put(still), store.Delete(KindDirectoryUser, still.Key))
 	case before == nil:
 		ops = append(ops, store.Create(after.record()))
 	default:

@@ -33,7 +33,9 @@ func (g *DirectoryGroup) names() []string {
 // has the name (GroupTaken says which).
 func DirectoryGroupOps(before, after *DirectoryGroup, members map[string]bool) []store.Op {
 	if after == nil {
-		return append([]store.Op{store.Delete(KindDirectoryGroup, directoryKey(before.Provider, before.ID))}, nameOps(before.names(), nil, "")...)
+		key := directoryKey(before.Provider, before.ID)
+		still := store.Put(store.Record{Kind: KindDirectoryGroup, Key: key, Value: encode(before), Version: before.Version})
+		return append([]store.Op{still, store.Delete(KindDirectoryGroup, key)}, nameOps(before.names(), nil, "")...)
 	}
 	r := store.Record{Kind: KindDirectoryGroup, Key: directoryKey(after.Provider, after.ID), Value: encode(after), Index: []string{"provider=" + after.Provider}}
 	if after.ExternalID != "" {
