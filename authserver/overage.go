@@ -13,14 +13,14 @@ import (
 // Microsoft Graph and not of the provider, or with hasgroups. What cannot be read
 // counts as said: that somebody is in no group is what must be certain.
 func overage(c jose.Claims, groupsClaim string) bool {
+	if c.Has("hasgroups") && string(c["hasgroups"]) != "false" && string(c["hasgroups"]) != `"false"` {
+		return true // whatever is named beside it: a doorward names those that a directory knows
+	}
 	if named, err := c.Texts(groupsClaim); err == nil && len(named) > 0 {
 		return false
 	}
 	var names jose.Claims
-	if c.Has("_claim_names") && (c.Decode("_claim_names", &names) != nil || names.Has(groupsClaim)) {
-		return true
-	}
-	return c.Has("hasgroups") && string(c["hasgroups"]) != "false" && string(c["hasgroups"]) != `"false"`
+	return c.Has("_claim_names") && (c.Decode("_claim_names", &names) != nil || names.Has(groupsClaim))
 }
 
 // noteOverage tells the operator, and is what the audit says besides.

@@ -17,6 +17,8 @@ func TestOverage(t *testing.T) {
 	}{
 		{`{}`, false},
 		{`{"groups":["eng"]}`, false},
+		{`{"groups":["eng"],"hasgroups":true}`, true}, // a directory named one, and there may be others
+		{`{"groups":["eng"],"_claim_names":{"groups":"src1"}}`, false},
 		{`{"groups":[]}`, false},
 		{`{"_claim_names":{"groups":"src1"},"_claim_sources":{"src1":{"endpoint":"https://graph.example/users/1/getMemberObjects"}}}`, true},
 		{`{"_claim_names":{"groups":"src1"}}`, true},
