@@ -12,7 +12,7 @@ import (
 	"doorward/store"
 )
 
-// metaTrusted are the issuers whose assertions were honoured last.
+// metaTrusted are the issuers whose assertions were ever honoured.
 const metaTrusted = "trusted"
 
 // trusts reports whether assertions of an issuer are honoured.
@@ -20,15 +20,15 @@ func (st *settings) trusts(issuer string) bool {
 	return st.issuers[issuer] != nil || st.workloads[issuer] != nil
 }
 
-// endDistrusted ends what came of issuers that were trusted when this was done
-// last, by any process on the store, and that st does not trust: taking one out
+// endDistrusted ends what came of issuers that were ever trusted, by any process
+// on the store, and that st does not trust: taking one out
 // of the configuration is an off switch, also while the server does not run.
 func (s *Server) endDistrusted(ctx context.Context, st *settings) error {
 	now := slices.AppendSeq(slices.Collect(maps.Keys(st.issuers)), maps.Keys(st.workloads))
 	slices.Sort(now)
 	now = slices.Compact(now)
 	before, err := s.lastTrusted(ctx)
-	if err != nil || slices.Equal(before, now) {
+	if err != nil {
 		return err
 	}
 	var ops []store.Op
@@ -40,10 +40,20 @@ func (s *Server) endDistrusted(ctx context.Context, st *settings) error {
 		if err != nil {
 			return err
 		}
+		if len(receipt.Grants) == 0 {
+			continue
+		}
 		ops = append(ops, s.ledger.AuditOp(s.event("revoke", audit.Event{Issuer: issuer, Detail: "the issuer is trusted no longer"})))
 		s.log.Info("an issuer is trusted no longer: what came of it has ended", "issuer", issuer, "grants", len(receipt.Grants))
 	}
-	list, err := json.Marshal(now)
+	// None is taken off the list: a process that still has the old configuration may
+	// go on to honour it until it starts or reloads, too.
+	all := slices.Concat(before, now)
+	slices.Sort(all)
+	if all = slices.Compact(all); len(ops) == 0 && slices.Equal(before, all) {
+		return nil
+	}
+	list, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}

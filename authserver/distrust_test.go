@@ -41,6 +41,15 @@ func TestDistrustedAtStart(t *testing.T) {
 	if !second.ended.Has(gid(t, token)) {
 		t.Error("what came of it has not ended")
 	}
+	// A process that still has the old configuration goes on to honour it; what
+	// came of that ends when it has the new one, too.
+	late := w.redeemedJAG(t)
+	if err := second.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if !second.ended.Has(gid(t, late)) {
+		t.Error("what another process made meanwhile has not ended")
+	}
 	same, err := New(w.asCfg)
 	if err != nil {
 		t.Fatal(err)
