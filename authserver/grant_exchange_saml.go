@@ -21,6 +21,13 @@ type samlSubject struct {
 	ops  []store.Op
 }
 
+// signsInBySAML reports whether a provider is there and is a SAML one: without it
+// nothing stands behind what its assertions were exchanged for.
+func (st *settings) signsInBySAML(provider string) bool {
+	p := st.provider(provider)
+	return p != nil && p.saml != nil
+}
+
 // samlSubject checks a SAML 2.0 assertion that a client got as a service
 // provider (ID-JAG section 4.5): of a provider that people sign in at, made for
 // this very client, sent to where it takes them, used once. Who answered which

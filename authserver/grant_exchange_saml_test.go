@@ -159,6 +159,23 @@ func TestSAMLAssertionForRefreshToken(t *testing.T) {
 		t.Errorf("after the provider's session: %d %s", r.status, r.body)
 	}
 
+	gone := exchangesSAML(s, desktopBasic, oauth.TokenTypeRefreshToken, f.assertion()).text("access_token")
+	with := s.cfg
+	without := with
+	without.SignIn = LocalPeople(nil)
+	if err := s.Reload(without); err != nil {
+		t.Fatal(err)
+	}
+	if r := exchanges(s, oauth.TokenTypeRefreshToken, gone); r.status != 400 || r.text("error") != oauth.InvalidGrant {
+		t.Errorf("for an ID-JAG, with the provider taken out: %d %s", r.status, r.body)
+	}
+	if r := refreshWith(s, gone); r.status != 400 || r.text("error") != oauth.InvalidGrant {
+		t.Errorf("refreshed, with the provider taken out: %d %s", r.status, r.body)
+	}
+	if err := s.Reload(with); err != nil {
+		t.Fatal(err)
+	}
+
 	left := exchangesSAML(s, desktopBasic, oauth.TokenTypeRefreshToken, f.assertion()).text("access_token")
 	if _, err := s.ledger.Leave(context.Background(), "adfs/u-1"); err != nil {
 		t.Fatal(err)

@@ -176,6 +176,8 @@ func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t ref
 		return t, g, false, a.invalid("refresh_of_another_client", nil)
 	case !g.Active(now) || g.Refresh == nil:
 		return t, g, false, a.invalid("grant_over", nil)
+	case g.Type == oauth.TokenExchange && !a.st.signsInBySAML(g.Subject.Provider):
+		return t, g, false, a.invalid("grant_over", nil)
 	case !now.Before(g.Refresh.IdleUntil): // AS-RT-05
 		return t, g, false, a.invalid("refresh_idle", nil)
 	}
