@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"net/http"
 
 	"doorward/internal/audit"
@@ -47,9 +48,9 @@ func (v *visit) showSignedOut(frames []string) {
 // in this browser are on the page that answers; without any the browser is sent
 // to a page that it can load again.
 func (v *visit) signOut() {
-	frames, err := v.logoutFrames()
-	if err == nil {
-		err = v.s.sessions.End(v.r.Context(), v.w, v.r)
+	parties, err := v.parties()
+	if err == nil { // also for somebody who is on their way out
+		err = v.s.sessions.End(context.WithoutCancel(v.r.Context()), v.w, v.r)
 	}
 	if err != nil {
 		v.turnDown(nil, err)
@@ -58,7 +59,7 @@ func (v *visit) signOut() {
 	if v.session != nil {
 		v.s.audit.Add(v.s.event("sign_out", audit.Event{Person: v.session.Subject.ID, Address: address(v.r)}))
 	}
-	if len(frames) > 0 {
+	if frames := v.logoutFrames(parties); len(frames) > 0 {
 		v.showSignedOut(frames)
 		return
 	}

@@ -95,30 +95,59 @@ func (s *Server) partyStands(ctx context.Context, session string) {
 	}
 }
 
-// logoutFrames are the URLs by which clients hear in this browser that its
-// session ends (section 3 of Front-Channel Logout: with iss and sid).
-func (v *visit) logoutFrames() ([]string, error) {
+// framesWithin is how long a page waits to learn where clients want to hear.
+const framesWithin = time.Second
+
+// parties are the clients that signed somebody in by this browser's session.
+func (v *visit) parties() ([]ledger.Party, error) {
 	if v.session == nil || !v.st.idp {
 		return nil, nil
 	}
-	ctx := v.r.Context()
-	parties, err := v.s.ledger.Parties(ctx, "session="+v.session.ID)
-	if err != nil {
-		return nil, err
+	return v.s.ledger.Parties(v.r.Context(), "session="+v.session.ID)
+}
+
+// logoutFrames are the URLs by which clients hear in this browser that its
+// session ended (section 3 of Front-Channel Logout: with iss and sid). A client
+// whose metadata document does not come in time is told by the back channel only.
+func (v *visit) logoutFrames(parties []ledger.Party) []string {
+	if len(parties) == 0 {
+		return nil
 	}
+	found := make(chan string)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.r.Context()), framesWithin)
+	defer cancel()
+	s, st := v.s, v.st
+	go func() {
+		defer close(found)
+		for _, p := range parties {
+			c, err := s.client(ctx, st, p.Client)
+			if err != nil || c.Logout.Frontchannel == "" {
+				continue
+			}
+			sep := "?"
+			if strings.Contains(c.Logout.Frontchannel, "?") {
+				sep = "&"
+			}
+			select {
+			case found <- c.Logout.Frontchannel + sep + url.Values{"iss": {st.cfg.URL}, "sid": {p.SID}}.Encode():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	var out []string
-	for _, p := range parties {
-		c, err := v.s.client(ctx, v.st, p.Client)
-		if err != nil || c.Logout.Frontchannel == "" || len(out) >= maxLogoutFrames {
-			continue
+	for len(out) < maxLogoutFrames {
+		select {
+		case frame, more := <-found:
+			if !more {
+				return out
+			}
+			out = append(out, frame)
+		case <-ctx.Done():
+			return out
 		}
-		sep := "?"
-		if strings.Contains(c.Logout.Frontchannel, "?") {
-			sep = "&"
-		}
-		out = append(out, c.Logout.Frontchannel+sep+url.Values{"iss": {v.st.cfg.URL}, "sid": {p.SID}}.Encode())
 	}
-	return out, nil
+	return out
 }
 
 // tellParties tells clients in the background, until ctx ends.
