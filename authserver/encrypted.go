@@ -36,11 +36,15 @@ func (s *Server) openDecrypters(ctx context.Context, st *settings) error {
 		}
 		keys = &list
 	}
-	s.crypt.Store(keys)
+	before := s.crypt.Swap(keys)
 	if s.ring.Load() == nil {
 		return nil // the first load is still to come
 	}
-	return s.loadKeys(ctx) // makes the published document
+	err := s.loadKeys(ctx) // makes the published document
+	if err != nil {
+		s.crypt.Store(before)
+	}
+	return err
 }
 
 func (s *Server) storedDecrypters(ctx context.Context) ([]*jose.Decrypter, error) {
