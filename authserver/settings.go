@@ -194,6 +194,9 @@ func (st *settings) addClients() error {
 		if (c.SAMLEntityID != "") != (len(c.SAMLACS) > 0) || c.SAMLEntityID != "" && !st.idp {
 			return fmt.Errorf("client %s: SAMLEntityID and SAMLACS go together, at an identity provider", id)
 		}
+		if slices.Contains(c.SAMLACS, "") { // an assertion without a Recipient would fit
+			return fmt.Errorf("client %s: SAMLACS has an empty URL", id)
+		}
 		if err := st.checkLogoutURIs(c); err != nil {
 			return fmt.Errorf("client %s: %w", id, err)
 		}

@@ -36,5 +36,8 @@ func (k *checker) samlClient(at keyPath, cl ClientConfig) {
 		k.fail(p, "is for `doorward idp`, where sign-ins are exchanged")
 	default:
 		k.must(len(cl.SAMLACS) > 0 || k.broken(at.add("saml_acs")), p, "goes with saml_acs: where assertions for this client are sent")
+		for i, acs := range cl.SAMLACS {
+			k.must(keysURL(acs), at.add("saml_acs").add(index(i)), "must be an https URL (http on loopback)")
+		}
 	}
 }

@@ -43,6 +43,7 @@ func TestSAMLClientKeys(t *testing.T) {
 	for _, m := range []mistake{
 		{"both", wiki(entity + ", " + acs), ""},
 		{"no address", wiki(entity), "c.yaml:2:19: clients.registered.wiki.saml_entity_id: goes with saml_acs: where assertions for this client are sent"},
+		{"an empty address", wiki(entity + `, saml_acs: [""]`), "c.yaml:2:59: clients.registered.wiki.saml_acs[0]: must be an https URL (http on loopback)"},
 		{"no name", wiki(acs), "c.yaml:2:3: clients.registered.wiki.saml_acs: goes with saml_entity_id"},
 	} {
 		m.check(t, roleIdP)
