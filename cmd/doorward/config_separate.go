@@ -207,6 +207,9 @@ func (k *checker) passthrough(at keyPath) {
 	}{{"userinfo_url", s.UserinfoURL != ""}, {"name", s.Name != ""}, {"account", s.Account != nil}, {"email_domains", s.EmailDomains != nil}, {"tenants", s.Tenants != nil}, {"groups", s.Groups.Claim != ""}} {
 		k.must(!f.set, at.add(f.key), "is for mode: proxy: with passthrough nobody signs in here")
 	}
+	dynamic := k.Clients.Registration.Dynamic
+	k.must(dynamic != "off" && dynamic != "token", pathOf("clients", "registration", "dynamic"), "cannot be %s beside mode: passthrough: the separate server alone says who registers", dynamic)
+	k.must(k.Clients.Others != "refuse", pathOf("clients", "others"), "cannot be refuse beside mode: passthrough: the separate server alone says which clients come in")
 	for _, f := range []struct {
 		p   keyPath
 		set bool

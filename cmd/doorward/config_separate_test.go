@@ -40,6 +40,9 @@ func TestSeparateIsChecked(t *testing.T) {
 		{"a relay of plain OAuth", "mode: passthrough\nseparate: {issuer: \"https://login.example\", userinfo_url: \"https://hub.example/u\"}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"issuer:https://login.example\"}]}}\n",
 			"c.yaml:2:59: separate.userinfo_url: is for mode: proxy: with passthrough nobody signs in here"},
 		{"a relay", "mode: passthrough\nseparate: {issuer: \"https://login.example\", client_id: a}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"issuer:https://login.example\"}]}}\n", ""},
+		{"a relay that refuses by itself", "mode: passthrough\nseparate: {issuer: \"https://login.example\"}\nclients: {others: refuse, registration: {dynamic: \"off\"}}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"issuer:https://login.example\"}]}}\n",
+			"c.yaml:3:19: clients.others: cannot be refuse beside mode: passthrough: the separate server alone says which clients come in\n" +
+				"c.yaml:3:51: clients.registration.dynamic: cannot be off beside mode: passthrough: the separate server alone says who registers"},
 		{"half a relay", "mode: passthrough\nseparate: {authorize_url: ftp://x, client_secret: s, name: n}\nservers: {}\nproviders: {p: {issuer: \"https://p.example\", id_jag: {}}}\n",
 			"c.yaml:2:1: separate.client_id: is missing beside client_secret\nc.yaml:2:1: separate.issuer: is missing: write the provider's issuer identifier, as its metadata spells it\n" +
 				"c.yaml:2:1: separate: needs both of authorize_url and token_url, or neither\nc.yaml:2:27: separate.authorize_url: must be an https URL (http on loopback)\n" +
