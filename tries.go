@@ -102,7 +102,7 @@ func (g *grant) patient(now time.Time, n need) bool {
 func (n need) kind() string {
 	switch {
 	case n.demand.login:
-		return "sign-in " + n.demand.acr + " " + n.demand.age
+		return "sign-in" // whatever is demanded: a server could demand another thing each time
 	case n.wider:
 		return "scope " + n.scope
 	}
