@@ -3,9 +3,7 @@ package authserver
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 
 	"doorward/internal/oauth"
@@ -127,21 +125,7 @@ func over(t *testing.T, r reply, limits ...oauth.Scopes) oauth.Scopes {
 
 // covers: AS-JAG-13
 func TestGrantedIsBounded(t *testing.T) {
-	n, seed := 5000, uint64(1)
-	if text := os.Getenv("DOORWARD_SOAK_N"); text != "" {
-		v, err := strconv.ParseUint(text, 10, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n = int(v) / 10
-	}
-	if text := os.Getenv("DOORWARD_SOAK_SEED"); text != "" {
-		v, err := strconv.ParseUint(text, 10, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = v
-	}
+	n, seed := soaking(t, isolationSteps, 10)
 	r := rand.New(rand.NewPCG(seed, 13))
 	b := randomBounds(r)
 	w := newWorld(t, b.apply)

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -499,21 +498,7 @@ func (i *isolation) records() {
 
 // covers: SEC-23, AS-JAG-13, AS-JAG-18, AS-JAG-21
 func TestIsolation(t *testing.T) {
-	n, seed := isolationSteps, uint64(1)
-	if text := os.Getenv("DOORWARD_SOAK_N"); text != "" { // make soak: a million, of which a tenth here
-		v, err := strconv.ParseUint(text, 10, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n = int(v) / 10
-	}
-	if text := os.Getenv("DOORWARD_SOAK_SEED"); text != "" {
-		v, err := strconv.ParseUint(text, 10, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = v
-	}
+	n, seed := soaking(t, isolationSteps, 10)
 	i := newIsolation(t, seed)
 	for step := range n {
 		switch d := i.IntN(1000); {

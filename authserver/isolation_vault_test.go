@@ -9,8 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -271,21 +269,7 @@ func (m *vaultModel) records() {
 
 // covers: AS-PROXY-04, SEC-23
 func TestIsolationVault(t *testing.T) {
-	n, seed := 1500, uint64(1)
-	if text := os.Getenv("DOORWARD_SOAK_N"); text != "" {
-		v, err := strconv.ParseUint(text, 10, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n = int(v) / 40
-	}
-	if text := os.Getenv("DOORWARD_SOAK_SEED"); text != "" {
-		v, err := strconv.ParseUint(text, 10, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = v
-	}
+	n, seed := soaking(t, isolationSteps, 10)
 	f := &crowdProvider{key: testKeys()["es"], codes: map[string]url.Values{}, refresh: map[string]string{}}
 	s := newSite(t, func(c *Config) {
 		f.now = c.Now

@@ -247,22 +247,31 @@ func (k *soaker) spoil(f url.Values) {
 	}
 }
 
+// soaking is how many steps a seeded test does, and its seed: few, or under make
+// soak its share of DOORWARD_SOAK_N.
+func soaking(t *testing.T, few, share int) (n int, seed uint64) {
+	t.Helper()
+	number := func(name string, otherwise uint64) uint64 {
+		text := os.Getenv(name)
+		if text == "" {
+			return otherwise
+		}
+		v, err := strconv.ParseUint(text, 10, 40)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return v
+	}
+	return int(number("DOORWARD_SOAK_N", uint64(few*share))) / share, number("DOORWARD_SOAK_SEED", 1)
+}
+
 // TestSoak sends seeded requests, valid, half-valid and hostile, to both servers
 // in memory: DOORWARD_SOAK_N of them (make soak: a million), else a few. None may
 // be a fault, and from 200,000 on the heap after each tenth must be within a
 // tenth of what it was after the second: with fewer, what is kept in memory is
 // not yet full then.
 func TestSoak(t *testing.T) {
-	n, seed := soakRequests, uint64(1)
-	for name, set := range map[string]func(uint64){"DOORWARD_SOAK_N": func(v uint64) { n = int(v) }, "DOORWARD_SOAK_SEED": func(v uint64) { seed = v }} {
-		if text := os.Getenv(name); text != "" {
-			v, err := strconv.ParseUint(text, 10, 40)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			set(v)
-		}
-	}
+	n, seed := soaking(t, soakRequests, 1)
 	k := newSoak(t)
 	workers := make([]*soaker, soakWorkers)
 	for i := range workers {
