@@ -273,6 +273,20 @@ func TestRelayedSecret(t *testing.T) {
 	}
 }
 
+// That the separate server is down is no fault of the application, and the page
+// does not say so.
+func TestRelayedAuthorizeDown(t *testing.T) {
+	s := newSite(t, func(c *Config) {
+		c.HTTP, c.SignIn, c.Clients, c.Resources = &elsewhere{down: true}, nil, nil, nil
+		c.Mode, c.Separate = "passthrough", Separate{Issuer: loginURL}
+	})
+	p := s.browser().get(s.ask("app", "https://app.example.com/cb"))
+	p.shows(t, 503, "does not work at the moment", "the separate server cannot be reached", "an administrator of")
+	if strings.Contains(p.body, "makers") {
+		t.Error("the page blames the application")
+	}
+}
+
 // A registration goes on as it is, with nothing of ours in it; with one client
 // for all that one is the answer, without its secret.
 //

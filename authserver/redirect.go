@@ -142,6 +142,12 @@ func (v *visit) explain(a *asking, err error) (*oauth.Error, failure) {
 			copied.Reason = e.Code
 			e = &copied
 		}
+		if e.Code == oauth.TemporarilyUnavailable { // nothing is wrong with the request
+			return e, failure{status: e.HTTPStatus(), Title: "This does not work at the moment",
+				Happened: v.st.name + " says: " + e.Description + ".",
+				Do:       "Go back to the application and connect again in a minute. If it stays, tell an administrator the reference.",
+				Who:      "an administrator of " + v.st.name}
+		}
 		return e, failure{status: http.StatusBadRequest, Title: "The request of " + name + " cannot be granted",
 			Happened: "It asked for something that does not exist here, or in a form that is not allowed (" + e.Code + ": " + e.Description + ").",
 			Do:       "Go back to the application and connect again. If that does not help, tell its makers what stands here.",
