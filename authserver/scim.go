@@ -152,6 +152,14 @@ func (c *scimCall) body() ([]byte, error) {
 	return readBody(c.w, c.r, c.st, want)
 }
 
+// change is the body of a request that changes something by what its body says.
+func (c *scimCall) change() ([]byte, error) {
+	if c.r.Method == http.MethodPut || c.r.Method == http.MethodPatch {
+		return c.body()
+	}
+	return nil, nil
+}
+
 // ifMatch checks the precondition of a change (RFC 7644 section 3.14).
 func (c *scimCall) ifMatch(version uint64) error {
 	if want := c.r.Header.Get("If-Match"); want != "" && !matches(want, version) {

@@ -40,12 +40,9 @@ func (c *scimCall) createGroup(ctx context.Context) (scimAnswer, error) {
 
 // oneGroup is what may be done with /Groups/ID.
 func (c *scimCall) oneGroup(ctx context.Context) (scimAnswer, error) {
-	var body []byte
-	var err error
-	if c.r.Method == http.MethodPut || c.r.Method == http.MethodPatch {
-		if body, err = c.body(); err != nil {
-			return scimAnswer{}, err
-		}
+	body, err := c.change()
+	if err != nil {
+		return scimAnswer{}, err
 	}
 	switch c.r.Method {
 	case http.MethodPut:
@@ -184,27 +181,14 @@ func (c *scimCall) listGroups(ctx context.Context) (scimAnswer, error) {
 			return scimAnswer{}, &scim.Error{Type: scim.InvalidFilter, Detail: "groups can be found by id, displayName, externalId and members"}
 		}
 	}
-	total, found, members := 0, []map[string]any{}, 0
-	var failed error
-	err = c.eachGroup(ctx, conditions, func(g ledger.DirectoryGroup) bool {
+	l, members := listing{part: p, found: []map[string]any{}}, 0
+	return l.answer(c.eachGroup(ctx, conditions, func(g ledger.DirectoryGroup) bool {
 		var is bool
-		if is, failed = c.groupIs(ctx, g, conditions); failed != nil || !is {
-			return failed == nil
+		if is, l.failed = c.groupIs(ctx, g, conditions); l.failed != nil || !is {
+			return l.failed == nil
 		}
-		if total++; total >= p.start && len(found) < p.count {
-			var body map[string]any
-			body, failed = c.groupBody(ctx, g, &members)
-			found = append(found, c.selected(body))
-		}
-		return failed == nil
-	})
-	if err == nil {
-		err = failed
-	}
-	if err != nil {
-		return scimAnswer{}, err
-	}
-	return scimAnswer{status: http.StatusOK, body: scim.List(found, total, p.start)}, nil
+		return c.add(&l, func() (map[string]any, error) { return c.groupBody(ctx, g, &members) })
+	}))
 }
 
 func (c *scimCall) groupIs(ctx context.Context, g ledger.DirectoryGroup, conditions []scim.Condition) (bool, error) {

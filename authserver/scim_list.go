@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -39,6 +40,33 @@ func (c *scimCall) query() (url.Values, part, []scim.Condition, error) {
 	return q, p, conditions, err
 }
 
+// listing collects the part of a list that is asked for.
+type listing struct {
+	part
+	total  int
+	found  []map[string]any
+	failed error
+}
+
+// add takes one more, of which body makes the answer; false: it has failed.
+func (c *scimCall) add(l *listing, body func() (map[string]any, error)) bool {
+	if l.total++; l.total >= l.start && len(l.found) < l.count {
+		var one map[string]any
+		if one, l.failed = body(); l.failed == nil {
+			l.found = append(l.found, c.selected(one))
+		}
+	}
+	return l.failed == nil
+}
+
+// answer is the list, unless it or going through the directory (err) failed.
+func (l *listing) answer(err error) (scimAnswer, error) {
+	if err = cmp.Or(err, l.failed); err != nil {
+		return scimAnswer{}, err
+	}
+	return scimAnswer{status: http.StatusOK, body: scim.List(l.found, l.total, l.start)}, nil
+}
+
 // listUsers is GET /Users.
 func (c *scimCall) listUsers(ctx context.Context) (scimAnswer, error) {
 	_, p, conditions, err := c.query()
@@ -50,26 +78,13 @@ func (c *scimCall) listUsers(ctx context.Context) (scimAnswer, error) {
 			return scimAnswer{}, &scim.Error{Type: scim.InvalidFilter, Detail: "users can be found by id, userName, externalId, displayName, active and emails.value"}
 		}
 	}
-	total, found := 0, []map[string]any{}
-	var failed error
-	err = c.eachUser(ctx, conditions, func(u ledger.DirectoryUser) bool {
+	l := listing{part: p, found: []map[string]any{}}
+	return l.answer(c.eachUser(ctx, conditions, func(u ledger.DirectoryUser) bool {
 		if slices.ContainsFunc(conditions, func(one scim.Condition) bool { return !u.Is(one) }) {
 			return true
 		}
-		if total++; total >= p.start && len(found) < p.count {
-			var body map[string]any
-			body, failed = c.userBody(ctx, u)
-			found = append(found, c.selected(body))
-		}
-		return failed == nil
-	})
-	if err == nil {
-		err = failed
-	}
-	if err != nil {
-		return scimAnswer{}, err
-	}
-	return scimAnswer{status: http.StatusOK, body: scim.List(found, total, p.start)}, nil
+		return c.add(&l, func() (map[string]any, error) { return c.userBody(ctx, u) })
+	}))
 }
 
 // eachUser calls fn for those of whom the conditions may hold.

@@ -50,12 +50,9 @@ func crowdedRecord() error {
 
 // oneUser is what may be done with /Users/ID.
 func (c *scimCall) oneUser(ctx context.Context) (scimAnswer, error) {
-	var body []byte
-	var err error
-	if c.r.Method == http.MethodPut || c.r.Method == http.MethodPatch {
-		if body, err = c.body(); err != nil {
-			return scimAnswer{}, err
-		}
+	body, err := c.change()
+	if err != nil {
+		return scimAnswer{}, err
 	}
 	switch c.r.Method {
 	case http.MethodPut:
