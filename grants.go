@@ -329,6 +329,9 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 		} else {
 			t.log().WarnContext(ctx, "no token", "resource", g.covers, "issuer", g.issuer, "error", err)
 		}
+		if !n.wider && !n.demand.login && who.Renew != nil && hasCode(err, oauth.InsufficientUserAuth) {
+			g.tried(t.now(), n) // whoever was asked need not be asked at each request
+		}
 		return held{}, err
 	}
 	now := t.now()

@@ -199,6 +199,47 @@ func TestStepUpOfTheIdP(t *testing.T) {
 	}
 }
 
+// An IdP that is never content has the person asked for two requests, and not for
+// every one that a program makes; later once more.
+func TestStepUpOfAnIdPThatIsNeverContent(t *testing.T) {
+	w, s := newWorld(t), &signIns{}
+	now := time.Now()
+	w.exchange = func(url.Values) (int, map[string]any) { return 400, m{"error": stepUpCode, "max_age": 60} }
+	tr := &doorward.Transport{Flow: w.only(doorward.Subject{Person: "alice", Token: "old", Renew: s.renew}), Now: func() time.Time { return now }}
+	for range 20 {
+		_, _ = callAt(t, tr, w.url()) // what it ends with is TestStepUpOfTheIdP's
+	}
+	if n := len(s.calls); n < 1 || n > 4 {
+		t.Errorf("asked %d times: %q", n, s.calls)
+	}
+	before := len(s.calls)
+	now = now.Add(2 * time.Minute)
+	if _, _ = callAt(t, tr, w.url()); len(s.calls) == before {
+		t.Error("never asked again")
+	}
+}
+
+// A step-up that the MCP server demanded counts for later ID-JAGs, too, as long
+// as it lasts, though Subject has the old token still.
+func TestStepUpOfTheServerLasts(t *testing.T) {
+	w, s := newWorld(t), &signIns{}
+	now := time.Now()
+	tr := &doorward.Transport{Flow: w.only(doorward.Subject{Person: "alice", Token: "old", Until: now.Add(24 * time.Hour), Renew: s.renew}), Now: func() time.Time { return now }}
+	w.demand = func(form url.Values) string {
+		if strings.HasSuffix(form.Get("assertion"), "old") {
+			return stepUpChallenge
+		}
+		return ""
+	}
+	must(t, context.Background(), tr, w.url())
+	now = now.Add(30 * time.Minute) // past the ID-JAG
+	w.needs = "more"
+	must(t, context.Background(), tr, w.url())
+	if len(s.calls) != 1 {
+		t.Errorf("asked %d times: %q", len(s.calls), s.calls)
+	}
+}
+
 // What a step-up brought is tried before the person is asked once more, though
 // Subject has the old token still.
 func TestStepUpIsUsedAgain(t *testing.T) {

@@ -117,9 +117,6 @@ func (f *CrossApp) prove(ctx context.Context, w want, idp *oauth.ServerMetadata,
 	s := w.subject
 	key = proofKey{idp: idp.Issuer, client: f.IdP.ID, person: s.Person}
 	given := s.proof()
-	if w.demand.login && s.Renew != nil {
-		s.Token = ""
-	}
 	if s.Token != "" && (s.Renew == nil || !given.over(w.t.now().Add(leeway+requestTime))) {
 		key.presented = digest(s.Token)
 	}
@@ -127,7 +124,7 @@ func (f *CrossApp) prove(ctx context.Context, w want, idp *oauth.ServerMetadata,
 		return key, held, nil
 	}
 	switch {
-	case key.presented == "" && s.Renew != nil:
+	case s.Renew != nil && (key.presented == "" || w.demand.login):
 		p, err = w.t.state.proving.do(ctx, proving{key, w.demand}, func(ctx context.Context) (proof, error) { return f.renew(ctx, w, key, past) })
 		return key, p, err
 	case s.Token == "":
