@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -69,7 +68,7 @@ func (s *site) living() int {
 // A sid ends the sign-in of that session and all that came of it, for whoever
 // watches at the same moment; another session of the person goes on.
 func TestBackchannelLogoutOfSession(t *testing.T) {
-	var log bytes.Buffer
+	var log logBuffer
 	s, f := newProvidedSite(t, func(c *Config, _ *OIDCProvider) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	b := s.browser()
 	f.claims["sid"] = "s-1"

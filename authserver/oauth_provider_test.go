@@ -17,7 +17,7 @@ import (
 // A plain OAuth server of GitHub's shape: there and back, and what it says of
 // the person, and nothing that it cannot know, in the account and the tokens.
 func TestSignInAtPlainOAuth(t *testing.T) {
-	var log bytes.Buffer
+	var log logBuffer
 	s, h := newHubSite(t, func(c *Config, _ *OAuthProvider) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	b := s.browser()
 	res := h.tokens(s, b)
@@ -81,7 +81,7 @@ func TestPlainOAuthAnswersRefused(t *testing.T) {
 		{"groups that are none", func(h *fakeHub) { h.user = `{"id":1,"groups":[{"id":1}]}` }, 502, "not acceptable"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var log bytes.Buffer
+			var log logBuffer
 			s, h := newHubSite(t, func(c *Config, _ *OAuthProvider) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 			b := s.browser()
 			back := h.letIn(b.get(s.ask("desktop", desktopBack)))

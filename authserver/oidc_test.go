@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
@@ -22,7 +21,7 @@ const desktopBack = "https://desktop.example.com/cb?keep=1"
 //
 // covers: AS-AT-04
 func TestSignInAtProvider(t *testing.T) {
-	var log bytes.Buffer
+	var log logBuffer
 	s, f := newProvidedSite(t, func(c *Config, _ *OIDCProvider) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	b := s.browser()
 	res := f.tokens(s, b, "login_hint", "carol", "max_age", "600", "acr_values", "urn:gold", "prompt", "login")
@@ -94,7 +93,7 @@ func TestProviderAnswersRefused(t *testing.T) {
 		{"busy", nil, func(q url.Values) { q.Set("error", "temporarily_unavailable") }, 503, "does not answer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var log bytes.Buffer
+			var log logBuffer
 			s, f := newProvidedSite(t, func(c *Config, _ *OIDCProvider) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 			b := s.browser()
 			back, err := url.Parse(f.letIn(b.get(s.ask("desktop", desktopBack))))

@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,20 +65,20 @@ func (e *elsewhere) last(t *testing.T) (*http.Request, url.Values) {
 
 const elsewhereSecret = "a secret of the gate, over there"
 
-func newRelay(t *testing.T, change func(*Separate)) (*site, *elsewhere, *bytes.Buffer) {
+func newRelay(t *testing.T, change func(*Separate)) (*site, *elsewhere, *logBuffer) {
 	t.Helper()
 	return newRelayTo(t, true, change)
 }
 
 // newRelayTo is newRelay in front of a server whose answers carry its iss, or do
 // not.
-func newRelayTo(t *testing.T, named bool, change func(*Separate)) (*site, *elsewhere, *bytes.Buffer) {
+func newRelayTo(t *testing.T, named bool, change func(*Separate)) (*site, *elsewhere, *logBuffer) {
 	t.Helper()
 	e := &elsewhere{status: 200, header: http.Header{"Content-Type": {"application/json"}}, body: `{"access_token":"theirs","token_type":"Bearer","scope":null}`,
 		meta: map[string]any{"issuer": loginURL, "authorization_endpoint": loginURL + "/authorize?tenant=acme", "token_endpoint": loginURL + "/token", "jwks_uri": loginURL + "/jwks",
 			"revocation_endpoint": loginURL + "/revoke", "registration_endpoint": loginURL + "/register", "scopes_supported": []string{"openid", "files"},
 			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "none"}, "authorization_response_iss_parameter_supported": named}}
-	log := &bytes.Buffer{}
+	log := &logBuffer{}
 	s := newSite(t, func(c *Config) {
 		c.HTTP, c.SignIn, c.Mode, c.Separate, c.Logger = e, nil, "passthrough", Separate{Issuer: loginURL}, slog.New(slog.NewTextHandler(log, nil))
 		if change != nil {

@@ -110,7 +110,7 @@ func TestProxiedRevocationOfRenewed(t *testing.T) {
 // covers: AS-PROXY-04
 func TestProxiedRevocationLater(t *testing.T) {
 	ctx := context.Background()
-	var log bytes.Buffer
+	var log logBuffer
 	s, f := newProxiedSite(t, func(c *Config) {
 		announceRevoke(c)
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))

@@ -72,7 +72,7 @@ func (s *site) upstreamRecords() []store.Record {
 //
 // covers: AS-PROXY-01, AS-PROXY-03, AS-PROXY-04, I13
 func TestProxiedTokens(t *testing.T) {
-	var log bytes.Buffer
+	var log logBuffer
 	s, f := newProxiedSite(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	b := s.browser()
 	p := b.get(s.ask("desktop", desktopBack))

@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -35,7 +34,7 @@ func (f *samlIdP) tokens(b *browser, pairs ...string) reply {
 // There by redirect and back by a form that comes without cookies, with what
 // the client wished and what the provider said.
 func TestSignInBySAML(t *testing.T) {
-	var log bytes.Buffer
+	var log logBuffer
 	s, f := newSAMLSite(t, func(c *Config, _ *SAMLProvider) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	res := f.tokens(s.browser(), "prompt", "login", "acr_values", "https://refeds.org/profile/mfa")
 	if f.asked.ACS != siteURL+"/callback/adfs" || f.asked.Issuer != siteURL+"/saml/adfs" || !f.asked.Force || f.asked.Class != "https://refeds.org/profile/mfa" ||

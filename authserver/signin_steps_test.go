@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -77,7 +76,7 @@ func TestProviderIsNotItselfAtAStep(t *testing.T) {
 		for name, answer := range answers {
 			t.Run(step+": "+name, func(t *testing.T) {
 				t.Parallel()
-				var log bytes.Buffer
+				var log logBuffer
 				x := &spoiler{fakeProvider: newProvider(t)}
 				x.spoil(path, answer)
 				s := newSite(t, func(c *Config) {
