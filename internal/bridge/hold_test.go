@@ -157,6 +157,41 @@ func TestReplaysThatAreNot(t *testing.T) {
 	l.end()
 }
 
+// A server that answers a call on the stream of its own messages, after the
+// call's own was taken up: the call is over, and the end waits for nothing.
+func TestAnswerOnAnotherStream(t *testing.T) {
+	taken := make(chan struct{})
+	s := record(t, func(w http.ResponseWriter, r *http.Request, a asked) {
+		switch {
+		case a.method == "tools/call":
+			sse(w, "id: e1\nretry: 1\ndata: {}\n\n")
+		case a.verb == http.MethodGet && a.last == "e1":
+			sse(w, "id: e2\ndata: {}\n\n")
+			close(taken)
+			<-r.Context().Done()
+		case a.verb == http.MethodGet:
+			sse(w, ": hello\n\n")
+			<-taken
+			for range 2 { // and twice
+				sse(w, "id: g1\ndata: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"here\":true}}\n\n")
+			}
+			<-r.Context().Done()
+		default:
+			stateful(w, a, "2025-11-25", "s")
+		}
+	})
+	l := start(t, bridge.Config{URL: s.url, Linger: time.Hour, Backoff: time.Minute})
+	l.hello("2025-11-25")
+	l.send(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x"}}`)
+	if m, text := l.next(); m["id"] != 7.0 || !strings.Contains(text, "here") {
+		t.Error(text)
+	}
+	l.end() // which has little patience
+	if s.has(is(http.MethodPost, "notifications/cancelled")) {
+		t.Error("the server was told that an answered call is given up")
+	}
+}
+
 // What only reads is asked again when its connection drops, and a call is not:
 // nobody knows whether it was done.
 func TestOnlyReadsAreAskedAgain(t *testing.T) {

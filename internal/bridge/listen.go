@@ -68,7 +68,7 @@ func (b *bridge) listen(ctx context.Context) {
 // hear passes on what comes on an open stream.
 func (b *bridge) hear(resp *http.Response, r *resume) {
 	before, began := r.last, time.Now()
-	_, err := b.events(resp, r, message{}, func(m, _ message) { b.write(m.raw) })
+	_, err := b.events(resp, r, message{}, func(m, _ message) { b.pass(m) })
 	resp.Body.Close()
 	if r.last != before || time.Since(began) > maxPause {
 		r.pause = b.c.Backoff

@@ -22,7 +22,7 @@ type call struct {
 	wire   string        // the revision that it is sent in; empty: none is known yet
 	sent   chan struct{} // closed when the server has it
 	once   sync.Once     // closes sent
-	given  bool          // an answer was given
+	given  atomic.Bool   // an answer was given, or none is to come
 
 	started atomic.Bool // its turn has come
 	givenUp atomic.Bool // the program wants no answer any more
@@ -66,8 +66,7 @@ func (b *bridge) run(c *call) {
 }
 
 func (c *call) give(raw []byte) {
-	if !c.given {
-		c.given = true
+	if c.given.CompareAndSwap(false, true) {
 		c.reply(raw)
 	}
 }
@@ -78,7 +77,7 @@ func (b *bridge) finish(c *call) {
 	if b.open[string(c.ID)] == c {
 		delete(b.open, string(c.ID))
 	}
-	if !c.given && b.ctx.Err() != nil && c.wire < stateless && c.hasLeft() && c.Method != "initialize" {
+	if !c.given.Load() && b.ctx.Err() != nil && c.wire < stateless && c.hasLeft() && c.Method != "initialize" {
 		b.cut = append(b.cut, c.ID)
 	}
 	b.mu.Unlock()
@@ -99,20 +98,42 @@ func (b *bridge) carry(c *call) error {
 	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { c.once.Do(func() { close(c.sent) }) }}
 	ctx := httptrace.WithClientTrace(c.ctx, trace)
 	sink := func(m, of message) {
-		if !m.answers(of) {
-			b.write(m.raw)
-			return
-		}
-		if m = b.learned(m, of); c.givenUp.Load() { // some servers answer all the same
-			c.give(nil)
+		if m.answers(of) {
+			b.answer(c, m)
 		} else {
-			c.give(m.raw)
+			b.pass(m)
 		}
 	}
 	if c.Method == "subscriptions/listen" {
 		return b.subscribe(ctx, c.message, sink)
 	}
 	return b.exchange(ctx, c.message, sink)
+}
+
+// answer gives a call its answer.
+func (b *bridge) answer(c *call, m message) {
+	if m = b.learned(m, c.message); c.givenUp.Load() { // some servers answer all the same
+		c.give(nil)
+	} else {
+		c.give(m.raw)
+	}
+}
+
+// pass gives the program what came beside an answer. Servers that replay too
+// much answer calls on streams of others, too: such a call is over, and
+// nothing more would come where it waits.
+func (b *bridge) pass(m message) {
+	if m.Method != "" {
+		b.write(m.raw)
+		return
+	}
+	b.mu.Lock()
+	c := b.open[string(m.ID)]
+	b.mu.Unlock()
+	if c != nil { // else it is an answer to nobody
+		b.answer(c, m)
+		c.cancel()
+	}
 }
 
 // learned takes from an answer what later messages need.

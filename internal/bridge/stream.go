@@ -88,21 +88,12 @@ func (b *bridge) events(resp *http.Response, r *resume, m message, sink func(m, 
 				if len(got.Error) > 0 {
 					got = b.mismatched(m, http.StatusOK, got)
 				}
-			} else if got.Method == "" && !b.isOpen(got) {
-				continue // an answer to nobody
 			}
 			sink(got, m)
 		}
 		return !answered
 	})
 	return answered, err
-}
-
-// isOpen reports whether an answer is to a call that is under way.
-func (b *bridge) isOpen(answer message) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.open[string(answer.ID)] != nil
 }
 
 // resume is where a stream is to be taken up again, and when.

@@ -139,7 +139,7 @@ func (b *bridge) answerTo(ctx context.Context, m message) (answer message, err e
 		if got.answers(of) {
 			answer = got
 		} else {
-			b.write(got.raw)
+			b.pass(got)
 		}
 	})
 	return answer, err
