@@ -51,7 +51,7 @@ func (f *AuthorizationCode) known(ctx context.Context, w want, md *oauth.ServerM
 func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.ServerMetadata, redirect string) (registration, error) {
 	if md.RegistrationEndpoint == "" {
 		return registration{}, &Error{Step: stepRegister, Server: md.Issuer, Who: whoMaker,
-			Description: "this authorization server knows neither client ID metadata documents nor dynamic registration: register a client there and set AuthorizationCode.Client"}
+			Description: "this authorization server knows neither client ID metadata documents nor dynamic registration: register a client there and give its id (AuthorizationCode.Client; --client-id)"}
 	}
 	asked := f.clientMetadata(redirect, registrationMethod(md.TokenEndpointAuthMethodsSupported))
 	asked.DPoPBound = w.t.DPoP != nil

@@ -109,7 +109,8 @@ func (w *walk) refusal(id string, err error) bool {
 	if !errors.As(err, &e) {
 		return w.fail(id, problem{saw: explain(err), mend: "Look why it does not answer."})
 	}
-	if step, ok := libraryStep[e.Step]; ok {
+	byHand := libraryStep[e.Step] == "registration_endpoint" && w.server.RegistrationEndpoint == ""
+	if step, ok := libraryStep[e.Step]; ok && !byHand {
 		id = step
 	}
 	said := strings.TrimPrefix(e.Error(), "doorward: "+e.Step)
@@ -120,6 +121,8 @@ func (w *walk) refusal(id string, err error) bool {
 		p.saw = "no answer in time"
 	case id == "redeem" && e.Code == oauth.InvalidGrant:
 		p.who = Operator
+	case byHand:
+		p.who, p.mend = Operator, "Register a client there by hand, with a redirect URI on loopback (http://127.0.0.1/callback) if it is for programs on people's machines, and give its id: --client-id."
 	}
 	if !slices.Contains([]string{Person, Operator, IdPAdmin, Maker}, p.who) {
 		p.who = ""

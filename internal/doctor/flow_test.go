@@ -259,3 +259,21 @@ func TestClientFlow(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// A server that takes only clients that somebody added: that is to be done, not
+// to be looked up in a log.
+func TestFlowWithoutARegistration(t *testing.T) {
+	s := newSite(t)
+	delete(s.server, "registration_endpoint")
+	delete(s.server, "client_id_metadata_document_supported")
+	r := s.walk(t, func(c *doctor.Config) {
+		c.Client = &doorward.Transport{Flow: &doorward.AuthorizationCode{Open: func(context.Context, string) error { return nil }}}
+	})
+	p := find(r, "token")
+	if p.Result != doctor.Fail || p.Who != doctor.Operator || !strings.Contains(p.Mend, "--client-id") || strings.Contains(p.Mend, "log") {
+		t.Errorf("%+v\n%s", p, brief(r))
+	}
+	if p := find(r, "registration_endpoint"); p.Result == doctor.Fail {
+		t.Errorf("an endpoint that nobody announced is broken: %+v", p)
+	}
+}
