@@ -39,11 +39,13 @@ const (
 	listIndex
 	load
 	insert
+	insertRows
 	update
 	updateValue
 	updateTaken
 	remove
 	insertName
+	insertNames
 	removeName
 	insertLog
 	insertLogs
@@ -82,11 +84,13 @@ var statementText = [statements]string{
 
 	load:        "SELECT row, version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
 	insert:      "INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	insertRows:  "INSERT OR FAIL INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", rowsAtOnce-1),
 	update:      "UPDATE record SET version = ?2, expires = ?3, taken = ?4, names = ?5, value = ?6 WHERE row = ?1",
 	updateValue: "UPDATE record SET version = ?2, taken = ?3, names = ?4, value = ?5 WHERE row = ?1",
 	updateTaken: "UPDATE record SET version = ?2, taken = ?3 WHERE row = ?1",
 	remove:      "DELETE FROM record WHERE row = ?",
 	insertName:  "INSERT INTO named (kind, name, row) VALUES (?, ?, ?)",
+	insertNames: "INSERT OR FAIL INTO named (kind, name, row) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", namesAtOnce-1),
 	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND row = ?",
 
 	insertLog:  "INSERT OR FAIL INTO journal (kind, key, expires, value) VALUES (?, ?, ?, ?)",

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"doorward/store"
-
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // id names a record.
@@ -207,8 +205,10 @@ func (e *entry) record() store.Record {
 	}
 }
 
-// flush writes the entries that changed.
+// flush writes the entries that changed: what was there first, so that a row
+// that is removed has lost its names before its number is given again.
 func (t *transaction) flush() error {
+	fresh := make([]*entry, 0, len(t.order))
 	for _, e := range t.order {
 		if e.assumed && e.changed && !e.exists { // made and removed: was there one before?
 			return errThere
@@ -217,59 +217,39 @@ func (t *transaction) flush() error {
 			continue
 		}
 		t.wrote = true
+		if !e.stored {
+			fresh = append(fresh, e)
+			continue
+		}
 		if err := t.writeRow(e); err != nil {
 			return err
 		}
 		if e.written || !e.exists {
-			if err := t.writeNames(e); err != nil {
+			if err := t.removeNames(e); err != nil {
 				return err
 			}
 		}
 	}
+	if err := t.insertRows(fresh); err != nil {
+		return err
+	}
+	if err := t.insertNames(); err != nil {
+		return err
+	}
 	return t.flushLogs()
 }
 
+// writeRow writes an entry that is stored.
 func (t *transaction) writeRow(e *entry) error {
 	switch {
 	case !e.exists:
 		return t.c.exec(remove, e.row)
-	case !e.stored:
-		done, err := t.c.execFor(insert, string(e.kind), []byte(e.key), e.version, e.expires, e.taken, pack(e.names...), e.value)
-		if err == nil {
-			e.row, err = done.LastInsertId()
-		} else if !t.look && code(err) == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
-			return errThere
-		}
-		return err
 	case !e.written:
 		return t.c.exec(updateTaken, e.row, e.version, e.taken)
 	case e.expires == e.storedExpires: // leaves the index of expiries alone
 		return t.c.exec(updateValue, e.row, e.version, e.taken, pack(e.names...), e.value)
 	}
 	return t.c.exec(update, e.row, e.version, e.expires, e.taken, pack(e.names...), e.value)
-}
-
-// writeNames makes the index what the record says, touching only what differs.
-func (t *transaction) writeNames(e *entry) error {
-	var names []string
-	if e.exists {
-		names = e.names
-	}
-	for i, n := range e.storedNames {
-		if !slices.Contains(names, n) && !slices.Contains(e.storedNames[:i], n) {
-			if err := t.c.exec(removeName, string(e.kind), []byte(n), e.row); err != nil {
-				return err
-			}
-		}
-	}
-	for i, n := range names {
-		if !slices.Contains(e.storedNames, n) && !slices.Contains(names[:i], n) {
-			if err := t.c.exec(insertName, string(e.kind), []byte(n), e.row); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // sweep removes up to limit expired records, those of journals last. It comes after flush, so that
@@ -290,7 +270,7 @@ func (t *transaction) sweep(limit int, now int64) (int, error) {
 			err = t.writeRow(e)
 		}
 		if err == nil {
-			err = t.writeNames(e)
+			err = t.removeNames(e)
 		}
 	}
 	logs := 0
