@@ -73,7 +73,7 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 		v.turnDown(a, err)
 		return
 	}
-	v.goOn(attempt{Request: &req})
+	v.proceed(a, attempt{Request: &req})
 }
 
 // authorizeByGet sends a posted request round as a query. A form of another
@@ -203,6 +203,11 @@ func (v *visit) goOn(at attempt) {
 		v.turnDown(a, err)
 		return
 	}
+	v.proceed(a, at)
+}
+
+// proceed is goOn with a request that was examined.
+func (v *visit) proceed(a *asking, at attempt) {
 	next, err := v.next(a, at)
 	if err != nil {
 		v.turnDown(a, err)

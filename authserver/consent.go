@@ -126,7 +126,7 @@ func proven(a *asking) bool {
 }
 
 // consents is what the person has let the client do there, as far as it is
-// remembered.
+// remembered. They are not to be written to.
 func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.Scopes, error) {
 	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, consentKey(person, a.client.ID, a.resource.ID))
 	if notFound(err) {
@@ -135,8 +135,8 @@ func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.
 	if err != nil {
 		return nil, err
 	}
-	var given consentRecord
-	if err := json.Unmarshal(rec.Value, &given); err != nil {
+	given, err := ledger.Parse[consentRecord](s.ledger, rec)
+	if err != nil {
 		return nil, fmt.Errorf("consent of %s cannot be read: %w", person, err)
 	}
 	if given.Described != described(a.client) { // AS-CIMD-16

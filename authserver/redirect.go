@@ -181,21 +181,28 @@ func (v *visit) errorURL(a *asking, e *oauth.Error) string {
 // and state and iss are always there (RFC 9207 section 2; AS-AUTHZ-09).
 func (v *visit) answerURL(a *asking, params ...string) string {
 	params = append(params, "state", a.State, "iss", v.st.cfg.URL)
+	base, own, _ := strings.Cut(a.redirect, "?")
 	var q strings.Builder
+	q.Grow(len(a.redirect) + 256)
+	q.WriteString(base)
+	separator := byte('?')
+	if own != "" {
+		if own = withoutAnswers(own); own != "" {
+			q.WriteString("?" + own)
+			separator = '&'
+		}
+	}
 	for i := 0; i < len(params); i += 2 {
 		if params[i+1] == "" {
 			continue
 		}
-		if q.Len() > 0 {
-			q.WriteByte('&')
-		}
-		q.WriteString(params[i] + "=" + url.QueryEscape(params[i+1]))
+		q.WriteByte(separator)
+		q.WriteString(params[i])
+		q.WriteByte('=')
+		q.WriteString(url.QueryEscape(params[i+1]))
+		separator = '&'
 	}
-	base, own, has := strings.Cut(a.redirect, "?")
-	if own = withoutAnswers(own); has && own != "" {
-		return base + "?" + own + "&" + q.String()
-	}
-	return base + "?" + q.String()
+	return q.String()
 }
 
 // withoutAnswers drops from a redirect URI's own query what would then stand
@@ -219,8 +226,8 @@ func withoutAnswers(query string) string {
 // see sends the browser on with a GET (RFC 9700 section 4.12: 303, never 307).
 func (v *visit) see(target string) {
 	h := v.w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Location", target)
+	h["Cache-Control"] = noStore
+	h["Location"] = []string{target}
 	v.w.WriteHeader(http.StatusSeeOther)
 }
 

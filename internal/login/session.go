@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"doorward/internal/ledger"
@@ -38,9 +39,9 @@ type Session struct {
 // Sessions keeps the sessions of one issuer.
 type Sessions struct {
 	ledger  *ledger.Ledger
-	key     []byte
-	session string // name of the session's cookie
-	browser string // name of the cookie that tells browsers apart before sign-in
+	macs    sync.Pool // of HMACs with a key of the vault
+	session string    // name of the session's cookie
+	browser string    // name of the cookie that tells browsers apart before sign-in
 	secure  bool
 	now     func() time.Time
 }
@@ -58,7 +59,8 @@ func NewSessions(l *ledger.Ledger, v *vault.Vault, issuer string, secure bool, n
 	// Cookies do not know ports: two issuers on one host need two names.
 	sum := sha256.Sum256([]byte(issuer))
 	tail := hex.EncodeToString(sum[:4])
-	s := &Sessions{ledger: l, key: v.Derive("session"), session: "dw-" + tail, browser: "dw-browser-" + tail, secure: secure, now: now}
+	key := v.Derive("session")
+	s := &Sessions{ledger: l, macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}, session: "dw-" + tail, browser: "dw-browser-" + tail, secure: secure, now: now}
 	if secure {
 		s.session, s.browser = "__Host-"+s.session, "__Host-"+s.browser
 	}
@@ -189,9 +191,16 @@ func (s *Sessions) BrowserOf(r *http.Request) (string, bool) {
 }
 
 func (s *Sessions) id(use, secret string) string {
-	m := hmac.New(sha256.New, s.key)
+	m := s.macs.Get().(interface {
+		Reset()
+		Write([]byte) (int, error)
+		Sum([]byte) []byte
+	})
+	defer s.macs.Put(m)
+	m.Reset()
 	m.Write([]byte(use + "\x00" + secret))
-	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+	var sum [sha256.Size]byte
+	return base64.RawURLEncoding.EncodeToString(m.Sum(sum[:0]))
 }
 
 // secretOf reads a cookie of ours: exactly one, in the form in which we make
