@@ -71,7 +71,7 @@ type naming struct {
 // insertNames puts the rows of all that was written into the index, under what
 // they were not found by before. In its order, since that finds the places faster.
 func (t *transaction) insertNames() error {
-	news := make([]naming, 0, 3*len(t.order))
+	news := t.news
 	for _, e := range t.order {
 		if !e.exists || !e.written {
 			continue
@@ -82,6 +82,7 @@ func (t *transaction) insertNames() error {
 			}
 		}
 	}
+	t.news = news
 	slices.SortFunc(news, func(a, b naming) int {
 		return cmp.Or(cmp.Compare(a.e.kind, b.e.kind), cmp.Compare(a.name, b.name), cmp.Compare(a.e.row, b.e.row))
 	})

@@ -53,6 +53,42 @@ func benchmarkCommit(b *testing.B, callers int) {
 	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
+// BenchmarkGrant writes a record of a grant's size with its names, and writes it
+// again as its code is redeemed, an event with each, durably, for 48 callers.
+func BenchmarkGrant(b *testing.B) {
+	db, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	var n atomic.Int64
+	names := []string{"person=corp/alice", "client=desktop", "resource=https://mcp.example/mcp"}
+	key := func() string { return fmt.Sprintf("%012x%012x", time.Now().UnixMilli(), uint32(n.Add(1)*0x9e3779b9)) }
+	event := func() store.Op {
+		return store.Log(store.Record{Kind: "audit", Key: key(), Value: make([]byte, 250), Expires: time.Now().Add(2160 * time.Hour)})
+	}
+	before := cpuTime()
+	b.SetParallelism(24)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r := store.Record{Kind: "grant", Key: key(), Value: make([]byte, 550), Index: names, Expires: time.Now().Add(time.Minute)}
+			if err := db.Commit(b.Context(), store.Add(r), event()); err != nil {
+				b.Error(err)
+				return
+			}
+			r.Version, r.Value, r.Expires = 1, make([]byte, 750), time.Now().Add(720*time.Hour)
+			if err := db.Commit(b.Context(), store.Put(r), event()); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
 // BenchmarkGet reads one record of 300 bytes out of 10,000.
 func BenchmarkGet(b *testing.B) {
 	db, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))

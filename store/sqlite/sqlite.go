@@ -52,6 +52,7 @@ type Store struct {
 	written chan struct{} // closed when the writer has ended
 
 	cache    *cache
+	work     work // of the writer
 	watch    watchers
 	trimming int // transactions logged since the last cut
 }

@@ -49,13 +49,53 @@ type transaction struct {
 	puts    []store.Record // for the watchers, in order
 	logs    []store.Record // for the journal, in order
 	swept   []id           // that the sweep removed
+	undo    []entry        // what the ops of a commit found
+	fresh   []*entry       // to be inserted
+	news    []naming       // likewise
+	ends    []remembered   // what the cache is to know
 	wrote   bool           // there is something to commit
 	failed  error          // the database could not be read: nothing may be written
 }
 
+// work is the transaction of the writer, whose memory is used again.
+type work struct{ t transaction }
+
+// keptEntries is how many records a transaction may touch for its memory to be kept.
+const keptEntries = 1024
+
+// begin starts it anew.
+func (w *work) begin(c *conn, cache *cache, look bool) *transaction {
+	w.clear()
+	t := &w.t
+	if t.entries == nil {
+		t.entries = map[id]*entry{}
+	}
+	t.c, t.cache, t.look = c, cache, look
+	return t
+}
+
+// clear lets go of all records.
+func (w *work) clear() {
+	t := &w.t
+	if len(t.order) > keptEntries || len(t.logs) > keptEntries {
+		*t = transaction{}
+		return
+	}
+	clear(t.entries)
+	*t = transaction{entries: t.entries, order: emptied(t.order), puts: emptied(t.puts), logs: emptied(t.logs), undo: emptied(t.undo[:cap(t.undo)]),
+		fresh: emptied(t.fresh), news: emptied(t.news), ends: emptied(t.ends)}
+}
+
+// emptied is the slice without its elements.
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
+}
+
 // apply does the ops of one commit, all or none.
 func (t *transaction) apply(ops []store.Op, now time.Time) error {
-	undo := make([]entry, 0, len(ops))
+	undo := t.undo[:0]
+	defer func() { t.undo = undo }()
 	puts, logs := len(t.puts), len(t.logs)
 	for i := range ops {
 		var err error
@@ -130,7 +170,7 @@ func (t *transaction) read(e *entry) error {
 
 // changed is what the cache is to know after the commit.
 func (t *transaction) changed() []remembered {
-	all := make([]remembered, 0, len(t.order)+len(t.swept))
+	all := t.ends
 	for _, e := range t.order {
 		switch {
 		case !e.changed:
@@ -144,6 +184,7 @@ func (t *transaction) changed() []remembered {
 	for _, at := range t.swept {
 		all = append(all, remembered{id: at, full: true})
 	}
+	t.ends = all
 	return all
 }
 
@@ -208,7 +249,6 @@ func (e *entry) record() store.Record {
 // flush writes the entries that changed: what was there first, so that a row
 // that is removed has lost its names before its number is given again.
 func (t *transaction) flush() error {
-	fresh := make([]*entry, 0, len(t.order))
 	for _, e := range t.order {
 		if e.assumed && e.changed && !e.exists { // made and removed: was there one before?
 			return errThere
@@ -218,7 +258,7 @@ func (t *transaction) flush() error {
 		}
 		t.wrote = true
 		if !e.stored {
-			fresh = append(fresh, e)
+			t.fresh = append(t.fresh, e)
 			continue
 		}
 		if err := t.writeRow(e); err != nil {
@@ -230,7 +270,7 @@ func (t *transaction) flush() error {
 			}
 		}
 	}
-	if err := t.insertRows(fresh); err != nil {
+	if err := t.insertRows(t.fresh); err != nil {
 		return err
 	}
 	if err := t.insertNames(); err != nil {

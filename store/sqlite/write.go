@@ -179,6 +179,7 @@ func (s *Store) transact() {
 	if err == nil {
 		s.watch.tell(t.puts)
 	}
+	s.work.clear()
 	answer(group, results, explain(s.path, err))
 }
 
@@ -187,9 +188,7 @@ func (s *Store) transact() {
 // errThere and nothing was done.
 func (s *Store) try(c *conn, group []*request, look bool) (*transaction, []error, error) {
 	s.cache.hold()
-	n := 2 * len(group) // records, about
-	t := &transaction{c: c, cache: s.cache, look: look, entries: make(map[id]*entry, n),
-		order: make([]*entry, 0, n), puts: make([]store.Record, 0, n), logs: make([]store.Record, 0, n)}
+	t := s.work.begin(c, s.cache, look)
 	results := make([]error, len(group))
 	for i, r := range group {
 		if r.sweep == 0 {
