@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -22,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"doorward/internal/browse"
+	"doorward/interop/rig"
 )
 
 // patience bounds whatever a test waits for.
@@ -168,30 +167,10 @@ func (d *desk) start(args ...string) *process {
 	return p
 }
 
-var (
-	given   = map[int]bool{}
-	givenMu sync.Mutex
-)
-
-// free is an address on which nobody listens, given once, and below the ports
-// that the system takes for connections.
+// free is an address on which nobody listens.
 func free(t testing.TB) string {
 	t.Helper()
-	givenMu.Lock()
-	defer givenMu.Unlock()
-	for range 100 {
-		port := 12000 + rand.IntN(20000)
-		address := fmt.Sprintf("127.0.0.1:%d", port)
-		l, err := net.Listen("tcp", address)
-		if err != nil || given[port] {
-			continue
-		}
-		l.Close()
-		given[port] = true
-		return address
-	}
-	t.Fatal("no port is free")
-	return ""
+	return rig.Free(t)
 }
 
 // person is somebody at a browser.

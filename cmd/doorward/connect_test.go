@@ -17,16 +17,13 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"doorward/internal/keep"
+	"doorward/interop/rig"
 )
 
-// program builds doorward, for tests that run it as clients do.
+// program is doorward, for tests that run it as clients do.
 func (d *desk) program() string {
 	d.t.Helper()
-	path := filepath.Join(d.t.TempDir(), "doorward.exe")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		d.t.Fatalf("%v\n%s", err, out)
-	}
-	return path
+	return rig.Doorward(d.t)
 }
 
 // stdio starts doorward as an MCP client starts a stdio server.

@@ -36,7 +36,7 @@ func TestKilled(t *testing.T) {
 	if os.Getenv("DOORWARD_SOAK") == "1" {
 		rounds = 50
 	}
-	r := newRig(t)
+	r := newMortal(t)
 	r.start("0s")
 	visitors := []*visitor{r.visitor(), r.visitor()}
 	families := make([]*family, 3)
@@ -85,7 +85,7 @@ func TestKilled(t *testing.T) {
 }
 
 // killedAtWork lets everybody work, and kills the server among them.
-func (r *rig) killedAtWork(visitors []*visitor, families []*family) []*seen {
+func (r *mortal) killedAtWork(visitors []*visitor, families []*family) []*seen {
 	var all []*seen
 	var work sync.WaitGroup
 	begin := func(f func(*seen)) {
@@ -138,7 +138,7 @@ type disk struct {
 
 // read copies the database first: what the copy's reader repairs, the server
 // has still to repair by itself.
-func (r *rig) read() *disk {
+func (r *mortal) read() *disk {
 	r.t.Helper()
 	from, to := filepath.Join(r.dir, ".doorward", "doorward.db"), filepath.Join(r.t.TempDir(), "copy.db")
 	for _, tail := range []string{"", "-wal"} {
@@ -191,7 +191,7 @@ func (d *disk) holds(token string) (current, rotated bool) {
 
 // spent says whether a code was used up, and whether its grant got its handle:
 // one without the other would be a code that is spent and lost.
-func (r *rig) spent(d *disk, c *code) (taken, handled bool) {
+func (r *mortal) spent(d *disk, c *code) (taken, handled bool) {
 	r.t.Helper()
 	g, err := d.ledger.Grant(r.t.Context(), c.text[:22]) // see newCode in authserver
 	if err != nil || g.Code == nil {
@@ -221,21 +221,21 @@ func some[T any](list []T, n int) []T {
 }
 
 // refused checks that err is invalid_grant.
-func (r *rig) refused(what string, err error) {
+func (r *mortal) refused(what string, err error) {
 	r.t.Helper()
 	if err == nil || !strings.Contains(err.Error(), oauth.InvalidGrant) {
 		r.t.Errorf("%s: %v, want invalid_grant", what, err)
 	}
 }
 
-func (r *rig) worksOrNot(what, access string, works bool) {
+func (r *mortal) worksOrNot(what, access string, works bool) {
 	r.t.Helper()
 	if got := opens(r.t, r.url+"/one/mcp", access); got != works {
 		r.t.Errorf("%s: opens the server: %t, want %t", what, got, works)
 	}
 }
 
-func (r *rig) checkCodes(d *disk, codes []*code) {
+func (r *mortal) checkCodes(d *disk, codes []*code) {
 	r.t.Helper()
 	for _, c := range some(codes, 12) {
 		taken, handled := r.spent(d, c)
@@ -267,7 +267,7 @@ func (r *rig) checkCodes(d *disk, codes []*code) {
 
 // checkFamily settles a refresh that was under way, and leaves the family
 // usable or, if it was lost with the answer, nil.
-func (r *rig) checkFamily(d *disk, f *family, grace string) *family {
+func (r *mortal) checkFamily(d *disk, f *family, grace string) *family {
 	r.t.Helper()
 	last := f.tokens[len(f.tokens)-1]
 	current, rotated := d.holds(last)
@@ -297,7 +297,7 @@ func (r *rig) checkFamily(d *disk, f *family, grace string) *family {
 }
 
 // reuse shows a rotated token, which ends the family.
-func (r *rig) reuse(f *family) {
+func (r *mortal) reuse(f *family) {
 	r.t.Helper()
 	n := len(f.tokens)
 	old := max(n-3, 0) // older than any grace
@@ -311,7 +311,7 @@ func (r *rig) reuse(f *family) {
 	r.worksOrNot("the access token of that family", f.access, false)
 }
 
-func (r *rig) checkAssertions(d *disk, list []*assertion) {
+func (r *mortal) checkAssertions(d *disk, list []*assertion) {
 	r.t.Helper()
 	for _, a := range some(list, 12) {
 		spent := d.asserted(a.text)
@@ -334,7 +334,7 @@ func (r *rig) checkAssertions(d *disk, list []*assertion) {
 
 // checkClients shows each client's secret: an unknown client would be
 // invalid_client.
-func (r *rig) checkClients(list []client) {
+func (r *mortal) checkClients(list []client) {
 	r.t.Helper()
 	for _, c := range some(list, 12) {
 		body := url.Values{"grant_type": {"authorization_code"}, "code": {"none"}, "client_id": {c.id}, "client_secret": {c.secret}}.Encode()
@@ -351,7 +351,7 @@ func (r *rig) checkClients(list []client) {
 }
 
 // family begins a grant with a refresh token.
-func (r *rig) family(v *visitor) *family {
+func (r *mortal) family(v *visitor) *family {
 	r.t.Helper()
 	c, err := v.code()
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"doorward/authserver"
+	"doorward/interop/rig"
 	"doorward/store/sqlite"
 )
 
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	rig.Main(m)
 }
 
 // member is a process with many goroutines that call one server, as connect does.

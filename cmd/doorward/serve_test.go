@@ -434,15 +434,7 @@ func (b *binary) start(t testing.TB, d *desk, program string, args ...string) {
 // said it had done outlives kill -9.
 // covers: AS-CODE-02, AS-CODE-03
 func TestBinary(t *testing.T) {
-	goTool, err := exec.LookPath("go")
-	if err != nil || runtime.GOOS == "windows" {
-		t.Skip("needs go and signals")
-	}
-	program := filepath.Join(t.TempDir(), "doorward")
-	build := exec.CommandContext(t.Context(), goTool, "build", "-o", program, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	program := built(t)
 	d := newDesk(t)
 	file := siteAt(t, d, "")
 	cfg, _ := loadConfig(file, roleServe, d.env(nil, nil).lookup)

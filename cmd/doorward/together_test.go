@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"doorward/interop/rig"
 )
 
 // togetherSite is one issuer, served by two processes on one SQLite file.
@@ -42,7 +44,7 @@ limits: {token: "off"}
 
 // twins are the two processes.
 type twins struct {
-	*rig
+	*mortal
 	addresses []string
 	wire      *http.Client
 }
@@ -53,7 +55,7 @@ func newTwins(t *testing.T, program, grace string) *twins {
 	d.vars["ALICE"], d.vars["DESKTOP"] = alicesPassword, desktopsSecret
 	p := newIDP(t)
 	d.vars["IDP"] = p.url
-	w := &twins{rig: &rig{t: t, d: d, program: program, idp: p.url, key: p.key}, wire: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}, Timeout: 2 * time.Minute}}
+	w := &twins{mortal: &mortal{t: t, d: d, program: program, idp: p.url, key: p.key}, wire: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}, Timeout: 2 * time.Minute}}
 	w.addresses = []string{"http://" + free(t), "http://" + free(t)}
 	w.url, w.http = w.addresses[0], w.wire
 	dir := write(t, map[string]string{"master.key": strings.Repeat("k", 32)})
@@ -205,15 +207,10 @@ func winners(t *testing.T, answers []reply) []reply {
 // built is the program.
 func built(t *testing.T) string {
 	t.Helper()
-	goTool, err := exec.LookPath("go")
-	if err != nil || runtime.GOOS == "windows" {
+	if _, err := exec.LookPath("go"); err != nil || runtime.GOOS == "windows" {
 		t.Skip("needs go and SIGKILL")
 	}
-	program := filepath.Join(t.TempDir(), "doorward")
-	if out, err := exec.CommandContext(t.Context(), goTool, "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return program
+	return rig.Doorward(t)
 }
 
 // One code and one refresh token, a thousand times at once, over two processes

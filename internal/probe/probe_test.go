@@ -18,6 +18,7 @@ import (
 	"doorward/authtest"
 	"doorward/internal/browse"
 	"doorward/internal/probe"
+	"doorward/interop/rig"
 )
 
 // watched is a transport that remembers what it must not find in a report.
@@ -162,7 +163,7 @@ func TestNothingToTry(t *testing.T) {
 		}
 	}
 	bare.Config.Handler = http.NotFoundHandler()
-	if _, err := probe.Run(t.Context(), probe.Config{Issuer: "http://" + freeAddress(t)}); err == nil {
+	if _, err := probe.Run(t.Context(), probe.Config{Issuer: "http://" + rig.Free(t)}); err == nil {
 		t.Error("a server that is not there was probed")
 	}
 	if _, err := probe.Run(t.Context(), probe.Config{Issuer: issuer, Only: []string{"AS-NOTHING"}}); err == nil || !strings.Contains(err.Error(), "AS-NOTHING") {

@@ -1,7 +1,6 @@
 package probe_test
 
 import (
-	"net"
 	"net/http/httptest"
 	"testing"
 
@@ -62,17 +61,6 @@ func (s *strong) trust(t *testing.T) func(string) {
 			t.Error(err)
 		}
 	}
-}
-
-// freeAddress is one on which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Against the real server nothing is broken, and everything can be tried and

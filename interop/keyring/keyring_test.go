@@ -10,7 +10,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,9 +23,9 @@ import (
 )
 
 const (
-	insideEnv = "DOORWARD_TEST_IN_SESSION"
-	homeEnv   = "DOORWARD_TEST_HOME" // where the build cache is
-	password  = "orchard-tango-27-violet"
+	insideEnv  = "DOORWARD_TEST_IN_SESSION"
+	programEnv = "DOORWARD_TEST_PROGRAM"
+	password   = "orchard-tango-27-violet"
 )
 
 // session is a person's session: a bus, a keyring and a home.
@@ -36,6 +35,8 @@ type session struct {
 	program string
 	env     []string
 }
+
+func TestMain(m *testing.M) { rig.Main(m) }
 
 // covers: C-TOK-04
 func TestSecretService(t *testing.T) {
@@ -47,7 +48,7 @@ func TestSecretService(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "dbus-run-session", "--", os.Args[0], "-test.run=^TestSecretService$", "-test.v")
-		cmd.Env = append(os.Environ(), insideEnv+"=1", homeEnv+"="+os.Getenv("HOME"), "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
+		cmd.Env = append(os.Environ(), insideEnv+"=1", programEnv+"="+rig.Doorward(t), "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
 		out, err := cmd.CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte("--- PASS: TestSecretService")) {
 			t.Errorf("in the session: %v\n%s", err, out)
@@ -112,12 +113,7 @@ func newSession(t *testing.T) *session {
 		s.env = append(s.env, name+"="+os.Getenv(name))
 	}
 	s.unlock()
-	s.program = filepath.Join(t.TempDir(), "doorward")
-	build := exec.Command("go", "build", "-o", s.program, "doorward/cmd/doorward")
-	build.Env = append(os.Environ(), "HOME="+os.Getenv(homeEnv))
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	s.program = os.Getenv(programEnv)
 	return s
 }
 
@@ -184,12 +180,7 @@ func (s *session) run(args ...string) ran {
 // provider starts the company's identity provider.
 func (s *session) provider() string {
 	s.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	issuer := "http://" + l.Addr().String()
-	l.Close()
+	issuer := "http://" + rig.Free(s.t)
 	dir := s.t.TempDir()
 	file := filepath.Join(dir, "idp.yaml")
 	text := fmt.Sprintf(`

@@ -5,6 +5,7 @@ package rig
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -38,15 +39,37 @@ func Node(t testing.TB, packages ...string) {
 	}
 }
 
-// Free is an address of this machine that nobody listens on.
+var given struct {
+	sync.Mutex
+	ports map[int]bool
+}
+
+// Free is an address of this machine that nobody listens on. Its port is given
+// once, and is none of those that the system gives to whoever wants just any:
+// they would be taken meanwhile.
 func Free(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	given.Lock()
+	defer given.Unlock()
+	for range 100 {
+		port := 12000 + rand.IntN(20000)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if given.ports[port] {
+			continue
+		}
+		if given.ports == nil {
+			given.ports = map[int]bool{}
+		}
+		given.ports[port] = true
+		return address
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // Port is that of an address.
@@ -56,34 +79,38 @@ func Port(address string) string {
 }
 
 // built is made once for all tests of a package.
-var built = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "doorward-interop-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "doorward")
-	if out, err := exec.Command("go", "build", "-o", bin, "doorward/cmd/doorward").CombinedOutput(); err != nil {
-		return bin, fmt.Errorf("%w\n%s", err, out)
-	}
-	return bin, nil
-})
+var built struct {
+	sync.Once
+	dir, program string
+	err          error
+}
 
-// Doorward is the path of our binary.
+// Doorward is the path of our binary, which is made as `make build` makes it:
+// what was compiled for that serves here, too.
 func Doorward(t testing.TB) string {
 	t.Helper()
-	bin, err := built()
-	if err != nil {
-		t.Fatal(err)
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "doorward-interop-"); built.err != nil {
+			return
+		}
+		built.program = filepath.Join(built.dir, "doorward.exe") // Windows wants the ending
+		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", built.program, "../../cmd/doorward")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return bin
+	return built.program
 }
 
 // Main is the TestMain of a package that uses Doorward: it leaves nothing behind.
 func Main(m *testing.M) {
 	code := m.Run()
-	bin, _ := built() // builds if no test did; the cache has it
-	if bin != "" {
-		_ = os.RemoveAll(filepath.Dir(bin))
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
 	}
 	os.Exit(code)
 }

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -44,8 +43,8 @@ servers:
 tokens: {refresh: {grace: GRACE}}
 `
 
-// rig is the server that is killed and what surrounds it.
-type rig struct {
+// mortal is the server that is killed and what surrounds it.
+type mortal struct {
 	t       *testing.T
 	d       *desk
 	program string
@@ -57,16 +56,10 @@ type rig struct {
 	http    *http.Client
 }
 
-func newRig(t *testing.T) *rig {
+func newMortal(t *testing.T) *mortal {
 	t.Helper()
-	goTool, err := exec.LookPath("go")
-	if err != nil || runtime.GOOS == "windows" {
-		t.Skip("needs go and SIGKILL")
-	}
-	r := &rig{t: t, d: newDesk(t), program: filepath.Join(t.TempDir(), "doorward"), url: "http://" + free(t)}
-	if out, err := exec.CommandContext(t.Context(), goTool, "build", "-o", r.program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	r := &mortal{t: t, d: newDesk(t), program: built(t), url: "http://" + free(t)}
+	var err error
 	if r.key, err = jose.NewES256(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,13 +78,13 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) start(grace string) {
+func (r *mortal) start(grace string) {
 	r.t.Helper()
 	r.http = &http.Client{Transport: &http.Transport{}, Timeout: patience}
 	r.server.start(r.t, r.d, r.program, "serve", "--config", filepath.Join(r.dir, grace+".yaml"))
 }
 
-func (r *rig) kill() {
+func (r *mortal) kill() {
 	r.t.Helper()
 	if err := r.server.Process.Kill(); err != nil {
 		r.t.Fatal(err)
@@ -102,7 +95,7 @@ func (r *rig) kill() {
 }
 
 // killAtStart kills a server that is just starting.
-func (r *rig) killAtStart() {
+func (r *mortal) killAtStart() {
 	r.t.Helper()
 	b := binary{Cmd: exec.Command(r.program, "serve", "--config", filepath.Join(r.dir, "0s.yaml"))}
 	b.Env = os.Environ()
@@ -121,7 +114,7 @@ func (r *rig) killAtStart() {
 var errGone = errors.New("the server is gone")
 
 // send posts a body and returns the answer as a whole, or errGone.
-func (r *rig) send(path, contentType, body string) (int, map[string]any, error) {
+func (r *mortal) send(path, contentType, body string) (int, map[string]any, error) {
 	req, err := http.NewRequest(http.MethodPost, r.url+path, strings.NewReader(body))
 	if err != nil {
 		return 0, nil, err
@@ -153,7 +146,7 @@ func (r *rig) send(path, contentType, body string) (int, map[string]any, error) 
 type tokens struct{ access, refresh string }
 
 // token asks for tokens; a refusal is the error, with its code.
-func (r *rig) token(pairs ...string) (tokens, error) {
+func (r *mortal) token(pairs ...string) (tokens, error) {
 	form := url.Values{"resource": {r.url + "/one/mcp"}}
 	for i := 0; i < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
@@ -170,15 +163,15 @@ func (r *rig) token(pairs ...string) (tokens, error) {
 	return tokens{access, refresh}, nil
 }
 
-func (r *rig) refresh(token string) (tokens, error) {
+func (r *mortal) refresh(token string) (tokens, error) {
 	return r.token("grant_type", "refresh_token", "refresh_token", token)
 }
 
-func (r *rig) redeem(c *code) (tokens, error) {
+func (r *mortal) redeem(c *code) (tokens, error) {
 	return r.token("grant_type", "authorization_code", "code", c.text, "code_verifier", c.verifier)
 }
 
-func (r *rig) assert(assertion string) (tokens, error) {
+func (r *mortal) assert(assertion string) (tokens, error) {
 	return r.token("grant_type", oauth.JWTBearer, "assertion", assertion)
 }
 
@@ -240,13 +233,13 @@ func (s *seen) until(step func() error) {
 // visitor is somebody who is signed in, and the loopback address that codes
 // come to.
 type visitor struct {
-	r    *rig
+	r    *mortal
 	who  *browse.Person
 	back *httptest.Server
 	came chan url.Values
 }
 
-func (r *rig) visitor() *visitor {
+func (r *mortal) visitor() *visitor {
 	v := &visitor{r: r, who: person(r.t, "alice", alicesPassword), came: make(chan url.Values, 1)}
 	v.back = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { v.came <- req.URL.Query() }))
 	r.t.Cleanup(v.back.Close)
@@ -275,7 +268,7 @@ func (v *visitor) code() (*code, error) {
 }
 
 // redeemCodes gets codes and redeems two of three.
-func (r *rig) redeemCodes(v *visitor, s *seen) {
+func (r *mortal) redeemCodes(v *visitor, s *seen) {
 	n := 0
 	s.until(func() error {
 		c, err := v.code()
@@ -295,7 +288,7 @@ func (r *rig) redeemCodes(v *visitor, s *seen) {
 }
 
 // refreshAlong rotates a refresh token as fast as it can.
-func (r *rig) refreshAlong(f *family, s *seen) {
+func (r *mortal) refreshAlong(f *family, s *seen) {
 	s.family = f
 	s.until(func() error {
 		f.pending = true
@@ -309,7 +302,7 @@ func (r *rig) refreshAlong(f *family, s *seen) {
 }
 
 // redeemAssertions redeems ID-JAGs and revokes every fourth grant.
-func (r *rig) redeemAssertions(s *seen) {
+func (r *mortal) redeemAssertions(s *seen) {
 	n := 0
 	s.until(func() error {
 		a := &assertion{text: r.assertion(), state: underWay}
@@ -334,7 +327,7 @@ func (r *rig) redeemAssertions(s *seen) {
 	})
 }
 
-func (r *rig) assertion() string {
+func (r *mortal) assertion() string {
 	now := time.Now().Unix()
 	text, err := r.key.Sign(oauth.TypIDJAG, map[string]any{"iss": r.idp, "sub": "carol", "aud": r.url, "client_id": "desktop",
 		"jti": oauth2.GenerateVerifier(), "iat": now, "exp": now + 240, "resource": r.url + "/one/mcp", "scope": "use"})
@@ -344,7 +337,7 @@ func (r *rig) assertion() string {
 	return text
 }
 
-func (r *rig) registerClients(s *seen) {
+func (r *mortal) registerClients(s *seen) {
 	s.until(func() error {
 		status, got, err := r.send("/register", "application/json",
 			`{"client_name":"Crash","redirect_uris":["https://crash.example/callback"],"token_endpoint_auth_method":"client_secret_post"}`)
