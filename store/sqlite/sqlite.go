@@ -55,6 +55,7 @@ type Store struct {
 	work     work // of the writer
 	watch    watchers
 	trimming int // transactions logged since the last cut
+	together int // requests of the last transaction; the writer's
 }
 
 var _ store.Store = (*Store)(nil)

@@ -125,8 +125,12 @@ func (s *Store) waiting() (waiting, closed bool) {
 }
 
 // gather lets whoever is about to commit come along, as long as somebody does:
-// fewer, larger transactions.
+// fewer, larger transactions. A commit that was alone the last time does not
+// wait for others: where much else runs, a turn of everybody takes long.
 func (s *Store) gather() {
+	if s.together < 2 {
+		return
+	}
 	for before, now := -1, 0; before < now && now < groupCommits; {
 		runtime.Gosched()
 		s.mu.Lock()
@@ -165,6 +169,7 @@ func (s *Store) transact() {
 	}
 	s.gather()
 	group := s.claim()
+	s.together = len(group)
 	var t *transaction
 	var results []error
 	if err == nil {
