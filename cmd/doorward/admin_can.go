@@ -55,7 +55,8 @@ func (i *instance) can(ctx context.Context, in canIn) (canOut, error) {
 	return out, nil
 }
 
-// subject is the person as the file has them, else as their newest grant says.
+// subject is the person as the file has them, else as their newest grant says,
+// else as they last signed in.
 func (i *instance) subject(ctx context.Context, in canIn) (_ access.Subject, left, _ error) {
 	id, err := i.person(ctx, in.Person)
 	if err != nil {
@@ -76,11 +77,15 @@ func (i *instance) subject(ctx context.Context, in canIn) (_ access.Subject, lef
 	if p, ok := i.config().People[id]; ok {
 		s.Email, s.Groups = or(s.Email, p.Email), orList(s.Groups, p.Groups)
 	}
-	s.Email, s.Groups = or(s.Email, a.Email), orList(s.Groups, a.Groups)
-	if g, err := i.newestGrant(ctx, id); err == nil {
-		s.Email, s.Groups = or(s.Email, g.Subject.Email), orList(s.Groups, g.Subject.Groups)
+	asked := len(s.Groups) > 0 // of given ones, or of the file's: known, whatever a provider said
+	last := oauth.Subject{Email: a.Email, Groups: a.Groups, GroupsUnknown: a.GroupsUnknown}
+	if g, err := i.newestGrant(ctx, id); err != nil {
+		return s, nil, err
+	} else if g.ID != "" { // what the gateway goes by
+		last = g.Subject
 	}
-	s.GroupsUnknown = len(s.Groups) == 0 && a.GroupsUnknown
+	s.Email, s.Groups = or(s.Email, or(last.Email, a.Email)), orList(s.Groups, last.Groups)
+	s.GroupsUnknown = !asked && last.GroupsUnknown
 	if len(in.Groups) > 0 {
 		return s, a.Here(), nil
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -35,7 +36,7 @@ clients:
   registered:
     desktop: {secret: "${DESKTOP}", redirect_uris: ["http://127.0.0.1/callback"]}
 servers:
-  files: {path: /mcp, run: sample, scopes: {use: Use it}, allow: [{who: "WHO"}]}
+  files: {path: /mcp, run: sample, scopes: {use: Use it}, RULES}
 limits: {token: "off"}
 `
 
@@ -119,8 +120,8 @@ type leaverRig struct {
 	done atomic.Int64 // calls taken
 }
 
-// newLeaverRig lets in who.
-func newLeaverRig(t *testing.T, who string) *leaverRig {
+// newLeaverRig has these rules.
+func newLeaverRig(t *testing.T, rules string) *leaverRig {
 	r := &leaverRig{T: t, at: newPipes()}
 	r.door = r.at.listen(t)
 	var err error
@@ -140,7 +141,7 @@ func newLeaverRig(t *testing.T, who string) *leaverRig {
 	d := newDesk(t, "DOOR", "door-secret-0123456789", "SCIM", "scim-secret-0123456789abcdef", "DESKTOP", desktopsSecret)
 	listen := free(t)
 	r.idp, r.issuer = provider.URL, "http://"+listen
-	file := filepath.Join(write(t, map[string]string{"c.yaml": strings.NewReplacer("URL", r.issuer, "LISTEN", listen, "STATE", t.TempDir(), "IDP", r.idp, "WHO", who).Replace(leaverSite)}), "c.yaml")
+	file := filepath.Join(write(t, map[string]string{"c.yaml": strings.NewReplacer("URL", r.issuer, "LISTEN", listen, "STATE", t.TempDir(), "IDP", r.idp, "RULES", rules).Replace(leaverSite)}), "c.yaml")
 	e := d.env(io.Discard, io.Discard)
 	cfg, findings := loadConfig(file, roleServe, e.lookup)
 	if len(findings) > 0 {
@@ -183,11 +184,16 @@ func (r *leaverRig) upstream(w http.ResponseWriter, q *http.Request) {
 }
 
 // token lets somebody in by an ID-JAG, as a grant of its own.
-func (r *leaverRig) token(person string) string {
+func (r *leaverRig) token(person string) string { return r.tokenOf(person, nil) }
+
+// tokenOf lets somebody in of whom the ID-JAG says more.
+func (r *leaverRig) tokenOf(person string, more map[string]any) string {
 	r.Helper()
 	now := time.Now().Unix()
-	assertion, err := r.key.Sign(oauth.TypIDJAG, map[string]any{"iss": r.idp, "sub": person, "aud": r.issuer, "client_id": "desktop",
-		"jti": fmt.Sprint("jag-", r.jags.Add(1)), "iat": now, "exp": now + 300, "resource": r.issuer + "/mcp", "scope": "use"})
+	claims := map[string]any{"iss": r.idp, "sub": person, "aud": r.issuer, "client_id": "desktop",
+		"jti": fmt.Sprint("jag-", r.jags.Add(1)), "iat": now, "exp": now + 300, "resource": r.issuer + "/mcp", "scope": "use"}
+	maps.Copy(claims, more)
+	assertion, err := r.key.Sign(oauth.TypIDJAG, claims)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -440,7 +446,7 @@ func TestCrowdsLeaverIsOutWithinASecond(t *testing.T) {
 	if raceDetector {
 		theirs, all, callers = 100, 500, 100
 	}
-	r := newLeaverRig(t, "everyone")
+	r := newLeaverRig(t, "allow: [{who: everyone}]")
 	others := r.tokens("stays", 50)
 	var elsewhere []chan time.Time
 	for i := range 4 { // several people, as none may hold that many streams
@@ -479,7 +485,7 @@ func TestCrowdsLeaverIsOutWithinASecond(t *testing.T) {
 
 // Groups of the directory count at each call, with tokens that are there already.
 func TestGroupsOfTheDirectoryAtTheGate(t *testing.T) {
-	r := newLeaverRig(t, "group:corp/eng")
+	r := newLeaverRig(t, `allow: [{who: "group:corp/eng"}]`)
 	ada, bob := r.user("ada"), r.user("bob")
 	group := r.scim(http.MethodPost, "/Groups", `{"displayName":"eng","members":[{"value":"`+ada+`"}]}`, http.StatusCreated)["id"].(string)
 	c, err := r.caller(r.token("ada"))
@@ -504,4 +510,37 @@ func TestGroupsOfTheDirectoryAtTheGate(t *testing.T) {
 	may(true)
 	r.scim(http.MethodDelete, "/Groups/"+group, "", http.StatusNoContent)
 	may(false)
+}
+
+// Whose groups nobody knows, by their newest grant, is refused where a rule would
+// have to know them, and can says the same of each of them.
+func TestCanKnowsTheOverage(t *testing.T) {
+	r := newLeaverRig(t, `allow: [{who: everyone}], deny: [{who: "group:corp/temps", tools: [whoami]}]`)
+	for _, tt := range []struct {
+		person string
+		said   map[string]any
+		reason string
+	}{
+		{"ada", map[string]any{"groups": []string{"eng"}}, "allowed"},
+		{"bob", map[string]any{"hasgroups": true}, "groups_overage"},
+		{"bob", map[string]any{"groups": []string{"eng"}}, "allowed"}, // of now
+		{"ada", map[string]any{"groups": []string{"eng"}, "hasgroups": true}, "groups_overage"},
+		{"cem", map[string]any{"groups": []string{"temps"}}, "denied_by_rule"},
+	} {
+		token := r.tokenOf(tt.person, tt.said)
+		_, body := r.send(http.MethodPost, "/mcp", "application/json", token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami"}}`)
+		if _, taken := parsed(r, body)["result"]; taken != (tt.reason == "allowed") {
+			t.Errorf("%+v: %s", tt, body)
+		}
+		got, err := r.i.can(t.Context(), canIn{Person: "corp/" + tt.person, Server: "files", Tool: "whoami"})
+		if err != nil || got.Reason != tt.reason {
+			t.Errorf("can: %+v: %+v %v", tt, got, err)
+		}
+	}
+	for _, in := range []canIn{{Groups: []string{"eng"}}, {Groups: []string{"temps"}}} { // what if
+		in.Person, in.Server, in.Tool = "corp/ada", "files", "whoami"
+		if got, err := r.i.can(t.Context(), in); err != nil || got.Allowed != (in.Groups[0] == "eng") || got.Reason == "groups_overage" {
+			t.Errorf("can: %+v: %+v %v", in, got, err)
+		}
+	}
 }
