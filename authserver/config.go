@@ -160,7 +160,8 @@ type Client struct {
 	FrontchannelLogoutURI string
 	// SAMLEntityID is its name as a SAML service provider: assertions for it that
 	// came to one of SAMLACS (its assertion consumer services) it may exchange at
-	// an identity provider (ID-JAG section 4.5). "": it exchanges none.
+	// an identity provider (ID-JAG section 4.5). No other client has the same. "": it
+	// exchanges none.
 	SAMLEntityID string
 	SAMLACS      []string
 	// CertBound binds its tokens to the certificate that it shows

@@ -25,7 +25,7 @@ func newSAMLIdP(t *testing.T, change func(*Config, *SAMLProvider)) (*site, *saml
 		c.Resources = nil
 		c.Audiences = map[string]Audience{asURL: {Resources: []string{files}, ClientIDs: map[string]string{"desktop": "desktop there", "two": "two there", "cli": "cli there"},
 			Claims: []string{"email"}, PublicClients: []string{"cli"}, Allow: []Rule{{Who: []string{"everyone"}}}}}
-		for id, entity := range map[string]string{"desktop": samlSP, "two": "https://two.example.com/saml", "cli": samlSP} {
+		for id, entity := range map[string]string{"desktop": samlSP, "two": "https://two.example.com/saml", "cli": "https://cli.example.com/saml"} {
 			cl := c.Clients[id]
 			cl.SAMLEntityID, cl.SAMLACS = entity, []string{"https://desktop.example.com/other", samlACS}
 			c.Clients[id] = cl
@@ -276,7 +276,7 @@ func TestSAMLExchangeRequests(t *testing.T) {
 	s, f := newSAMLIdP(t, func(c *Config, _ *SAMLProvider) {
 		c.Clients["none"] = Client{Secret: "a secret of no service provider", RedirectURIs: []string{"https://none.example.com/cb"}}
 		cl := c.Clients["desktop"]
-		cl.GrantTypes = []string{oauth.TokenExchange}
+		cl.GrantTypes, cl.SAMLEntityID = []string{oauth.TokenExchange}, "https://brief.example.com/saml"
 		c.Clients["brief"] = cl
 	})
 	for _, tt := range []struct {
@@ -302,11 +302,13 @@ func TestSAMLExchangeRequests(t *testing.T) {
 	}
 	for name, c := range map[string]Config{
 		"an authorization server": {Clients: map[string]Client{"c": {Secret: wikiSecret, SAMLEntityID: samlSP, SAMLACS: []string{samlACS}}}},
-		"nowhere to send it":      {Audiences: map[string]Audience{}, Clients: map[string]Client{"c": {Secret: wikiSecret, SAMLEntityID: samlSP}}},
-		"nobody to send it to":    {Audiences: map[string]Audience{}, Clients: map[string]Client{"c": {Secret: wikiSecret, SAMLACS: []string{samlACS}}}},
+		"two of one name": {Audiences: map[string]Audience{}, Clients: map[string]Client{"c": {Secret: wikiSecret, SAMLEntityID: samlSP, SAMLACS: []string{samlACS}},
+			"d": {Secret: wikiSecret, SAMLEntityID: samlSP, SAMLACS: []string{samlACS + "/d"}}}},
+		"nowhere to send it":   {Audiences: map[string]Audience{}, Clients: map[string]Client{"c": {Secret: wikiSecret, SAMLEntityID: samlSP}}},
+		"nobody to send it to": {Audiences: map[string]Audience{}, Clients: map[string]Client{"c": {Secret: wikiSecret, SAMLACS: []string{samlACS}}}},
 	} {
 		c.URL, c.Store = siteURL, openStore(t, time.Now)
-		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "SAMLACS") {
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "SAML") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -170,6 +170,7 @@ func (st *settings) checkPolicy() error {
 
 func (st *settings) addClients() error {
 	st.clients = make(map[string]ledger.Client, len(st.cfg.Clients))
+	providers := map[string]string{} // client ids by SAML entity id
 	for id, c := range st.cfg.Clients {
 		if id == "" || len(id) > maxClientID {
 			return fmt.Errorf("client %q: the id must have 1 to %d characters", id, maxClientID)
@@ -194,6 +195,10 @@ func (st *settings) addClients() error {
 		if (c.SAMLEntityID != "") != (len(c.SAMLACS) > 0) || c.SAMLEntityID != "" && !st.idp {
 			return fmt.Errorf("client %s: SAMLEntityID and SAMLACS go together, at an identity provider", id)
 		}
+		if other, taken := providers[c.SAMLEntityID]; taken && c.SAMLEntityID != "" {
+			return fmt.Errorf("clients %s and %s: one SAMLEntityID is one client's", min(id, other), max(id, other))
+		}
+		providers[c.SAMLEntityID] = id
 		if slices.Contains(c.SAMLACS, "") { // an assertion without a Recipient would fit
 			return fmt.Errorf("client %s: SAMLACS has an empty URL", id)
 		}

@@ -311,7 +311,7 @@ type ClientConfig struct {
 	// SAMLEntityID is its name as a SAML service provider: assertions of a provider
 	// of this file for it, which came to one of SAMLACS (its assertion consumer
 	// services), it may exchange for ID-JAGs and a refresh token. idp only; it
-	// must be able to authenticate. Default: none.
+	// must be able to authenticate, and no other client has the same. Default: none.
 	SAMLEntityID string   `yaml:"saml_entity_id"`
 	SAMLACS      []string `yaml:"saml_acs"`
 	// CertBound binds its tokens to the certificate that it shows; it gets none

@@ -261,7 +261,7 @@ func (k *checker) clients() {
 		k.scopes(at.add("scopes"), cl.Scopes, nil)
 		k.clientKeys(at, cl)
 		k.logoutURIs(at, cl)
-		k.samlClient(at, cl)
+		k.samlClient(id, at, cl)
 		k.clientCert(at, cl)
 		k.grantTypes(at, cl)
 	}

@@ -27,7 +27,7 @@ func (k *checker) logoutURIs(at keyPath, cl ClientConfig) {
 
 // samlClient checks what makes a client a SAML service provider whose assertions
 // can be exchanged.
-func (k *checker) samlClient(at keyPath, cl ClientConfig) {
+func (k *checker) samlClient(id string, at keyPath, cl ClientConfig) {
 	p := at.add("saml_entity_id")
 	switch {
 	case cl.SAMLEntityID == "":
@@ -38,6 +38,12 @@ func (k *checker) samlClient(at keyPath, cl ClientConfig) {
 		k.must(len(cl.SAMLACS) > 0 || k.broken(at.add("saml_acs")), p, "goes with saml_acs: where assertions for this client are sent")
 		for i, acs := range cl.SAMLACS {
 			k.must(keysURL(acs), at.add("saml_acs").add(index(i)), "must be an https URL (http on loopback)")
+		}
+		for _, other := range sortedNames(k.Clients.Registered) {
+			if other < id && k.Clients.Registered[other].SAMLEntityID == cl.SAMLEntityID {
+				k.fail(p, "is that of client %s already: an assertion is for one of them", other)
+				break
+			}
 		}
 	}
 }

@@ -48,6 +48,10 @@ func TestSAMLClientKeys(t *testing.T) {
 	} {
 		m.check(t, roleIdP)
 	}
+	again := wiki(entity+", "+acs) + `    other: {secret: "${STRONG}", redirect_uris: ["https://other.example/cb"], saml_entity_id: "https://wiki.example/saml", saml_acs: ["https://other.example/acs"]}`
+	again = strings.Replace(strings.Replace(again, "{registered: {wiki:", "\n  registered:\n    wiki:", 1), "}}}", "}", 1)
+	(mistake{"two of one name", again, "c.yaml:4:19: clients.registered.wiki.saml_entity_id: is that of client other already: an assertion is for one of them"}).check(t, roleIdP)
+	(mistake{"two names", strings.Replace(again, "wiki.example/saml", "wiki.example/SAML", 1), ""}).check(t, roleIdP)
 	(mistake{"at serve", wiki(entity + ", " + acs), "c.yaml:2:19: clients.registered.wiki.saml_entity_id: is for `doorward idp`, where sign-ins are exchanged"}).check(t, roleServe)
 	c := load(t, roleIdP, strings.ReplaceAll(wiki(entity+", "+acs), "STRONG", "PASSWORD")).authserverConfig().Clients["wiki"]
 	if c.SAMLEntityID != "https://wiki.example/saml" || len(c.SAMLACS) != 1 || c.SAMLACS[0] != "https://wiki.example/acs" {
