@@ -68,8 +68,8 @@ func simplesaml(t *testing.T) string {
 }
 
 // startSimple runs SimpleSAMLphp at an address, with our metadata as it is read
-// from the server.
-func startSimple(t *testing.T, root, at, metadata string) {
+// from the server, and with more files: names and what is in them.
+func startSimple(t *testing.T, root, at, metadata string, more ...string) {
 	t.Helper()
 	dir := t.TempDir()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -84,12 +84,16 @@ func startSimple(t *testing.T, root, at, metadata string) {
 	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string][]byte{
+	files := map[string][]byte{
 		"config.php": fmt.Appendf(nil, simpleConf, "http://"+at), "authsources.php": []byte(simplePeople), "saml20-idp-hosted.php": []byte(simpleHosted),
 		"key.pem":      pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
 		"cert.pem":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
 		"doorward.xml": get(t, metadata),
-	} {
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		files[more[i]] = []byte(more[i+1])
+	}
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
