@@ -6,14 +6,15 @@ import (
 )
 
 // Start fetches now and then in the background until ctx ends, so that no
-// request waits for it: at once, then shortly before each set's TTL ends; after
-// a failure after the cooldown, then twice that, and so on up to the TTL.
+// request waits for it: at once, unless a request was faster, then shortly before
+// each set's TTL ends; after a failure after the cooldown, then twice that, and so
+// on up to the TTL.
 func (r *Remote) Start(ctx context.Context) {
 	go func() {
 		retry := r.c.Cooldown
-		for ctx.Err() == nil {
+		for fetch := r.first; ctx.Err() == nil; fetch = r.join {
 			r.mu.Lock()
-			f := r.join(ctx)
+			f := fetch(ctx)
 			r.mu.Unlock()
 			wait := r.c.TTL - r.c.TTL/10
 			if f.wait(ctx) != nil {
@@ -30,4 +31,15 @@ func (r *Remote) Start(ctx context.Context) {
 			}
 		}
 	}()
+}
+
+// first is the first fetch: one that is over, if a request caused it. The lock is
+// held.
+func (r *Remote) first(ctx context.Context) *flight {
+	if r.flight != nil || r.set == nil && r.failed.IsZero() {
+		return r.join(ctx)
+	}
+	f := &flight{done: make(chan struct{}), err: r.err}
+	close(f.done)
+	return f
 }

@@ -326,6 +326,34 @@ func TestStart(t *testing.T) {
 	})
 }
 
+// What a request fetched, or could not, is not fetched at once again.
+func TestStartAfterARequest(t *testing.T) {
+	for name, down := range map[string]bool{"well": false, "down": true} {
+		synctest.Test(t, func(t *testing.T) {
+			i := &issuer{keys: []*jose.Key{key(t)}, down: down}
+			r := New(Config{Fetch: i.fetch, TTL: 10 * time.Minute, Cooldown: 30 * time.Second})
+			if _, err := r.Keys(t.Context()); (err != nil) != down {
+				t.Fatal(name, err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			r.Start(ctx)
+			wait := 9 * time.Minute // nine tenths of the TTL
+			if down {
+				wait = 30 * time.Second
+			}
+			for _, want := range []int{1, 2} {
+				time.Sleep(wait - time.Duration(2-want)*time.Second)
+				synctest.Wait()
+				if i.times() != want {
+					t.Errorf("%s: asked %d times, want %d", name, i.times(), want)
+				}
+				wait = time.Second
+			}
+			cancel()
+		})
+	}
+}
+
 func TestClockIsInjected(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	i := &issuer{keys: []*jose.Key{key(t)}}
