@@ -14,7 +14,8 @@ import (
 // that is none of its refusals, the record says whether the commit was done: it
 // is all or nothing. A code whose redemption was done is then not spent in vain.
 func (s *Server) commit(ctx context.Context, wrote store.Op, more ...store.Op) error {
-	err := s.ledger.Store.Commit(ctx, append([]store.Op{wrote}, more...)...)
+	ops := append(make([]store.Op, 0, 1+len(more)), wrote)
+	err := s.ledger.Store.Commit(ctx, append(ops, more...)...)
 	if err == nil || refusedByStore(err) {
 		return err
 	}

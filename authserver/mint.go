@@ -134,7 +134,11 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 		return err
 	}
 	ops = append(ops, lasts...)
-	return s.commit(ctx, s.ledger.PutGrant(rec), append(ops, a.proofOps()...)...)
+	put := s.ledger.PutGrant
+	if a.GrantType == oauth.AuthorizationCode { // read next when it is refreshed, which is not soon
+		put = ledger.Grant.Put
+	}
+	return s.commit(ctx, put(rec), append(ops, a.proofOps()...)...)
 }
 
 func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {
