@@ -61,14 +61,7 @@ func (v *visit) sendTo(p *provider, at attempt, a *asking) {
 		return
 	}
 	at.Provider = p.Name
-	q := url.Values{"response_type": {"code"}, "client_id": {p.ClientID}, "redirect_uri": {v.st.callbackURL(p)},
-		"code_challenge_method": {"S256"}}
-	if len(p.Scopes) > 0 {
-		q.Set("scope", strings.Join(p.Scopes, " "))
-	}
-	if meta.ClaimsParameter { // OpenID Connect Core section 5.5: else how old the sign-in is may be left out
-		q.Set("claims", `{"id_token":{"auth_time":{"essential":true}}}`)
-	}
+	q := p.request(v.st.callbackURL(p), meta)
 	v.wishes(q, &at, a, meta)
 	if a != nil && p.resourceParameter(a.resource.ID) != "" {
 		q.Set("resource", a.resource.ID)
@@ -135,8 +128,8 @@ func (v *visit) wishes(q url.Values, at *attempt, a *asking, meta providerMetada
 		prompt = "login"
 	}
 	at.Fresh = prompt == "login"
-	if prompt != "" {
-		q.Set("prompt", prompt)
+	if prompt != "" { // beside the consent that the operator wants asked
+		q.Set("prompt", strings.TrimSpace(prompt+" "+q.Get("prompt")))
 	}
 }
 

@@ -32,6 +32,8 @@ type OAuthProvider struct {
 	ClientID     string
 	ClientSecret string   // sent in the body (client_secret_post); "": a public client
 	Scopes       []string // nil: none is asked for
+	// Parameters is as in OIDCProvider.
+	Parameters map[string]string
 	// Recheck is as in OIDCProvider. A provider that gave no refresh token, and
 	// an access token without an end, is asked with that.
 	Recheck time.Duration
@@ -74,7 +76,7 @@ func (st *settings) addPlain(p OAuthProvider) error {
 		AuthorizationEndpoint: p.AuthorizeURL, TokenEndpoint: p.TokenURL, UserinfoEndpoint: p.UserinfoURL,
 		TokenEndpointAuthMethodsSupported: []string{oauth.AuthPost}}},
 		OIDCProvider: OIDCProvider{Name: p.Name, Title: p.Title, Issuer: p.UserinfoURL, ClientID: p.ClientID, ClientSecret: p.ClientSecret,
-			Scopes: p.Scopes, Recheck: p.Recheck, Account: p.Account, ExistingOnly: p.ExistingOnly, EmailDomains: p.EmailDomains, GroupsClaim: p.GroupsClaim}})
+			Scopes: p.Scopes, Parameters: p.Parameters, Recheck: p.Recheck, Account: p.Account, ExistingOnly: p.ExistingOnly, EmailDomains: p.EmailDomains, GroupsClaim: p.GroupsClaim}})
 }
 
 // metadata is what the provider says of itself; of a plain one, what the

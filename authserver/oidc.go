@@ -30,7 +30,11 @@ type OIDCProvider struct {
 	ClientID     string
 	ClientSecret string   // "": a public client, which PKCE protects alone
 	Scopes       []string // nil: openid, email, profile
-	Algs         []string // of ID tokens; nil: ES256, RS256, PS256, EdDSA
+	// Parameters go along in each authorization request there: what one maker
+	// wants beside the protocol, such as access_type of Google. Those of the
+	// protocol are refused, but for prompt with the value consent. nil: none.
+	Parameters map[string]string
+	Algs       []string // of ID tokens; nil: ES256, RS256, PS256, EdDSA
 	// Recheck is how old the provider's last word on a person may be when
 	// their tokens are refreshed: then it is asked again with the refresh
 	// token that it gave; at an exchange for an ID-JAG, if it is a minute old.
@@ -159,6 +163,8 @@ func (st *settings) useProvider(p *provider) error {
 		return errors.New("the client id is missing")
 	case p.Issuer == st.cfg.URL:
 		return errors.New("an issuer cannot sign people in at itself")
+	case checkParameters(p.Parameters) != nil:
+		return checkParameters(p.Parameters)
 	case len(oauth.Scopes(trust.Algs).Minus(assertionAlgs)) > 0:
 		return fmt.Errorf("algorithms must be of %q", assertionAlgs)
 	case other != nil && other.name != p.Name:

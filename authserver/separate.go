@@ -43,6 +43,8 @@ type Separate struct {
 	ClientSecret string   // "": a public client
 	AuthMethod   string   // "client_secret_basic" or "client_secret_post"; "": what its metadata lists, basic first
 	Scopes       []string // asked for there, for the tokens in the vault; nil: openid, email, profile, of a plain OAuth server none (passthrough: of requests that name none; nil: none)
+	// Parameters (proxy) is as in OIDCProvider.
+	Parameters map[string]string
 	// Resource says whether the resource parameter (RFC 8707) is sent: "send", or
 	// "drop", for servers that refuse what they do not know. "": drop
 	// (passthrough: send).
@@ -86,6 +88,9 @@ func (st *settings) addSeparate() error {
 		if sep.UserinfoURL != "" {
 			return errors.New("Separate.UserinfoURL is for Mode proxy: with passthrough nobody signs in here")
 		}
+		if len(sep.Parameters) > 0 {
+			return errors.New("Separate.Parameters is for Mode proxy: with passthrough a client's own go along")
+		}
 		return st.addRelay(sep)
 	}
 	if err := st.addProxied(sep); err != nil {
@@ -103,12 +108,12 @@ func (st *settings) addProxied(sep Separate) error {
 		return errors.New("UserinfoURL is for a plain OAuth server, which has no Issuer and no Tenants; RevokeURL and RegisterURL are for Mode passthrough")
 	case sep.UserinfoURL != "":
 		return st.addPlain(OAuthProvider{Name: separateName, Title: sep.Title, AuthorizeURL: sep.AuthorizeURL, TokenURL: sep.TokenURL, UserinfoURL: sep.UserinfoURL,
-			ClientID: sep.ClientID, ClientSecret: sep.ClientSecret, Scopes: sep.Scopes, Account: sep.Account, EmailDomains: sep.EmailDomains, GroupsClaim: sep.GroupsClaim})
+			ClientID: sep.ClientID, ClientSecret: sep.ClientSecret, Scopes: sep.Scopes, Parameters: sep.Parameters, Account: sep.Account, EmailDomains: sep.EmailDomains, GroupsClaim: sep.GroupsClaim})
 	case sep.AuthorizeURL+sep.TokenURL+sep.RevokeURL+sep.RegisterURL != "":
 		return errors.New("URLs without UserinfoURL are for Mode passthrough: with proxy those of an OpenID provider are discovered")
 	}
 	return st.addProvider(OIDCProvider{Name: separateName, Title: sep.Title, Issuer: sep.Issuer, ClientID: sep.ClientID,
-		ClientSecret: sep.ClientSecret, Scopes: sep.Scopes, Account: sep.Account, Tenants: sep.Tenants,
+		ClientSecret: sep.ClientSecret, Scopes: sep.Scopes, Parameters: sep.Parameters, Account: sep.Account, Tenants: sep.Tenants,
 		EmailDomains: sep.EmailDomains, GroupsClaim: sep.GroupsClaim})
 }
 

@@ -160,6 +160,11 @@ type SignInConfig struct {
 	// the provider gives one only then. Default: [openid, email, profile]; for
 	// oauth none.
 	Scopes []string `yaml:"scopes"`
+	// Parameters go along in each authorization request there, name and value:
+	// what one maker wants beside the protocol, such as access_type: offline of
+	// Google. Those of the protocol are refused, but for prompt: consent.
+	// Default: none.
+	Parameters map[string]string `yaml:"parameters"`
 	// Recheck: at a refresh here the provider is asked again if its last word
 	// is older (at an exchange for an ID-JAG: than a minute). Default: 1h; 0s: never.
 	Recheck time.Duration `yaml:"recheck"`

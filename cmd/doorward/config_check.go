@@ -197,6 +197,7 @@ func (k *checker) broken(p keyPath) bool { return k.unread[p.key()] }
 func (k *checker) signIn(p keyPath, s SignInConfig) {
 	k.must(s.ClientID != "" || k.broken(p.add("client_id")), p.add("client_id"), "is missing: register %s/callback/%s at the provider and write the client id that it gives", k.URL, p[1])
 	k.scopes(p.add("scopes"), s.Scopes, nil)
+	k.parameters(p.add("parameters"), s.Parameters)
 	k.must(s.Recheck == 0 || s.Recheck >= time.Second, p.add("recheck"), "must be a second or more, or 0s for never")
 }
 

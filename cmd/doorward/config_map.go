@@ -214,7 +214,7 @@ func (c *Config) signIn() authserver.SignIn {
 		}
 		ways = append(ways, authserver.OIDC(authserver.OIDCProvider{
 			Name: name, Title: p.Name, Issuer: p.Issuer, ClientID: p.SignIn.ClientID, ClientSecret: string(p.SignIn.ClientSecret),
-			Scopes: p.SignIn.Scopes, Recheck: p.SignIn.recheck(), Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
+			Scopes: p.SignIn.Scopes, Parameters: p.SignIn.Parameters, Recheck: p.SignIn.recheck(), Account: p.Account, ExistingOnly: p.Accounts == "existing", Tenants: p.Tenants,
 			EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim,
 		}))
 	}

@@ -51,7 +51,7 @@ func noFragment(text string) bool {
 func plainSignIn(name string, p ProviderConfig) authserver.SignIn {
 	return authserver.OAuth(authserver.OAuthProvider{
 		Name: name, Title: p.Name, AuthorizeURL: p.AuthorizeURL, TokenURL: p.TokenURL, UserinfoURL: p.UserinfoURL,
-		ClientID: p.SignIn.ClientID, ClientSecret: string(p.SignIn.ClientSecret), Scopes: p.SignIn.Scopes, Recheck: p.SignIn.recheck(),
+		ClientID: p.SignIn.ClientID, ClientSecret: string(p.SignIn.ClientSecret), Scopes: p.SignIn.Scopes, Parameters: p.SignIn.Parameters, Recheck: p.SignIn.recheck(),
 		Account: p.Account, ExistingOnly: p.Accounts == "existing", EmailDomains: p.EmailDomains, GroupsClaim: p.Groups.Claim,
 	})
 }

@@ -34,7 +34,7 @@ func (k *checker) saml(at keyPath, p ProviderConfig) {
 	}
 	k.must(p.Issuer == "" || k.broken(at.add("issuer")), at.add("issuer"), "is for kind: oidc: a SAML provider's entity id stands in its metadata")
 	k.must(p.IDJAG == nil, at.add("id_jag"), "is for kind: oidc: a SAML provider issues none")
-	for _, key := range []string{"client_id", "client_secret", "scopes", "recheck"} {
+	for _, key := range []string{"client_id", "client_secret", "scopes", "parameters", "recheck"} {
 		in := at.add("sign_in").add(key)
 		k.must(!k.given(in...), in, "is not for kind: saml")
 	}

@@ -44,6 +44,8 @@ type SeparateConfig struct {
 	// vault). Default: [openid, email, profile], with userinfo_url none; passthrough: of requests that name
 	// none, none.
 	Scopes []string `yaml:"scopes"`
+	// Parameters are as of sign_in of a provider (proxy). Default: none.
+	Parameters map[string]string `yaml:"parameters"`
 	// Resource: send the resource parameter (RFC 8707), the identifier of the MCP
 	// server, or drop it. Default: drop; passthrough: send.
 	Resource string `yaml:"resource" enum:"send drop"`
@@ -84,7 +86,7 @@ func (c *Config) settleSeparate() {
 		kind = "oauth"
 	}
 	c.Providers[separateName] = ProviderConfig{Kind: kind, Issuer: s.Issuer, AuthorizeURL: s.AuthorizeURL, TokenURL: s.TokenURL, UserinfoURL: s.UserinfoURL, Name: s.Name, Account: s.Account, Accounts: "create",
-		EmailDomains: s.EmailDomains, Tenants: s.Tenants, Groups: s.Groups, SignIn: &SignInConfig{ClientID: s.ClientID, Scopes: s.Scopes}}
+		EmailDomains: s.EmailDomains, Tenants: s.Tenants, Groups: s.Groups, SignIn: &SignInConfig{ClientID: s.ClientID, Scopes: s.Scopes, Parameters: s.Parameters}}
 }
 
 // takeSeparateTokens makes the separate server one of the issuers of each
@@ -106,7 +108,7 @@ func (c *Config) separateServer() authserver.Separate {
 	s := c.Separate
 	return authserver.Separate{Issuer: s.Issuer, AuthorizeURL: s.AuthorizeURL, TokenURL: s.TokenURL, RevokeURL: s.RevokeURL, RegisterURL: s.RegisterURL, UserinfoURL: s.UserinfoURL,
 		Title: s.Name, ClientID: s.ClientID, ClientSecret: string(s.ClientSecret), AuthMethod: s.AuthMethod,
-		Scopes: s.Scopes, Resource: s.Resource, Account: s.Account, Tenants: s.Tenants, EmailDomains: s.EmailDomains, GroupsClaim: s.Groups.Claim}
+		Scopes: s.Scopes, Parameters: s.Parameters, Resource: s.Resource, Account: s.Account, Tenants: s.Tenants, EmailDomains: s.EmailDomains, GroupsClaim: s.Groups.Claim}
 }
 
 // separate checks mode and what belongs to it.
@@ -140,6 +142,7 @@ func (k *checker) separate() {
 	k.must(s.ClientID != "" || k.broken(at.add("client_id")), at.add("client_id"), "is missing: register %s/callback/separate there and write the client id that it gives", k.URL)
 	k.must(s.AuthMethod == "" || s.ClientSecret != "" || k.broken(at.add("client_secret")), at.add("auth_method"), "is for a client with a secret: add client_secret, or leave it out")
 	k.scopes(at.add("scopes"), s.Scopes, nil)
+	k.parameters(at.add("parameters"), s.Parameters)
 	k.domains(at.add("email_domains"), s.EmailDomains)
 	k.must(!slices.Contains(s.Tenants, ""), at.add("tenants"), "has an empty tenant: remove it")
 	k.must(!k.given("people") || len(k.People) == 0, pathOf("people"), "cannot be beside mode: proxy: everybody signs in at separate")
@@ -204,7 +207,7 @@ func (k *checker) passthrough(at keyPath) {
 	for _, f := range []struct {
 		key string
 		set bool
-	}{{"userinfo_url", s.UserinfoURL != ""}, {"name", s.Name != ""}, {"account", s.Account != nil}, {"email_domains", s.EmailDomains != nil}, {"tenants", s.Tenants != nil}, {"groups", s.Groups.Claim != ""}} {
+	}{{"userinfo_url", s.UserinfoURL != ""}, {"name", s.Name != ""}, {"parameters", s.Parameters != nil}, {"account", s.Account != nil}, {"email_domains", s.EmailDomains != nil}, {"tenants", s.Tenants != nil}, {"groups", s.Groups.Claim != ""}} {
 		k.must(!f.set, at.add(f.key), "is for mode: proxy: with passthrough nobody signs in here")
 	}
 	dynamic := k.Clients.Registration.Dynamic

@@ -46,11 +46,11 @@ func elsewhere(resource, issuer, secret string, h http.Handler) (http.Handler, e
 func signIns(people map[string]authserver.LocalPerson) authserver.SignIn {
 	return authserver.AnyOf(authserver.LocalPeople(people), authserver.OIDC(authserver.OIDCProvider{
 		Name: "corp", Title: "Corp SSO", Issuer: "https://idp.example.com", ClientID: "doorward", ClientSecret: "from a secret store",
-		Scopes: []string{"openid", "email"}, Algs: []string{"ES256"}, Recheck: time.Hour, Account: []string{"sub"}, ExistingOnly: false,
+		Scopes: []string{"openid", "email"}, Parameters: map[string]string{"access_type": "offline"}, Algs: []string{"ES256"}, Recheck: time.Hour, Account: []string{"sub"}, ExistingOnly: false,
 		Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
 	}), authserver.OAuth(authserver.OAuthProvider{
 		Name: "github", Title: "GitHub", AuthorizeURL: "https://github.com/login/oauth/authorize", TokenURL: "https://github.com/login/oauth/access_token",
-		UserinfoURL: "https://api.github.com/user", ClientID: "doorward", ClientSecret: "from a secret store", Scopes: []string{"read:user"}, Recheck: time.Hour,
+		UserinfoURL: "https://api.github.com/user", ClientID: "doorward", ClientSecret: "from a secret store", Scopes: []string{"read:user"}, Recheck: time.Hour, Parameters: nil,
 		Account: []string{"id"}, ExistingOnly: true, EmailDomains: nil, GroupsClaim: "groups",
 	}))
 }
@@ -62,7 +62,7 @@ func proxied(url string, db store.Store, key []byte) (*authserver.Server, error)
 	return authserver.New(authserver.Config{URL: url, Store: db, MasterKey: key, Mode: "proxy", Separate: authserver.Separate{
 		Issuer: "https://login.example.com", AuthorizeURL: "", TokenURL: "", RevokeURL: "", RegisterURL: "", UserinfoURL: "", // a plain OAuth server has the first two and the last, and no Issuer
 		Title: "Example SSO", ClientID: "gate", ClientSecret: "from a secret store", AuthMethod: "client_secret_basic",
-		Scopes: []string{"openid", "email", "offline_access"}, Resource: "drop",
+		Scopes: []string{"openid", "email", "offline_access"}, Parameters: nil, Resource: "drop",
 		Account: []string{"sub"}, Tenants: nil, EmailDomains: []string{"example.com"}, GroupsClaim: "groups",
 	}})
 }
