@@ -148,7 +148,7 @@ func TestTwoPeopleNeverShareAToken(t *testing.T) {
 func TestLeaveEndsTokenAndStream(t *testing.T) {
 	w := authtest.New(t, authtest.Config{})
 	clients := map[string]*http.Client{}
-	streams := map[string]chan struct{}{}
+	streams := map[string]chan time.Time{} // when it ended
 	for _, person := range []string{"alice", "bob"} {
 		c := &http.Client{Transport: &doorward.Transport{Flow: w.CrossApp(person)}}
 		clients[person] = c
@@ -159,12 +159,12 @@ func TestLeaveEndsTokenAndStream(t *testing.T) {
 		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s's stream: %s", person, resp.Status)
 		}
-		ended := make(chan struct{})
+		ended := make(chan time.Time, 1)
 		streams[person] = ended
 		go func() {
-			defer close(ended)
 			defer resp.Body.Close()
 			io.Copy(io.Discard, resp.Body)
+			ended <- time.Now()
 		}()
 	}
 	tok, err := (&doorward.Transport{Flow: w.CrossApp("alice")}).Token(t.Context(), w.MCP)
@@ -188,8 +188,8 @@ func TestLeaveEndsTokenAndStream(t *testing.T) {
 		t.Errorf("the next request: %s, %s", resp.Status, resp.Header.Get("WWW-Authenticate"))
 	}
 	select {
-	case <-streams["alice"]:
-		if d := time.Since(left); d > time.Second {
+	case at := <-streams["alice"]:
+		if d := at.Sub(left); d > time.Second {
 			t.Errorf("alice's stream lived on for %s", d)
 		}
 	case <-time.After(5 * time.Second):
