@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"doorward/internal/limit"
 	"doorward/internal/login"
 	"doorward/internal/oauth"
 )
@@ -273,5 +272,5 @@ func hasPrompt(req oauth.AuthorizationRequest, value string) bool {
 
 // asRequester is the context of what the request causes at other servers.
 func (v *visit) asRequester() context.Context {
-	return context.WithValue(v.r.Context(), requesterKey{}, limit.Network(v.r.RemoteAddr))
+	return context.WithValue(v.r.Context(), requesterKey{}, v.r.RemoteAddr)
 }

@@ -214,6 +214,7 @@ func failingAt(uri string) string {
 	return askedHost(uri)
 }
 
+// requesterKey is for the address of who asks.
 type requesterKey struct{}
 
 // requesterOf is the network of who asks; "" where nobody needs to know it.
@@ -221,8 +222,8 @@ func requesterOf(ctx context.Context) string {
 	if c := callerOf(ctx); c != nil {
 		return c.network
 	}
-	network, _ := ctx.Value(requesterKey{}).(string)
-	return network
+	address, _ := ctx.Value(requesterKey{}).(string)
+	return limit.Network(address)
 }
 
 // askedHost is the host that failures are counted of: however its name is

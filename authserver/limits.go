@@ -292,9 +292,11 @@ func (s *Server) chargePerson(ctx context.Context, a *asked) error {
 // crowded shows a page to whoever begins too often: the person who is signed
 // in, else the address.
 func (v *visit) crowded() bool {
-	l, key := v.st.limits.authorize, "address "+limit.Network(v.r.RemoteAddr)
+	l, key := v.st.limits.authorize, ""
 	if v.session != nil {
 		key = "person " + v.session.Subject.ID
+	} else {
+		key = "address " + limit.Network(v.r.RemoteAddr)
 	}
 	wait := l.Take(v.s.now(), key)
 	if wait <= 0 {
