@@ -104,6 +104,7 @@ func compare(t *testing.T, r probe.Report, broken, held []string) {
 func TestMain(m *testing.M) { rig.Main(m) }
 
 func TestRouterOfTheTypeScriptSDK(t *testing.T) {
+	t.Parallel()
 	r := at(t, start(t, "sdk.mjs", "@modelcontextprotocol/sdk"))
 	compare(t, r, []string{
 		"AS-META-02.issuer",                                       // URL.href adds a slash
@@ -122,6 +123,7 @@ func TestRouterOfTheTypeScriptSDK(t *testing.T) {
 }
 
 func TestOIDCProviderWithPKCEOff(t *testing.T) {
+	t.Parallel()
 	issuer := start(t, "oidc.mjs", "oidc-provider")
 	r := at(t, issuer, "--resource", issuer+"/mcp")
 	compare(t, r, []string{

@@ -56,6 +56,7 @@ func (c *chooser) RoundTrip(r *http.Request) (*http.Response, error) {
 // Two providers of two makers at one serve: carol of one is not carol of the
 // other, what was used last comes first, and each provider ends its own only.
 func TestChoice(t *testing.T) {
+	t.Parallel()
 	p := rig.Port(rig.Free(t))
 	issuer := "http://127.0.0.1:" + p
 	corp := provider(t, issuer+"/callback/corp")

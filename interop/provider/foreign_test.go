@@ -57,6 +57,7 @@ func initialize(tr *lib.Transport, who lib.Subject, server string) (string, erro
 //
 // covers: N01, N08, P25, C-EMA-08
 func TestForeignIdP(t *testing.T) {
+	t.Parallel()
 	c := newClient(t, "", "agent-idp", agentSecret)
 	c.issuer = provider(t, c.callback.URL+"/callback")
 	server := "http://127.0.0.1:" + rig.Port(rig.Free(t))

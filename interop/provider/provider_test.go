@@ -228,6 +228,7 @@ servers: {sample: {path: /mcp, run: sample, allow: [{who: "group:corp/eng"}, {wh
 
 // A person of oidc-provider comes in at serve, and is asked about again.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	p := rig.Port(rig.Free(t))
 	issuer := "http://127.0.0.1:" + p
 	idp := provider(t, issuer+"/callback/corp")
@@ -288,6 +289,7 @@ servers: {sample: {path: /mcp, run: sample, allow: [{who: "group:bridge/eng", re
 //
 // covers: IDP-SSO-01, IDP-JAG-09
 func TestBridge(t *testing.T) {
+	t.Parallel()
 	idpPort, servePort := rig.Port(rig.Free(t)), rig.Port(rig.Free(t))
 	bridge, server := "http://127.0.0.1:"+idpPort, "http://127.0.0.1:"+servePort
 	upstream := provider(t, bridge+"/callback/corp")

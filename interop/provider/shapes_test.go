@@ -68,6 +68,7 @@ func redeemAt(t *testing.T, server, jag string) (int, map[string]any) {
 //
 // covers: AS-JAG-01, AS-JAG-04, AS-JAG-27
 func TestForeignShapes(t *testing.T) {
+	t.Parallel()
 	c := newClient(t, "", "agent-idp", agentSecret)
 	c.issuer = provider(t, c.callback.URL+"/callback")
 	c.paths[0] = "/auth"
