@@ -136,16 +136,13 @@ func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
 	if out.grant.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
 		return granted{}, err
 	}
-	bound := a.bindTo(g.Key)
-	changed := bound != g.Key
-	g.Key = bound
 	now := s.now()
 	out.refresh = t.next(s.derived.refreshNext).text(s.derived.refreshMAC)
-	if repeated {
+	if repeated { // binds nothing: whoever has the successor already may have no key
 		out.withinKept(g, now)
-		out.write = out.write || changed
 		return out, nil
 	}
+	g.Key = a.bindTo(g.Key)
 	if g.Code != nil && !now.Before(g.Code.Until) { // nobody can show it any more
 		g.Code = nil
 	}
@@ -156,7 +153,9 @@ func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
 
 // checkRefresh finds the grant of a refresh token that may be used: the current
 // one, or (repeated) its predecessor while the current one is unused and the
-// grace lasts. Reuse of any other genuine token ends the grant (AS-RT-03).
+// grace lasts. Reuse of any other genuine token ends the grant (AS-RT-03), with
+// whatever key: else a thief's key would keep the owner from the alarm. Nor has
+// the owner of a bound one ever a reason to show its predecessor without the key.
 func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t refreshToken, g ledger.Grant, repeated bool, err error) {
 	t, ok := parseRefresh(s.derived.refreshMAC, text)
 	if !ok {
@@ -181,10 +180,11 @@ func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t ref
 	case !now.Before(g.Refresh.IdleUntil): // AS-RT-05
 		return t, g, false, a.invalid("refresh_idle", nil)
 	}
-	if err := a.holds(g.Key); err != nil {
-		return t, g, false, err
-	}
-	if current, again := refreshUse(g, text, a.st.tokens.RefreshGrace, now); current || again {
+	current, again := refreshUse(g, text, a.st.tokens.RefreshGrace, now)
+	switch held := a.holds(g.Key); {
+	case current && held != nil: // of no use to whoever has it
+		return t, g, false, held
+	case held == nil && (current || again):
 		return t, g, again, nil
 	}
 	_, err = s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "refresh token reused")
