@@ -28,6 +28,7 @@ const (
 	// openTime is how long Open waits for others that open or migrate the same
 	// file.
 	openTime = 10 * time.Second
+	pageSize = 8192
 )
 
 //go:embed migrations/*.sql
@@ -119,6 +120,11 @@ func prepareFile(c *conn, path string) error {
 		return err
 	}
 	if path != memory {
+		// Of a new file; one that has pages keeps their size. A commit costs by the
+		// page, and most pages have several records that are written together.
+		if err := c.script(fmt.Sprintf("PRAGMA page_size=%d", pageSize)); err != nil {
+			return err
+		}
 		mode, err := c.text("PRAGMA journal_mode=WAL")
 		if err != nil {
 			return err
@@ -128,7 +134,7 @@ func prepareFile(c *conn, path string) error {
 		}
 	}
 	// FULL before the first write: the migration is to be as durable as the rest.
-	if err := c.script("PRAGMA synchronous=FULL; PRAGMA cache_size=-4000; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=16777216"); err != nil {
+	if err := c.script("PRAGMA synchronous=FULL; PRAGMA cache_size=-4000; PRAGMA wal_autocheckpoint=2000; PRAGMA journal_size_limit=16777216"); err != nil {
 		return err
 	}
 	if err := migrate(c); err != nil {
