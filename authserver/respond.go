@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -147,6 +148,10 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 const keptBuffer = 16 << 10
 
+// oneBuffer is what fits into the buffer of net/http, which then says itself how
+// long the answer is. A ninth header would cost another map.
+const oneBuffer = 2048
+
 func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	b := buffers.Get().(*bytes.Buffer)
 	defer func() {
@@ -163,7 +168,9 @@ func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v
 	}
 	h := w.Header()
 	h["Content-Type"] = typeJSON
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	if b.Len() > oneBuffer {
+		h.Set("Content-Length", strconv.Itoa(b.Len()))
+	}
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
 }
@@ -268,10 +275,23 @@ func readBody(w http.ResponseWriter, r *http.Request, st *settings, want string)
 
 // readAll is io.ReadAll with room for what was announced, within reason.
 func readAll(r io.Reader, announced int64) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(int(min(max(announced, 0), 16<<10)) + bytes.MinRead)
-	_, err := b.ReadFrom(r)
-	return b.Bytes(), err
+	room := bytes.MinRead
+	if announced > 0 {
+		room = int(min(announced, 16<<10)) + 1 // one more, to see the end without growing
+	}
+	b := make([]byte, 0, room)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) == cap(b):
+			b = slices.Grow(b, bytes.MinRead)
+		}
+	}
 }
 
 // secureHeaders are on every answer; pages replace the policy by their own.
