@@ -2,7 +2,7 @@ package authserver
 
 import "doorward/internal/jsonobj"
 
-// What encoding/json would write of the claims, faster: a token request writes little else.
+// What encoding/json would write of claims and answers, faster: a request writes little else.
 
 // AppendJSON implements jsonobj.Appender.
 func (c *accessClaims) AppendJSON(b []byte) ([]byte, error) {
@@ -48,6 +48,22 @@ func (c *idjagClaims) AppendJSON(b []byte) ([]byte, error) {
 	o.SomeTexts("groups", c.Groups)
 	o.True("hasgroups", c.HasGroups)
 	c.Confirm.appendMember(&o)
+	return o.End(), nil
+}
+
+// AppendJSON implements jsonobj.Appender.
+func (r registered) AppendJSON(b []byte) ([]byte, error) {
+	o := jsonobj.Begin(b)
+	if err := r.AppendMembers(&o); err != nil {
+		return b, err
+	}
+	o.Number("client_id_issued_at", r.IssuedAt)
+	o.SomeText("client_secret", r.Secret)
+	if r.SecretExpiresAt != nil {
+		o.Number("client_secret_expires_at", *r.SecretExpiresAt)
+	}
+	o.SomeText("registration_client_uri", r.ManagedAt)
+	o.SomeText("registration_access_token", r.Token)
 	return o.End(), nil
 }
 

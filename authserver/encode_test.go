@@ -23,7 +23,9 @@ func TestOwnEncodingIsJSON(t *testing.T) {
 		var access accessClaims
 		var idjag idjagClaims
 		var answer oauth.TokenResponse
-		for _, v := range []any{&grant, &event, &access, &idjag, &answer} {
+		var client ledger.Client
+		var made registered
+		for _, v := range []any{&grant, &event, &access, &idjag, &answer, &client, &made} {
 			fill(r, reflect.ValueOf(v).Elem())
 		}
 		event.Time = anyTime(r, false)
@@ -39,9 +41,10 @@ func TestOwnEncodingIsJSON(t *testing.T) {
 		}
 		same(grant.Put().Record.Value, grant)
 		same(l.AuditOp(event).Record.Value, event)
+		same(client.Put().Record.Value, client)
 		for _, v := range []interface {
 			AppendJSON([]byte) ([]byte, error)
-		}{&access, &idjag, &answer} {
+		}{&access, &idjag, &answer, &made} {
 			b, err := v.AppendJSON([]byte("before"))
 			if err != nil || string(b[:6]) != "before" {
 				t.Fatalf("%s, %v", b, err)
@@ -56,7 +59,7 @@ func TestOwnEncodingOfWhatIsNoJSON(t *testing.T) {
 	broken := oauth.Details{json.RawMessage(`{"type":`)}
 	for _, v := range []interface {
 		AppendJSON([]byte) ([]byte, error)
-	}{&accessClaims{Details: broken}, &oauth.TokenResponse{Details: broken}} {
+	}{&accessClaims{Details: broken}, &oauth.TokenResponse{Details: broken}, registered{ClientMetadata: oauth.ClientMetadata{JWKS: broken[0]}}} {
 		if b, err := v.AppendJSON(nil); err == nil {
 			t.Errorf("%T: %s", v, b)
 		}
@@ -73,6 +76,9 @@ func fill(r *rand.Rand, v reflect.Value) {
 	switch x := v.Addr().Interface().(type) {
 	case *time.Time:
 		*x = anyTime(r, true)
+		return
+	case *json.RawMessage:
+		*x = json.RawMessage(`{"keys": [{"kty":"EC", "x":"<&>"}]}`)
 		return
 	case *oauth.Details:
 		*x = oauth.Details{json.RawMessage(`{"type":"a", "b":["<"]}`), json.RawMessage(`{"type":"c"}`)}[:1+r.IntN(2)]
@@ -97,7 +103,7 @@ func fill(r *rand.Rand, v reflect.Value) {
 		v.SetBool(true)
 	case reflect.Int64:
 		v.SetInt(r.Int64N(1 << 40))
-	case reflect.Uint8, reflect.Uint32:
+	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(r.IntN(256)))
 	default:
 		panic("a member of a kind that this does not know: " + v.Type().String())

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -174,7 +175,7 @@ func parseWish(body []byte) (wish, error) {
 	if len(body) > maxRegistration {
 		return w, &oauth.Error{Code: oauth.InvalidClientMetadata, Status: http.StatusRequestEntityTooLarge, Description: "the registration is too large"}
 	}
-	if trimmed := strings.TrimLeft(string(body), " \t\r\n"); !strings.HasPrefix(trimmed, "{") {
+	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
 		return w, badMetadata("the registration must be a JSON object")
 	}
 	if err := json.Unmarshal(body, &w); err != nil {

@@ -51,10 +51,18 @@ func (o *Object) SomeText(name, v string) {
 
 // SomeTexts writes an array of texts if there are any.
 func (o *Object) SomeTexts(name string, v []string) {
-	if len(v) == 0 {
+	if len(v) > 0 {
+		o.Texts(name, v)
+	}
+}
+
+// Texts writes an array of texts; nil is null.
+func (o *Object) Texts(name string, v []string) {
+	o.name(name)
+	if v == nil {
+		o.b = append(o.b, "null"...)
 		return
 	}
-	o.name(name)
 	o.b = append(o.b, '[')
 	for i, s := range v {
 		if i > 0 {
@@ -140,6 +148,14 @@ func (o *Object) Any(name string, v any) error {
 	o.name(name)
 	o.b = append(o.b, b...)
 	return nil
+}
+
+// SomeRaw writes JSON that was written before, if there is any.
+func (o *Object) SomeRaw(name string, v json.RawMessage) error {
+	if len(v) == 0 {
+		return nil
+	}
+	return o.Any(name, v)
 }
 
 // appendText writes a string. One with anything in it that JSON or a page of

@@ -48,6 +48,44 @@ func encodeGrant(g *Grant) []byte {
 	return must(o.End(), err)
 }
 
+// encodeClient is encode of what every registration writes.
+func encodeClient(c *Client) []byte {
+	o := jsonobj.Begin(make([]byte, 0, roomForRecord))
+	o.Text("id", c.ID)
+	o.SomeText("name", c.Name)
+	o.SomeBytes("secret_hash", c.SecretHash)
+	o.SomeText("auth_method", c.AuthMethod)
+	o.SomeTexts("redirect_uris", c.RedirectURIs)
+	o.Texts("grant_types", c.GrantTypes)
+	o.SomeTexts("scopes", c.Scopes)
+	o.Text("source", c.Source)
+	o.SomeText("known", c.Known)
+	o.True("approved", c.Approved)
+	o.SomeText("consented", c.Consented)
+	o.SomeText("uri", c.URI)
+	o.SomeText("application_type", c.Application)
+	o.SomeTexts("introspects", c.Introspects)
+	o.True("require_pushed_authorization_requests", c.PushedOnly)
+	o.True("dpop_bound_access_tokens", c.DPoPBound)
+	o.True("tls_client_certificate_bound_access_tokens", c.CertBound)
+	o.SomeText("tls_subject", c.TLSSubject)
+	o.SomeText("backchannel_logout_uri", c.Backchannel)
+	o.True("backchannel_logout_session_required", c.BackchannelSession)
+	o.SomeText("frontchannel_logout_uri", c.Frontchannel)
+	o.True("frontchannel_logout_session_required", c.FrontchannelSession)
+	o.SomeText("saml_entity_id", c.SAMLEntityID)
+	o.SomeTexts("saml_acs", c.SAMLACS)
+	o.SomeTime("created", c.Created)
+	o.SomeTime("expires", c.Expires)
+	o.SomeTime("secret_expires", c.SecretExpires)
+	o.SomeBytes("registration_hash", c.RegistrationHash)
+	o.SomeTexts("auth_methods", c.AuthMethods)
+	err := o.SomeRaw("jwks", c.JWKS)
+	o.SomeText("jwks_uri", c.JWKSURI)
+	o.SomeText("auth_alg", c.AuthAlg)
+	return must(o.End(), err)
+}
+
 // encodeEvent is encode of what goes with it.
 func encodeEvent(e *audit.Event) []byte {
 	o := jsonobj.Begin(make([]byte, 0, roomForRecord/2))

@@ -254,7 +254,7 @@ func (c Client) Takes(method string) bool {
 
 // Put is the op that writes the client.
 func (c Client) Put() store.Op {
-	r := store.Record{Kind: KindClient, Key: c.ID, Value: encode(c), Expires: c.Expires, Version: c.Version,
+	r := store.Record{Kind: KindClient, Key: c.ID, Value: encodeClient(&c), Expires: c.Expires, Version: c.Version,
 		Index: []string{"source=" + c.Source}}
 	if c.Version == 0 {
 		return store.Create(r)

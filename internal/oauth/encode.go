@@ -58,3 +58,32 @@ func (t *TokenResponse) AppendJSON(b []byte) ([]byte, error) {
 	o.SomeText("resource", t.Resource)
 	return o.End(), nil
 }
+
+// AppendMembers writes what encoding/json would write of the metadata.
+func (c *ClientMetadata) AppendMembers(o *jsonobj.Object) error {
+	o.SomeText("client_id", c.ClientID)
+	o.SomeText("client_name", c.ClientName)
+	o.SomeText("client_uri", c.ClientURI)
+	o.SomeText("logo_uri", c.LogoURI)
+	o.SomeTexts("redirect_uris", c.RedirectURIs)
+	o.SomeTexts("grant_types", c.GrantTypes)
+	o.SomeTexts("response_types", c.ResponseTypes)
+	o.SomeText("scope", c.Scope)
+	o.SomeText("token_endpoint_auth_method", c.TokenEndpointAuthMethod)
+	o.SomeText("application_type", c.ApplicationType)
+	o.SomeTexts("contacts", c.Contacts)
+	o.SomeText("tos_uri", c.TosURI)
+	o.SomeText("policy_uri", c.PolicyURI)
+	o.SomeText("software_id", c.SoftwareID)
+	o.SomeText("software_version", c.SoftwareVersion)
+	o.SomeText("jwks_uri", c.JWKSURI)
+	o.True("require_pushed_authorization_requests", c.PushedOnly)
+	o.True("dpop_bound_access_tokens", c.DPoPBound)
+	o.SomeText("backchannel_logout_uri", c.BackchannelLogoutURI)
+	o.True("backchannel_logout_session_required", c.BackchannelLogoutSession)
+	o.SomeText("frontchannel_logout_uri", c.FrontchannelLogoutURI)
+	o.True("frontchannel_logout_session_required", c.FrontchannelLogoutSession)
+	err := o.SomeRaw("jwks", c.JWKS)
+	o.SomeText("token_endpoint_auth_signing_alg", c.TokenEndpointAuthSigningAlg)
+	return err
+}
