@@ -96,6 +96,9 @@ func (s *Server) register(ctx context.Context, st *settings, r *http.Request, bo
 	c.Created, c.Expires = s.now(), s.now().Add(st.unused())
 	if c.AuthMethod == authNone && (c.Known != "" || onlyLoopback(c.RedirectURIs)) {
 		// Whoever registers the same has the same client: nobody owns it.
+		if k, ok := knownClient(c.Known); ok && slices.ContainsFunc(c.RedirectURIs, claimed) {
+			c.Name = k.Title // its redirect URI shows which it is: under other names it would be other clients
+		}
 		c.ID = sameID(c)
 		if c, err = s.keepClient(ctx, st, c); err != nil {
 			return nil, err

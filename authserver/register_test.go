@@ -188,10 +188,13 @@ func TestRegisterAgain(t *testing.T) {
 	if again := s.mustRegister(public(claude, cb)); again["client_id"] != first["client_id"] {
 		t.Error("a known client has two ids")
 	}
-	if other := s.mustRegister(public("Other", cb)); other["client_id"] == first["client_id"] {
-		t.Error("two names have one id")
+	if other := s.mustRegister(public("Other", cb)); other["client_id"] != first["client_id"] || other["client_name"] != claude {
+		t.Errorf("a known client under another name is another client: %v", other)
 	}
 	local := s.mustRegister(public("Tool", "http://localhost:1111/cb"))
+	if other := s.mustRegister(public("Other", "http://localhost:1111/cb")); other["client_id"] == local["client_id"] {
+		t.Error("two names have one id")
+	}
 	moved := s.mustRegister(public("Tool", "http://localhost:2222/cb"))
 	if local["client_id"] != moved["client_id"] || fmt.Sprint(moved["redirect_uris"]) != "[http://localhost:2222/cb]" {
 		t.Errorf("another port is another client: %v", moved)
@@ -252,7 +255,7 @@ func TestRegistrationsAreBounded(t *testing.T) {
 		t.Errorf("strangers take more than half: %d", status)
 	}
 	for i := range 5 {
-		s.mustRegister(fmt.Sprintf(`{"client_name":"Claude %d","redirect_uris":["https://claude.ai/api/mcp/auth_callback"],"token_endpoint_auth_method":"none"}`, i))
+		s.mustRegister(fmt.Sprintf(`{"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector/oauth/%d"],"token_endpoint_auth_method":"none"}`, i))
 	}
 	if status, _, doc := s.postRegistration(`{"client_name":"ChatGPT","redirect_uris":["https://chatgpt.com/connector/oauth/abc"]}`); status != http.StatusServiceUnavailable {
 		t.Errorf("more than the total: %d %v", status, doc)

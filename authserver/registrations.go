@@ -90,17 +90,14 @@ const (
 // "limited" those that nobody has approved may fill only half of the places,
 // so that strangers cannot keep known clients out.
 func (s *Server) takePlace(ctx context.Context, st *settings, approved bool) error {
-	total := st.cfg.Registration.Total
-	if total <= 0 {
-		total = defaultTotal
-	}
+	total := st.places()
 	if st.cfg.Registration.Mode == "limited" && !approved {
 		total = (total + 1) / 2
 	}
 	s.places.mu.Lock()
 	defer s.places.mu.Unlock()
 	if s.places.free[approved] == 0 {
-		n, err := s.reserve(ctx, total)
+		n, err := s.reserve(ctx, st, total)
 		if err != nil {
 			return err
 		}
@@ -113,8 +110,16 @@ func (s *Server) takePlace(ctx context.Context, st *settings, approved bool) err
 	return nil
 }
 
+// places is how many registrations there may be.
+func (st *settings) places() int {
+	if total := st.cfg.Registration.Total; total > 0 {
+		return total
+	}
+	return defaultTotal
+}
+
 // reserve counts places in the store and returns how many.
-func (s *Server) reserve(ctx context.Context, total int) (int, error) {
+func (s *Server) reserve(ctx context.Context, st *settings, total int) (int, error) {
 	for {
 		rec, err := s.ledger.Store.Get(ctx, ledger.KindMeta, registrationsKey)
 		if err != nil && !notFound(err) {
@@ -128,7 +133,7 @@ func (s *Server) reserve(ctx context.Context, total int) (int, error) {
 		}
 		counted := false
 		if now := s.now(); t.N >= total && now.Sub(t.Counted) >= recountInterval {
-			if t.N, err = s.countDynamic(ctx); err != nil {
+			if t.N, err = s.recount(ctx, st); err != nil {
 				return 0, err
 			}
 			t.Counted, counted = now, true
@@ -166,20 +171,6 @@ func (s *Server) reserve(ctx context.Context, total int) (int, error) {
 func registrationsFull() error {
 	return &oauth.Error{Code: oauth.TemporarilyUnavailable, Reason: "registrations_full",
 		Description: "too many clients have registered; unused ones end by themselves, or an administrator can add yours"}
-}
-
-func (s *Server) countDynamic(ctx context.Context) (int, error) {
-	n := 0
-	for after := ""; ; {
-		recs, next, err := s.ledger.Store.List(ctx, store.Query{Kind: ledger.KindClient, Index: "source=" + ledger.FromDynamic, After: after, Limit: 1000})
-		if err != nil {
-			return 0, err
-		}
-		if n += len(recs); next == "" {
-			return n, nil
-		}
-		after = next
-	}
 }
 
 func (st *settings) unused() time.Duration {
