@@ -19,8 +19,8 @@ import (
 type Limits struct {
 	// Token is for every endpoint at which clients authenticate. Unless it is
 	// off, failed authentications are bound, too: 10 a minute of one client from
-	// one address, 100 of one address, and 1,000 of one client, but from where it
-	// authenticated within a day. The zero value: 100 a second; none for an
+	// one address, and, but for a client where it authenticated within a day, 100 of
+	// one address and 1,000 of one client. The zero value: 100 a second; none for an
 	// issuer on loopback.
 	Token Rate
 	// Authorize is for authorization requests. The zero value: 20 a second; none
@@ -224,17 +224,22 @@ func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, 
 	if c == nil {
 		return s.prove(ctx, st, h, req)
 	}
-	now, id := s.now(), req.ClientID
+	now, id, guess := s.now(), req.ClientID, len(h["Authorization"]) > 0
 	if cred, err := readCredentials(h, req); err == nil {
-		id = cred.id
+		id, guess = cred.id, cred.method != authNone
 	}
-	if wait := c.limits.wrong.wait(now, id, c.network); wait > 0 {
+	// A name alone guesses nothing: it gets its answer, as a client must whose
+	// registration has ended (AS-DCR-10).
+	if wait := c.limits.wrong.wait(now, id, c.network); guess && wait > 0 {
 		return authenticated{}, tooMany(wait)
 	}
 	client, err := s.prove(ctx, st, h, req)
 	var e *oauth.Error
 	switch {
 	case errors.As(err, &e) && e.Code == oauth.InvalidClient:
+		if !guess || e.Reason == badDocument {
+			break
+		}
 		c.limits.wrong.count(now, id, c.network)
 	case err == nil && client.proven:
 		c.limits.wrong.right.Add(now, id+" "+c.network)
@@ -262,9 +267,9 @@ func (c *caller) chargeClient(now time.Time, id string) error {
 
 // wait is how long no authentication of the client is tried from there.
 func (t *wrongSecrets) wait(now time.Time, id, network string) time.Duration {
-	wait := max(t.here.Wait(now, id+" "+network), t.address.Wait(now, network))
-	if !t.right.Has(now, id+" "+network) {
-		wait = max(wait, t.client.Wait(now, id))
+	wait := t.here.Wait(now, id+" "+network)
+	if !t.right.Has(now, id+" "+network) { // else strangers could lock it out where it works
+		wait = max(wait, t.address.Wait(now, network), t.client.Wait(now, id))
 	}
 	return wait
 }

@@ -239,6 +239,45 @@ func TestGuessedClients(t *testing.T) {
 	}
 }
 
+// Whoever names clients that do not exist, with secrets or without, locks nobody
+// out who was right at the address before.
+//
+// covers: SEC-31
+func TestGuessesOfOthersAtOneAddress(t *testing.T) {
+	w := limitedWorld(t, Limits{Token: Rate{100_000, time.Second}})
+	ask := func(who string) reply {
+		return from(w.as, here, "/token", who, form("grant_type=client_credentials"))
+	}
+	if r := ask("agent " + agentSecret); r.status != http.StatusOK {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	i := 0
+	crowd(t, func() reply {
+		i++
+		return ask(fmt.Sprintf("no-such-%d wrong-secret-0123456789", i))
+	})
+	if r := ask("agent " + agentSecret); r.status != http.StatusOK {
+		t.Errorf("a client is locked out where it works: %d %s", r.status, r.body)
+	}
+	tooManyAs(t, ask("e+m%a p:w%d /+ü-0123456789"), 60) // it might be a guess
+}
+
+// A client whose registration has ended is told so, however often it asks.
+//
+// covers: AS-DCR-10
+func TestEndedClientsAreToldSo(t *testing.T) {
+	w := limitedWorld(t, Limits{Token: Rate{100_000, time.Second}})
+	for i := range 200 {
+		r := from(w.as, here, "/token", "", form("grant_type=refresh_token", "client_id=gone", "refresh_token=x"))
+		if r.status != http.StatusUnauthorized || r.text("error") != oauth.InvalidClient {
+			t.Fatalf("request %d: %d %s", i, r.status, r.body)
+		}
+	}
+	if r := from(w.as, here, "/token", "agent "+agentSecret, form("grant_type=client_credentials")); r.status != http.StatusOK {
+		t.Errorf("another client is locked out: %d %s", r.status, r.body)
+	}
+}
+
 // covers: AS-DCR-09, H04, H05
 func TestRegistrationLimit(t *testing.T) {
 	w := limitedWorld(t, Limits{})
