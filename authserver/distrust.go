@@ -3,6 +3,7 @@ package authserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 
@@ -24,14 +25,24 @@ func (st *settings) trusts(issuer string) bool {
 // on the store, and that st does not trust: taking one out
 // of the configuration is an off switch, also while the server does not run.
 func (s *Server) endDistrusted(ctx context.Context, st *settings) error {
+	var done []store.Op // the events of what has ended so far
+	for range attempts {
+		err := s.endDistrustedOnce(ctx, st, &done)
+		if !errors.Is(err, store.ErrConflict) { // else another process wrote the list meanwhile: read it
+			return err
+		}
+	}
+	return store.ErrConflict
+}
+
+func (s *Server) endDistrustedOnce(ctx context.Context, st *settings, done *[]store.Op) error {
 	now := slices.AppendSeq(slices.Collect(maps.Keys(st.issuers)), maps.Keys(st.workloads))
 	slices.Sort(now)
 	now = slices.Compact(now)
-	before, err := s.lastTrusted(ctx)
+	before, version, err := s.lastTrusted(ctx)
 	if err != nil {
 		return err
 	}
-	var ops []store.Op
 	for _, issuer := range before {
 		if st.trusts(issuer) {
 			continue
@@ -43,21 +54,25 @@ func (s *Server) endDistrusted(ctx context.Context, st *settings) error {
 		if len(receipt.Grants) == 0 {
 			continue
 		}
-		ops = append(ops, s.ledger.AuditOp(s.event("revoke", audit.Event{Issuer: issuer, Detail: "the issuer is trusted no longer"})))
+		*done = append(*done, s.ledger.AuditOp(s.event("revoke", audit.Event{Issuer: issuer, Detail: "the issuer is trusted no longer"})))
 		s.log.Info("an issuer is trusted no longer: what came of it has ended", "issuer", issuer, "grants", len(receipt.Grants))
 	}
 	// None is taken off the list: a process that still has the old configuration may
 	// go on to honour it until it starts or reloads, too.
 	all := slices.Concat(before, now)
 	slices.Sort(all)
-	if all = slices.Compact(all); len(ops) == 0 && slices.Equal(before, all) {
+	if all = slices.Compact(all); len(*done) == 0 && slices.Equal(before, all) {
 		return nil
 	}
 	list, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}
-	return s.ledger.Store.Commit(ctx, append(ops, store.Put(store.Record{Kind: ledger.KindMeta, Key: metaTrusted, Value: list}))...)
+	write := store.Create
+	if version != 0 {
+		write = store.Put // over that version
+	}
+	return s.ledger.Store.Commit(ctx, append(*done, write(store.Record{Kind: ledger.KindMeta, Key: metaTrusted, Value: list, Version: version}))...)
 }
 
 // finishDistrusted does what a reload could not, because the store failed.
@@ -72,17 +87,18 @@ func (s *Server) finishDistrusted(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) lastTrusted(ctx context.Context) ([]string, error) {
+// lastTrusted is the list and its version, 0 if there is none.
+func (s *Server) lastTrusted(ctx context.Context) ([]string, uint64, error) {
 	r, err := s.ledger.Store.Get(ctx, ledger.KindMeta, metaTrusted)
 	if notFound(err) {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var issuers []string
 	err = json.Unmarshal(r.Value, &issuers)
-	return issuers, err
+	return issuers, r.Version, err
 }
 
 // endIfDistrusted ends a grant that was just made if its issuer is trusted no

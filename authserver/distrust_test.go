@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -142,5 +143,53 @@ func TestDistrustedDespiteFaults(t *testing.T) {
 	}
 	if faults < 2 {
 		t.Errorf("only %d faults met the end of the grants", faults)
+	}
+}
+
+// between runs something once after the list of issuers was read.
+type between struct {
+	store.Store
+	then func()
+}
+
+func (b *between) Get(ctx context.Context, kind store.Kind, key string) (store.Record, error) {
+	r, err := b.Store.Get(ctx, kind, key)
+	if then := b.then; then != nil && kind == ledger.KindMeta && key == metaTrusted {
+		b.then = nil
+		then()
+	}
+	return r, err
+}
+
+// Two processes that start at once, and reload at once, write down the issuers of
+// both.
+func TestTrustedIssuersOfTwoProcesses(t *testing.T) {
+	w := newWorld(t)
+	other := func(name string) Config {
+		cfg := w.asConfig(w.asCfg.Store)
+		cfg.Issuers = map[string]TrustedIssuer{name: {Issuer: "https://" + name + ".example"}}
+		return cfg
+	}
+	start := func(cfg Config) *Server {
+		s, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	cfg := other("one")
+	b := &between{Store: cfg.Store, then: func() { start(other("two")) }}
+	cfg.Store = b
+	s := start(cfg)
+	b.then = func() { start(other("three")) }
+	if err := s.Reload(other("four")); err != nil {
+		t.Fatal(err)
+	}
+	all, _, err := s.lastTrusted(t.Context())
+	for _, name := range []string{"one", "two", "three", "four"} {
+		if err != nil || !slices.Contains(all, "https://"+name+".example") {
+			t.Errorf("%s is not in %v (%v)", name, all, err)
+		}
 	}
 }
