@@ -325,7 +325,9 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	if err != nil {
 		if errors.Is(err, errQuiet) {
 			g.forget(h.refresh)
-			err = errors.Join(err, t.save(ctx, g, who.Person))
+			if g.saved() {
+				err = errors.Join(err, t.save(ctx, g, who.Person))
+			}
 		} else {
 			t.log().WarnContext(ctx, "no token", "resource", g.covers, "issuer", g.issuer, "error", err)
 		}
@@ -436,6 +438,13 @@ func (g *grant) forget(refresh string) {
 	if g.held.refresh == refresh {
 		g.held.refresh = ""
 	}
+}
+
+// saved reports whether the TokenStore has it, as far as this process knows.
+func (g *grant) saved() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stored != (stamp{})
 }
 
 func (g *grant) pausing(now time.Time) bool {

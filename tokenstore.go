@@ -253,11 +253,14 @@ func (t *Transport) alone(ctx context.Context, g *grant, at target, person strin
 		unlock()
 		return nil, err
 	}
-	if k == nil || k.Issuer != g.issuer || k.Covers != g.covers {
-		return unlock, nil
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if k == nil || k.Issuer != g.issuer || k.Covers != g.covers {
+		if g.stored != (stamp{}) { // it was saved, and somebody has removed it: it is over here, too
+			g.held, g.stored = held{}, stamp{}
+		}
+		return unlock, nil
+	}
 	// By what was saved and not by when: a clock may have been set back.
 	if h := t.heldOf(k); h.stamp() != g.stored {
 		g.held, g.stored = h, h.stamp()

@@ -325,3 +325,36 @@ func TestForget(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A grant that somebody removed from the store is over in all processes: none
+// renews it and puts it back, where another person may find it.
+//
+// covers: P12
+func TestRemovedGrantStaysRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.token = func(url.Values) (int, map[string]any) { return 200, m{"refresh_token": "r", "expires_in": 3600} }
+	d := newDrawer()
+	now := time.Now()
+	tr := &doorward.Transport{Flow: w.code(), Store: d, Now: func() time.Time { return now }}
+	must(t, t.Context(), tr, w.url())
+	for key := range d.values {
+		if err := d.Save(t.Context(), key, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(time.Hour - 10*time.Second) // a request waits for the renewal
+	must(t, t.Context(), tr, w.url())
+	if len(d.values) != 0 || w.count("as") != 1 {
+		t.Errorf("%d entries in the store, %d token requests; want none and the first", len(d.values), w.count("as"))
+	}
+	now = now.Add(time.Minute)
+	must(t, t.Context(), tr, w.url())
+	for _, form := range w.forms["as"] {
+		if form.Get("grant_type") != "authorization_code" {
+			t.Errorf("asked with %s", form.Get("grant_type"))
+		}
+	}
+	if len(w.sent) != 2 || len(d.values) == 0 {
+		t.Errorf("%d sign-ins, %d entries", len(w.sent), len(d.values))
+	}
+}
