@@ -324,3 +324,38 @@ func TestStepUpByDevice(t *testing.T) {
 		}
 	})
 }
+
+// The refresh token that the IdP made of an old SAML assertion does not take
+// the place of the one that a step-up brought.
+//
+// covers: C-EMA-06
+func TestStepUpBySAMLAssertion(t *testing.T) {
+	w := newWorld(t)
+	w.exchange = func(form url.Values) (int, map[string]any) {
+		if form.Get("requested_token_type") == typeRefresh {
+			return 200, m{"issued_token_type": typeRefresh, "access_token": "refresh-of-" + form.Get("subject_token")}
+		}
+		return 200, m{}
+	}
+	w.demand = func(form url.Values) string {
+		if strings.HasSuffix(form.Get("assertion"), "refresh-of-new") {
+			return ""
+		}
+		return stepUpChallenge
+	}
+	s := doorward.Subject{Person: "alice", Type: typeSAML, Renew: func(ctx context.Context) (doorward.Subject, error) {
+		token := "old"
+		if _, ok := doorward.StepUp(ctx); ok {
+			token = "new"
+		}
+		return doorward.Subject{Person: "alice", Token: token, Type: typeSAML}, nil
+	}}
+	must(t, t.Context(), &doorward.Transport{Flow: w.only(s)}, w.url())
+	var proofs []string
+	for _, form := range w.forms["idp"] {
+		proofs = append(proofs, form.Get("subject_token"))
+	}
+	if want := []string{"old", "refresh-of-old", "new", "refresh-of-new"}; !slices.Equal(proofs, want) {
+		t.Errorf("exchanged %q, want %q", proofs, want)
+	}
+}

@@ -168,6 +168,8 @@ func (f *CrossApp) renew(ctx context.Context, w want, key proofKey, past string)
 		w.t.state.proofs.put(w.t.now(), key, p, p.until.Add(-requestTime))
 	case p.kind == oauth.TokenTypeRefreshToken:
 		w.t.state.proofs.put(w.t.now(), key, p, time.Time{}) // until it is refused
+	default:
+		w.t.state.proofs.drop(key) // what came before must not take its place
 	}
 	p.new = true
 	return p, nil
