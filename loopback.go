@@ -1,6 +1,7 @@
 package doorward
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -84,28 +85,61 @@ func listen(redirect string) (*callback, error) {
 	if net.ParseIP(u.Hostname()) == nil {
 		hosts = []string{"127.0.0.1", "::1"}
 	}
-	port := u.Port()
-	if port == "" {
-		port = "0"
-	}
 	c := &callback{path: u.Path, results: make(chan result, 1), outcome: make(chan error, 1)}
 	if c.path == "" {
 		c.path = "/"
 	}
-	for i, host := range hosts {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, port))
-		if err != nil && i == 0 {
+	port := ""
+	for tries := 1; ; tries++ {
+		c.listeners, port, err = listenAll(hosts, cmp.Or(u.Port(), "0"))
+		if err == nil {
+			break
+		}
+		if port == "" || tries == freePortTries {
 			return nil, err
 		}
-		if err != nil { // this machine has no IPv6 loopback
-			continue
-		}
-		c.listeners = append(c.listeners, l)
-		_, port, _ = net.SplitHostPort(l.Addr().String())
 	}
 	u.Host = net.JoinHostPort(u.Hostname(), port)
 	c.redirect = u.String()
 	return c, nil
+}
+
+// freePortTries is how often a port is looked for that is free at all hosts.
+const freePortTries = 10
+
+// listenAll opens one port at all hosts; "0" is any free one. A browser may go
+// to either address of localhost, so a port that somebody else has at one of
+// them is an error, with the port if another one may be free.
+func listenAll(hosts []string, port string) (all []net.Listener, at string, err error) {
+	at = port
+	for i, host := range hosts {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, at))
+		switch {
+		case err == nil:
+			all = append(all, l)
+			_, at, _ = net.SplitHostPort(l.Addr().String())
+		case i > 0 && !canListen(host): // this machine has no IPv6 loopback
+		default:
+			for _, l := range all {
+				l.Close()
+			}
+			if i == 0 || port != "0" {
+				at = ""
+			}
+			return nil, at, err
+		}
+	}
+	return all, at, nil
+}
+
+// canListen asks the system in place of an error number, which differ.
+func canListen(host string) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
 }
 
 // serve answers the callback path until an answer to the request came.

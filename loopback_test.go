@@ -203,3 +203,33 @@ func FuzzAuthorizationResponse(f *testing.F) {
 		}
 	})
 }
+
+// A browser may go to either address of localhost: somebody else must not have
+// the port at one of them.
+//
+// covers: C-CB-01
+func TestPortIsOursAtBothAddresses(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		c, err := listen("http://localhost/cb")
+		if err != nil || len(c.listeners) != 1 {
+			t.Fatalf("without IPv6: %v", err)
+		}
+		c.close()
+		return
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if c, err := listen("http://localhost:" + port + "/cb"); err == nil {
+		c.close()
+		t.Error("the port is somebody else's at ::1")
+	}
+	if all, at, err := listenAll([]string{"127.0.0.1", "::1"}, port); err == nil || at != "" || len(all) != 0 {
+		t.Errorf("%d listeners, port %q, %v", len(all), at, err)
+	}
+	c, err := listen("http://localhost/cb")
+	if err != nil || len(c.listeners) != 2 {
+		t.Fatalf("any free port: %v", err)
+	}
+	c.close()
+}
