@@ -92,10 +92,13 @@ func (k *checker) weakness(person string) string {
 // anybody can have an account.
 func (k *checker) everybodyOnEarth() {
 	var wide []string
+	if worldwide(k.home()) {
+		wide = append(wide, "separate")
+	}
 	for _, name := range sortedNames(k.Providers) {
 		p := k.Providers[name]
 		if worldwide(p.where()) && len(p.Tenants) == 0 && (p.IDJAG != nil || p.SignIn != nil || k.given("providers", name, "sign_in")) {
-			wide = append(wide, name)
+			wide = append(wide, "providers."+name)
 		}
 	}
 	for _, name := range sortedNames(k.Servers) {
@@ -115,7 +118,7 @@ func (k *checker) everybodyOnEarth() {
 		for i, r := range k.Servers[name].Allow {
 			if j := slices.Index(r.Who, "everyone"); j >= 0 {
 				k.refuse(pathOf("servers", name, "allow", index(i), "who", index(j)),
-					"everyone is everybody on earth: anybody can have an account at providers.%s; name groups or people, or its tenants", wide[0])
+					"everyone is everybody on earth: anybody can have an account at %s; name groups or people, or its tenants", wide[0])
 			}
 		}
 	}
@@ -123,7 +126,7 @@ func (k *checker) everybodyOnEarth() {
 		for i, r := range k.Audiences[name].Allow {
 			if j := slices.Index(r.Who, "everyone"); j >= 0 {
 				k.refuse(pathOf("audiences", name, "allow", index(i), "who", index(j)),
-					"everyone is everybody on earth: anybody can have an account at providers.%s; name groups or people, or its tenants", wide[0])
+					"everyone is everybody on earth: anybody can have an account at %s; name groups or people, or its tenants", wide[0])
 			}
 		}
 	}

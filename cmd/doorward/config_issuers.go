@@ -37,7 +37,7 @@ func (k *checker) furtherIssuers(at keyPath, s ServerConfig) {
 			k.fail(p, "is this server's own url: its tokens are taken anyway")
 		case seen[f.Issuer]:
 			k.fail(p, "%s stands there twice", f.Issuer)
-		case !k.broken(at[:len(at)-1].add("allow")) && !slices.ContainsFunc(s.Allow, func(r ServerRule) bool { return namesIssuer(r.Who, f.Issuer) }):
+		case !k.broken(at[:len(at)-1].add("allow")) && !k.letsIn(s, f.Issuer):
 			k.warn(p, "no allow rule names anybody of %s, so none of its tokens lets anybody in: write who: issuer:%s", f.Issuer, f.Issuer)
 		}
 		seen[f.Issuer] = true
@@ -46,6 +46,14 @@ func (k *checker) furtherIssuers(at keyPath, s ServerConfig) {
 			k.must(as.ClientSecret != "" || k.broken(at.add("client_secret")), at.add("client_secret"), "is missing: introspection needs a client that can authenticate")
 		}
 	}
+}
+
+// letsIn reports whether an allow rule is about people or clients of an issuer.
+func (k *checker) letsIn(s ServerConfig, issuer string) bool {
+	home := issuer == k.home()
+	return home && len(s.Allow) == 0 || slices.ContainsFunc(s.Allow, func(r ServerRule) bool {
+		return namesIssuer(r.Who, issuer) || home && slices.Contains(r.Who, "everyone")
+	})
 }
 
 // namesIssuer reports whether a rule is about people or clients of an issuer.

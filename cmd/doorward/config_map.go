@@ -126,7 +126,7 @@ func originOf(s string) string {
 // whoever signs in, if nobody elsewhere can reach it.
 func (c *Config) serverRules(name string) access.Rules {
 	s := c.Servers[name]
-	rules := access.Rules{Name: "servers." + name, Open: len(s.Allow) == 0 && !c.public()}
+	rules := access.Rules{Name: "servers." + name, Open: len(s.Allow) == 0 && !c.public(), Home: c.home()}
 	for _, r := range s.Allow {
 		rules.Allow = append(rules.Allow, access.Rule{Who: r.Who, Tools: r.Tools, Scopes: r.Scopes, Require: access.Require(r.Require)})
 	}
@@ -134,6 +134,15 @@ func (c *Config) serverRules(name string) access.Rules {
 		rules.Deny = append(rules.Deny, access.Rule{Who: r.Who, Tools: r.Tools, Scopes: r.Scopes})
 	}
 	return rules
+}
+
+// home is the issuer of another at which everybody signs in; "": they do here,
+// or at providers.
+func (c *Config) home() string {
+	if c.Mode != "passthrough" {
+		return ""
+	}
+	return c.Separate.Issuer
 }
 
 func (c *Config) issuers() map[string]authserver.TrustedIssuer {

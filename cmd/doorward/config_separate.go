@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 
@@ -16,7 +17,8 @@ const separateName = "separate"
 // /callback/separate; with passthrough those of the clients.
 type SeparateConfig struct {
 	// Issuer is its issuer identifier, to the letter; the rest is discovered
-	// (OpenID Connect). Required, but with userinfo_url.
+	// (OpenID Connect). Required, but with userinfo_url, and with passthrough beside
+	// the one issuer of servers.*.issuers.
 	Issuer string `yaml:"issuer"`
 	// AuthorizeURL, TokenURL, RevokeURL and RegisterURL take the place of what its
 	// metadata says (passthrough); with the first two it needs none, but for the
@@ -92,12 +94,28 @@ func (c *Config) settleSeparate() {
 // takeSeparateTokens makes the separate server one of the issuers of each
 // server: with mode: passthrough the tokens are its own.
 func (c *Config) takeSeparateTokens() {
+	c.Separate.Issuer = cmp.Or(c.Separate.Issuer, c.onlyIssuer())
 	for name, s := range c.Servers {
 		if c.Separate.Issuer != "" && !slices.ContainsFunc(s.Issuers, func(f FurtherIssuer) bool { return f.Issuer == c.Separate.Issuer }) {
 			s.Issuers = append(s.Issuers, FurtherIssuer{Issuer: c.Separate.Issuer})
 			c.Servers[name] = s
 		}
 	}
+}
+
+// onlyIssuer is the one whose tokens all servers take besides ours; "": there
+// are none, or several.
+func (c *Config) onlyIssuer() string {
+	only := ""
+	for _, s := range c.Servers {
+		for _, f := range s.Issuers {
+			if only != "" && f.Issuer != only {
+				return ""
+			}
+			only = f.Issuer
+		}
+	}
+	return only
 }
 
 // separateServer is it for the engine.
@@ -131,6 +149,8 @@ func (k *checker) separate() {
 	s := k.Separate
 	if s.plain() {
 		k.plainSeparate(at)
+	} else if s.Issuer == "" && s.AuthorizeURL != "" && s.TokenURL != "" && !k.broken(at.add("issuer")) {
+		k.fail(at, "has neither issuer (an OpenID provider, whose URLs are discovered) nor, beside authorize_url and token_url, userinfo_url and account (a plain OAuth 2.0 server): nobody says who signed in")
 	} else {
 		for _, u := range s.urls() {
 			k.must(u[1] == "", at.add(u[0]), "is for mode: passthrough, or a plain OAuth 2.0 server with userinfo_url; that of an OpenID provider is discovered")
@@ -196,7 +216,11 @@ func (k *checker) passthrough(at keyPath) {
 		return
 	}
 	s := k.Separate
-	k.issuer(at.add("issuer"), s.Issuer)
+	if s.Issuer == "" && s.AuthorizeURL != "" && s.TokenURL != "" && !k.broken(at.add("issuer")) {
+		k.fail(at.add("issuer"), "is missing beside authorize_url and token_url: write it here, or one under servers.*.issuers: that server's tokens are checked by its keys")
+	} else {
+		k.issuer(at.add("issuer"), s.Issuer)
+	}
 	for _, u := range s.urls() {
 		k.must(u[1] == "" || keysURL(u[1]), at.add(u[0]), "must be an https URL (http on loopback)")
 	}

@@ -43,6 +43,17 @@ func TestSeparateIsChecked(t *testing.T) {
 		{"a relay that refuses by itself", "mode: passthrough\nseparate: {issuer: \"https://login.example\"}\nclients: {others: refuse, registration: {dynamic: \"off\"}}\nservers: {s: {path: /mcp, run: sample, allow: [{who: \"issuer:https://login.example\"}]}}\n",
 			"c.yaml:3:19: clients.others: cannot be refuse beside mode: passthrough: the separate server alone says which clients come in\n" +
 				"c.yaml:3:51: clients.registration.dynamic: cannot be off beside mode: passthrough: the separate server alone says who registers"},
+		{"a relay for everyone", "mode: passthrough\nseparate: {issuer: \"https://login.example\"}\nservers: {s: {path: /mcp, run: sample, allow: [{who: everyone}]}}\n", ""},
+		{"a relay on loopback without rules", "mode: passthrough\nseparate: {issuer: \"https://login.example\"}\nservers: {s: {path: /mcp, run: sample}}\n", ""},
+		{"a relay for nobody", "mode: passthrough\nseparate: {issuer: \"https://login.example\"}\nservers: {s: {path: /mcp, run: sample, issuers: [\"https://login.example\"], allow: [{who: \"client:https://app.example/c\"}]}}\n",
+			"c.yaml:3:50: warning: servers.s.issuers[0]: no allow rule names anybody of https://login.example, so none of its tokens lets anybody in: write who: issuer:https://login.example"},
+		{"a relay by its addresses", "mode: passthrough\nseparate: {authorize_url: \"https://login.example/a\", token_url: \"https://login.example/t\"}\nservers: {s: {path: /mcp, run: sample, issuers: [\"https://login.example\"], allow: [{who: everyone}]}}\n", ""},
+		{"a relay by its addresses alone", "mode: passthrough\nseparate: {authorize_url: \"https://login.example/a\", token_url: \"https://login.example/t\"}\nservers: {s: {path: /mcp, run: sample}}\n",
+			"c.yaml:2:1: separate.issuer: is missing beside authorize_url and token_url: write it here, or one under servers.*.issuers: that server's tokens are checked by its keys"},
+		{"proxy by its addresses alone", "mode: proxy\nseparate: {authorize_url: \"https://hub.example/a\", token_url: \"https://hub.example/t\", client_id: a}\n" + server,
+			"c.yaml:2:1: separate: has neither issuer (an OpenID provider, whose URLs are discovered) nor, beside authorize_url and token_url, userinfo_url and account (a plain OAuth 2.0 server): nobody says who signed in"},
+		{"everybody on earth, by a relay", "url: https://mcp.example.com\nmode: passthrough\nseparate: {issuer: \"https://accounts.google.com\"}\nservers: {s: {path: /mcp, run: sample, allow: [{who: everyone}]}}\n",
+			"c.yaml:4:54: servers.s.allow[0].who[0]: everyone is everybody on earth: anybody can have an account at separate; name groups or people, or its tenants"},
 		{"half a relay", "mode: passthrough\nseparate: {authorize_url: ftp://x, client_secret: s, name: n}\nservers: {}\nproviders: {p: {issuer: \"https://p.example\", id_jag: {}}}\n",
 			"c.yaml:2:1: separate.client_id: is missing beside client_secret\nc.yaml:2:1: separate.issuer: is missing: write the provider's issuer identifier, as its metadata spells it\n" +
 				"c.yaml:2:1: separate: needs both of authorize_url and token_url, or neither\nc.yaml:2:27: separate.authorize_url: must be an https URL (http on loopback)\n" +

@@ -18,10 +18,13 @@ type Rules struct {
 	Name  string // how a rule is named in answers: "servers.files", then ".allow[0]" or ".deny[2]"
 	Allow []Rule
 	Deny  []Rule
-	// Open lets whoever signed in here do everything that no deny rule forbids when
+	// Open lets whoever signed in here (or at Home) do everything that no deny rule forbids when
 	// Allow is empty (a loopback url without rules). The deciding rule is then
 	// Name + ".allow (none written; loopback)".
 	Open bool
+	// Home is the issuer at which people sign in in our place: they are everyone,
+	// too. "": none.
+	Home string
 }
 
 // Rule says who, and for what. An empty list of tools, resources or scopes
@@ -53,6 +56,8 @@ type Subject struct {
 	AMR           []string
 	AuthTime      time.Time
 	Client        string
+
+	home bool // Issuer is Rules.Home
 }
 
 // Question is one question.
@@ -86,6 +91,7 @@ type Answer struct {
 // Decide answers q. For Tool "" an allow rule counts whatever tools it names,
 // and a deny rule counts only if it names no tools; likewise for scopes.
 func (r Rules) Decide(q Question) Answer {
+	q.Subject.home = r.Home != "" && q.Subject.Issuer == r.Home
 	for i, rule := range r.Deny {
 		if rule.covers(q, false) {
 			return Answer{Rule: r.Name + ".deny[" + strconv.Itoa(i) + "]", Reason: Denied}
@@ -96,7 +102,7 @@ func (r Rules) Decide(q Question) Answer {
 			return Answer{Rule: r.Name + ".deny[" + strconv.Itoa(i) + "]", Reason: Overage}
 		}
 	}
-	if r.Open && len(r.Allow) == 0 && q.Subject.Issuer == "" && matchWho("everyone", q.Subject, false) {
+	if r.Open && len(r.Allow) == 0 && (q.Subject.Issuer == "" || q.Subject.home) && matchWho("everyone", q.Subject, false) {
 		return Answer{Allowed: true, Rule: r.Name + ".allow (none written; loopback)", Reason: Allowed}
 	}
 	refusal := Answer{Reason: NoRule}

@@ -49,14 +49,14 @@ func isAddress(s string) bool {
 
 // matchWho reports whether a who entry means the subject. person, group and
 // address are about people: a client that acts for itself is none of them. An
-// allow for everyone means whoever signed in here, so such a client and people
-// whom another issuer vouches for need to be named; a deny for everyone spares
-// nobody.
+// allow for everyone means whoever signed in here, or where people sign in in
+// our place, so such a client and people whom another issuer vouches for need to
+// be named; a deny for everyone spares nobody.
 func matchWho(who string, s Subject, allow bool) bool {
 	kind, name, prefixed := strings.Cut(who, ":")
 	switch {
 	case who == "everyone" && allow:
-		return s.Person != "" && s.Issuer == ""
+		return s.Person != "" && (s.Issuer == "" || s.home)
 	case who == "everyone":
 		return s.Person != "" || s.Client != ""
 	case prefixed && kind == "issuer":

@@ -27,7 +27,7 @@ listen: %[2]s
 ops: ""
 mode: passthrough
 separate: {issuer: %[3]s}
-servers: {sample: {path: /mcp, run: sample, scopes: {mcp: Everything}, allow: [{who: "issuer:%[3]s"}]}}
+servers: {sample: {path: /mcp, run: sample, scopes: {mcp: Everything}, allow: [{who: everyone}]}}
 `
 
 // told is what the client of the TypeScript SDK found out.
