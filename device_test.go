@@ -31,6 +31,7 @@ type devices struct {
 	polled   []time.Duration                        // since the code was shown
 	forms    []url.Values                           // token requests
 	made     []m                                    // registrations
+	codeOnly bool                                   // clients that register themselves get no device grant
 	since    time.Time                              // when the code was shown
 	onShow   func(ctx context.Context) (fail error) // nil: success
 }
@@ -66,6 +67,10 @@ func (d *devices) RoundTrip(req *http.Request) (*http.Response, error) {
 			d.t.Error(err)
 		}
 		d.made = append(d.made, asked)
+		if grants, _ := asked["grant_types"].([]any); d.codeOnly && slices.Contains(grants, any(oauth.DeviceCode)) {
+			reply(rec, 400, m{"error": "invalid_client_metadata", "error_description": "grant_types must have authorization_code"})
+			break
+		}
 		reply(rec, 201, m{"client_id": "dynamic", "token_endpoint_auth_method": "none"})
 	case "as.example/device":
 		_ = req.ParseForm()
@@ -232,4 +237,40 @@ func TestDeviceOrBrowser(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Many servers offer the device grant, and to no client that registered itself.
+// Then the browser is the way; without one, it is said what has to be done.
+func TestDeviceGrantThatIsNotForUs(t *testing.T) {
+	for name, refuse := range map[string]func(*devices){
+		"at the registration": func(d *devices) { d.codeOnly = true },
+		"at the request": func(d *devices) {
+			d.begin, d.begun = m{"error": "unauthorized_client"}, 400
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDevices(t)
+			d.metadata["code_challenge_methods_supported"] = []string{"S256"}
+			refuse(d)
+			f, opened := d.flow(), ""
+			f.Open = func(_ context.Context, url string) error { opened = url; return errors.New("enough") }
+			err := d.call(t.Context(), f)
+			if !strings.HasPrefix(opened, deviceIssuer+"/authorize?") || len(d.shown) > 0 {
+				t.Errorf("%s: opened %q, shown %q: %v", name, opened, d.shown, err)
+			}
+			f.Open = nil
+			var e *doorward.Error
+			if err := d.call(t.Context(), f); !errors.As(err, &e) || len(d.shown) > 0 {
+				t.Errorf("%s: without a browser: %v", name, err)
+			} else if d.codeOnly && (e.Who != "operator" || !strings.Contains(e.Description, "--client-id")) {
+				t.Errorf("%s: %v", name, e)
+			}
+			// PKCE is not given up on the way.
+			f.Open, opened = func(_ context.Context, url string) error { opened = url; return nil }, ""
+			d.metadata["code_challenge_methods_supported"] = []string{"plain"}
+			if err := d.call(t.Context(), f); err == nil || opened != "" {
+				t.Errorf("%s: without S256: opened %q, %v", name, opened, err)
+			}
+		})
+	}
 }

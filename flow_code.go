@@ -37,7 +37,8 @@ type AuthorizationCode struct {
 	// grant, RFC 8628), wherever the authorization server offers that: it shows
 	// the code and the address to enter it at, or the complete address with the
 	// code in it ("": there is none), and returns at once; its ctx ends when the
-	// answer is there. nil: only by Open. Without Open there is no other way.
+	// answer is there. With Open, a server that gives this client no such code
+	// is taken by the browser. nil: only by Open. Without Open there is no other way.
 	ShowCode func(ctx context.Context, userCode, verificationURI, complete string) error
 	// Scopes are asked for besides those that the MCP server names.
 	Scopes []string
@@ -126,13 +127,20 @@ func (f *AuthorizationCode) checkFields() error {
 
 // check wants what the flow cannot do without: S256 above all (C-DISC-07).
 func (f *AuthorizationCode) check(md *oauth.ServerMetadata) error {
-	methods := md.CodeChallengeMethodsSupported
-	assumed := methods == nil && slices.Contains(f.AssumeS256For, md.Issuer)
 	switch {
 	case f.byDevice(md) && md.DeviceAuthorizationEndpoint == "":
 		return unusable(stepDiscover, md.Issuer, "its metadata names no device_authorization_endpoint: the person has to come by a browser (Open)")
 	case f.byDevice(md):
 		return nil
+	}
+	return f.checkBrowser(md)
+}
+
+// checkBrowser wants what a sign-in in the browser cannot do without.
+func (f *AuthorizationCode) checkBrowser(md *oauth.ServerMetadata) error {
+	methods := md.CodeChallengeMethodsSupported
+	assumed := methods == nil && slices.Contains(f.AssumeS256For, md.Issuer)
+	switch {
 	case f.Open == nil:
 		return &Error{Step: stepConfigure, Server: md.Issuer, Who: whoMaker,
 			Description: "a person has to sign in, and AuthorizationCode.Open is not set: set it to a function that opens the system's browser"}
@@ -172,7 +180,7 @@ func (f *AuthorizationCode) authorize(ctx context.Context, w want, md *oauth.Ser
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	opened := make(chan error, 1)
-	go func() { opened <- f.Open(ctx, address) }()
+	go func() { opened <- f.Open(oauth.WithRedirectURI(ctx, back.redirect), address) }()
 	code, err := back.wait(ctx, opened)
 	if err != nil {
 		return got{client: client}, err

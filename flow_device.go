@@ -38,17 +38,14 @@ func (f *AuthorizationCode) byDevice(md *oauth.ServerMetadata) bool {
 // authorizeDevice shows the person a code and waits until they have entered it
 // in some browser (RFC 8628). got names the client also on failure.
 func (f *AuthorizationCode) authorizeDevice(ctx context.Context, w want, md *oauth.ServerMetadata) (got, error) {
-	client, known, err := f.known(ctx, w, md)
+	client, d, err := f.deviceCode(ctx, w, md)
 	if err != nil {
-		return got{}, err
-	}
-	if !known {
-		if client, err = f.register(ctx, w, md, ""); err != nil {
-			return got{}, err
+		if notForDevices(err) && f.Open != nil {
+			if err := f.checkBrowser(md); err != nil {
+				return got{}, err
+			}
+			return f.authorize(ctx, w, md)
 		}
-	}
-	d, err := f.askDevice(ctx, w, md, client)
-	if err != nil {
 		return got{client: client}, err
 	}
 	life := codeLife
@@ -61,6 +58,28 @@ func (f *AuthorizationCode) authorizeDevice(ctx context.Context, w want, md *oau
 		return got{client: client}, &Error{Step: stepAuthorize, Server: md.Issuer, Who: whoPerson, Description: "the code could not be shown", Err: err}
 	}
 	return f.poll(ctx, w, md, client, d)
+}
+
+// deviceCode asks for a code, as a client that is registered for that.
+func (f *AuthorizationCode) deviceCode(ctx context.Context, w want, md *oauth.ServerMetadata) (registration, device, error) {
+	client, known, err := f.known(ctx, w, md)
+	if err != nil {
+		return registration{}, device{}, err
+	}
+	if !known {
+		if client, err = f.register(ctx, w, md, ""); err != nil {
+			return registration{}, device{}, err
+		}
+	}
+	d, err := f.askDevice(ctx, w, md, client)
+	return client, d, err
+}
+
+// notForDevices reports that the server offers the grant, and not to this
+// client: many give it to none that registered itself.
+func notForDevices(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Step == stepRegister && e.Code == oauth.InvalidClientMetadata || e.Step == stepAuthorize && e.Code == oauth.UnauthorizedClient)
 }
 
 // errDeviceOver ends the wait for a device code that nobody entered.

@@ -205,5 +205,12 @@ servers: {sample: {path: /mcp, run: sample, allow: [{who: everyone}]}}
 	if r := at("token", server, "--client-id", "tv"); r.code != 0 || !strings.Contains(r.errs, "with the code") {
 		t.Errorf("over SSH: exit %d\n%s", r.code, r.errs)
 	}
+	// A client that registers itself gets no codes here: then by a browser, whose address is shown.
+	d.must("logout")
+	if r := at("token", server); r.code != 0 || !opens(t, server, strings.TrimSpace(r.out)) || !strings.Contains(r.errs, "ssh -L") {
+		t.Errorf("over SSH, unknown: exit %d\n%s", r.code, r.errs)
+	}
+	d.must("logout")
+	d.refused(1, []string{"token", server, "--flow", "device"}, "--client-id")
 	d.refused(1, []string{"token", server, "--flow", "device", "--client-id", "nobody"}, "doorward: authorize at "+p.url)
 }

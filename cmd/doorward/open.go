@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -32,7 +33,7 @@ func (f *tokenFlags) opener(e env) func(context.Context, string) error {
 		e.say("Sign in here:\n\n  %s\n", cleanForTerminal(address))
 		switch {
 		case e.remote():
-			if port := portOf(address); port != "" {
+			if port := portOf(ctx, address); port != "" {
 				e.say("(this session has no display. The browser comes back to port %s of this machine: open the address on yours after\n"+
 					"ssh -L %s:127.0.0.1:%s to here, or take --flow device)", port, port, port)
 			}
@@ -65,12 +66,12 @@ func openInBrowser(address string) error {
 }
 
 // portOf is the loopback port that the browser is sent back to.
-func portOf(address string) string {
+func portOf(ctx context.Context, address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return ""
 	}
-	back, err := url.Parse(u.Query().Get("redirect_uri"))
+	back, err := url.Parse(cmp.Or(oauth.RedirectURI(ctx), u.Query().Get("redirect_uri")))
 	if err != nil {
 		return ""
 	}

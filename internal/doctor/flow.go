@@ -154,6 +154,8 @@ func (w *walk) mendRefusal(id string, e *doorward.Error) string {
 		return "Switch ID-JAGs on at the authorization server (grant jwt-bearer), or put a Doorward in front."
 	case id == "redeem" && e.Code == oauth.UnauthorizedClient:
 		return "Allow this client the grant jwt-bearer at the authorization server."
+	case id == "registration_endpoint" && e.Code == oauth.InvalidClientMetadata:
+		return "Add a client for this flow there by hand (with Doorward: doorward client add), and give its id: --client-id."
 	case e.Code == oauth.InvalidScope:
 		return "Ask for scopes that the server has (--scope)."
 	case e.Code == oauth.InvalidTarget:
