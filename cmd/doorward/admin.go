@@ -96,6 +96,9 @@ func (i *instance) listenAdmin() (net.Listener, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
+	if err := i.state.announce(i.env, i.cfg.URL); err != nil {
+		i.log.Debug("--url will not find this server", "error", err)
+	}
 	return l, cleanup, nil
 }
 

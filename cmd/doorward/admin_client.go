@@ -80,6 +80,11 @@ func (f *adminFlags) find(e env) (string, running, error) {
 	if err != nil {
 		return "", running{}, err
 	}
+	if f.config == "" && f.state == "" {
+		if there, note, ok := (state{dir}).elsewhere(issuer); ok {
+			return there.dir, note, nil
+		}
+	}
 	note, err := state{dir}.readNote()
 	if errors.Is(err, os.ErrNotExist) {
 		return "", running{}, fmt.Errorf("no server was ever started with the state directory %s: name yours with --config, --state or --url", dir)

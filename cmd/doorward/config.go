@@ -266,7 +266,8 @@ type RegistrationConfig struct {
 	Unused time.Duration `yaml:"unused"`
 	// Token is the initial access token (RFC 7591 section 3) that registrations
 	// come with if Dynamic is token: 16 characters at least. Clients that had it
-	// need no other approval. Default: none.
+	// need no other approval. Default: with dynamic: token one that is made and kept
+	// in the state directory (registration-token), else none.
 	Token secret `yaml:"token"`
 }
 

@@ -163,7 +163,7 @@ func (k *checker) providers() {
 		}
 		if p.IDJAG != nil {
 			k.idJAG(at.add("id_jag"), *p.IDJAG)
-		} else if !k.given("providers", name, "sign_in") && !k.broken(at) {
+		} else if p.SignIn == nil && !k.given("providers", name, "sign_in") && !k.broken(at) {
 			k.warn(at, "has neither sign_in nor id_jag: it does nothing")
 		}
 		if p.SCIM != nil {
@@ -272,8 +272,6 @@ func (k *checker) clients() {
 func (k *checker) registration() {
 	r, at := k.Clients.Registration, pathOf("clients", "registration", "token")
 	switch {
-	case r.Dynamic == "token" && r.Token == "" && !k.broken(at):
-		k.fail(pathOf("clients", "registration", "dynamic"), "token needs clients.registration.token: what registrations come with (openssl rand -hex 32 makes one)")
 	case r.Dynamic == "token" && r.Token != "" && utf8.RuneCountInString(string(r.Token)) < shortestSecret:
 		k.fail(at, "has fewer than %d characters: it could be guessed (openssl rand -hex 32 makes one)", shortestSecret)
 	case r.Dynamic != "token" && r.Token != "":

@@ -323,7 +323,7 @@ func TestConnectRefused(t *testing.T) {
 		{2, "connect http://127.0.0.1:1/mcp --flow workload", "needs --workload-jwt"},
 		{2, "connect http://127.0.0.1:1/mcp --flow magic", `--flow "magic"`},
 		{2, "connect http://127.0.0.1:1/mcp --flow enterprise --client-id x", "doorward login ISSUER"},
-		{1, "connect http://127.0.0.1:1/mcp --profile work", "nobody is signed in in the profile work"},
+		{1, "connect http://127.0.0.1:1/mcp --profile work --flow enterprise --client-id x", "nobody is signed in in the profile work"},
 		{2, "login https://acme.okta.com --client-id x --flow magic", `--flow "magic"`},
 		{2, "login", "accepts 1 arg"},
 		{2, "login acme.okta.com --client-id x", "no issuer"},

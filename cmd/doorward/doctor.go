@@ -39,7 +39,9 @@ Exit status 0: no step failed, the file would start; 1: one did, it would not.`,
 			if strings.HasPrefix(args[0], "http://") || strings.HasPrefix(args[0], "https://") {
 				return f.examine(cmd, e, args[0])
 			}
-			if _, err := os.Stat(args[0]); err != nil {
+			if _, err := os.Stat(args[0]); errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("%s: there is no such file; an address begins with http:// or https://", args[0])
+			} else if err != nil {
 				return err
 			}
 			return e.diagnose(args[0], f.json)

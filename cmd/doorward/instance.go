@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -98,6 +99,9 @@ func (i *instance) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := i.registrationToken(i.cfg); err != nil {
+		return err
+	}
 	i.audit = audit.New(func(err error) { i.log.Error("audit events were not written", "error", err) }, i.ledger.AuditSink())
 	if i.engine, err = authserver.New(i.engineConfig(i.cfg, master)); err != nil {
 		return err
@@ -125,6 +129,30 @@ func (i *instance) build(ctx context.Context) error {
 		Audit: i.audit, Attempts: i.engine.Attempts(), Logger: i.log,
 	})
 	return err
+}
+
+// registrationToken gives a configuration that asks for an initial access token,
+// and names none, the one of the state directory.
+func (i *instance) registrationToken(cfg *Config) error {
+	r := &cfg.Clients.Registration
+	if r.Dynamic != "token" || r.Token != "" {
+		return nil
+	}
+	path := i.state.path("registration-token")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		b = []byte(rand.Text() + "\n")
+		if err = writeFile(path, b); err == nil {
+			i.env.say("Clients register with the initial access token in %s.", path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("clients.registration.token: %w", err)
+	}
+	if r.Token = secret(strings.TrimSpace(string(b))); len(r.Token) < shortestSecret {
+		return fmt.Errorf("clients.registration.token: %s has fewer than %d characters: remove it, and one is made", path, shortestSecret)
+	}
+	return nil
 }
 
 func (i *instance) engineConfig(cfg *Config, master []byte) authserver.Config {
@@ -177,6 +205,9 @@ func (i *instance) reload(cfg *Config) error {
 	}
 	master, err := i.state.master(string(cfg.Keys.Master), false)
 	if err != nil {
+		return err
+	}
+	if err := i.registrationToken(cfg); err != nil {
 		return err
 	}
 	if err := i.engine.Reload(i.engineConfig(cfg, master)); err != nil {

@@ -295,7 +295,7 @@ func (e env) report(findings []Finding) error {
 func (i *instance) greet() {
 	c := i.config()
 	i.env.say("doorward %s is ready: %s (state in %s)", i.role, c.URL, i.state.dir)
-	if c.Listen != "" && c.public() {
+	if u, err := url.Parse(c.URL); c.Listen != "" && (c.public() || err == nil && u.Host != c.Listen) {
 		i.env.say("  listening on %s", c.Listen)
 	}
 	for _, name := range sortedNames(c.Servers) {

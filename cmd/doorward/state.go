@@ -44,6 +44,11 @@ func stateDir(e env, configured, configFile, issuer string) (string, error) {
 	case configFile != "":
 		return filepath.Abs(filepath.Join(filepath.Dir(configFile), ".doorward"))
 	}
+	return stateByURL(e, issuer)
+}
+
+// stateByURL is the directory of a server of which no more than the url is known.
+func stateByURL(e env, issuer string) (string, error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
 		return "", err
@@ -63,6 +68,41 @@ func stateDir(e env, configured, configFile, issuer string) (string, error) {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	return filepath.Join(base, "doorward", strings.ReplaceAll(host, ":", "_")+"-"+port), nil
+}
+
+// pointer is the file, in the directory that the url alone names, with the path
+// of the state that its server has elsewhere.
+const pointer = "elsewhere"
+
+// announce lets --url find a server whose state lies where a file or a flag says.
+// A server without a home cannot; it is found by those.
+func (s state) announce(e env, issuer string) error {
+	dir, err := stateByURL(e, issuer)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, pointer)
+	if dir == s.dir {
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return writeFile(path, []byte(s.dir+"\n"))
+}
+
+// elsewhere is where the server of that url has its state instead of in s.
+func (s state) elsewhere(issuer string) (state, running, bool) {
+	b, err := os.ReadFile(s.path(pointer))
+	if err != nil {
+		return state{}, running{}, false
+	}
+	there := state{strings.TrimSpace(string(b))}
+	note, err := there.readNote()
+	return there, note, err == nil && strings.TrimSuffix(note.URL, "/") == strings.TrimSuffix(issuer, "/")
 }
 
 // openState makes the directory, for its owner alone.

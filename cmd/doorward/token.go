@@ -190,7 +190,7 @@ func (f *tokenFlags) signedIn(ctx context.Context, e env, server string, client 
 	switch {
 	case err != nil:
 		return nil, err
-	case p.SignIn == nil && f.profile != "":
+	case p.SignIn == nil && f.profile != "" && f.flow == "enterprise":
 		return nil, fmt.Errorf("nobody is signed in in the profile %s: run doorward login ISSUER --profile %s", profile, profile)
 	case p.SignIn == nil || f.idp != "" && f.idp != p.SignIn.Issuer:
 		return nil, nil

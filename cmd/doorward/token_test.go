@@ -90,7 +90,8 @@ func TestTokenRefused(t *testing.T) {
 		{2, token("--flow", "workload", "--workload-jwt", longSecret), "env:NAME or file:PATH"},
 		{2, token("--flow", "browser", "--workload-jwt", "env:JWT"), "goes with the workload flow"},
 		{2, token("--flow", "magic"), `--flow "magic"`},
-		{1, token("--profile", "x"), "nobody is signed in in the profile x: run doorward login"},
+		{1, token("--profile", "x", "--flow", "enterprise"), "nobody is signed in in the profile x: run doorward login"},
+		{1, token("--profile", "x"), "connection refused"}, // auto goes on without a sign-in
 		{2, token("--profile", "../x"), "no name of a profile"},
 		{2, token("--flow", "client"), "--client-id and --client-secret"},
 		{2, token("--flow", "enterprise"), "--idp, --idp-client-id and --client-id"},

@@ -40,11 +40,11 @@ const (
 type Step struct {
 	ID     string `json:"id"`
 	Title  string `json:"title"`
-	Result string `json:"result"`         // ok | warn | fail
-	Saw    string `json:"saw,omitempty"`  // what was there
-	Rule   string `json:"rule,omitempty"` // what asks for something else
-	Mend   string `json:"mend,omitempty"`
-	Who    string `json:"who,omitempty"`
+	Result string `json:"result"` // ok | warn | fail
+	Saw    string `json:"saw"`    // what was there
+	Rule   string `json:"rule"`   // what asks for something else
+	Mend   string `json:"mend"`
+	Who    string `json:"who"`
 }
 
 // Report is the whole diagnosis. OK: no step failed.
