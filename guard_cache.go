@@ -14,8 +14,9 @@ const (
 )
 
 // guardCache remembers tokens that were checked, by SHA-256. Each shard keeps
-// two generations: when the young one is full it becomes the old one, and what
-// was not asked for since is gone. The zero cache is empty.
+// two generations: when the young one is full, or as old as a record gets, it
+// becomes the old one, and what was not asked for since is gone. The zero cache is
+// empty.
 type guardCache struct {
 	shards [guardShards]guardShard
 }
@@ -23,6 +24,7 @@ type guardCache struct {
 type guardShard struct {
 	mu         sync.Mutex
 	young, old map[[32]byte]guardRecord
+	turn       int64 // when young is as old as a record gets
 }
 
 // guardRecord is a Caller with a single pointer: the collector walks every
@@ -55,7 +57,7 @@ const (
 
 func (c *guardCache) shard(key [32]byte) *guardShard { return &c.shards[key[0]%guardShards] }
 
-func (c *guardCache) get(key [32]byte) (guardRecord, bool) {
+func (c *guardCache) get(key [32]byte, now time.Time) (guardRecord, bool) {
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,13 +66,13 @@ func (c *guardCache) get(key [32]byte) (guardRecord, bool) {
 		return r, true
 	}
 	if r, ok = s.old[key]; ok {
-		s.keep(key, r)
+		s.keep(key, r, now)
 	}
 	return r, ok
 }
 
 // put remembers who a token belongs to, until then or its end.
-func (c *guardCache) put(key [32]byte, caller *Caller, until time.Time) {
+func (c *guardCache) put(key [32]byte, caller *Caller, now, until time.Time) {
 	r, ok := recordOf(caller)
 	if !ok {
 		return
@@ -79,7 +81,7 @@ func (c *guardCache) put(key [32]byte, caller *Caller, until time.Time) {
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep(key, r)
+	s.keep(key, r, now)
 }
 
 func (c *guardCache) drop(key [32]byte) {
@@ -90,12 +92,12 @@ func (c *guardCache) drop(key [32]byte) {
 	delete(s.old, key)
 }
 
-func (s *guardShard) keep(key [32]byte, r guardRecord) {
-	if len(s.young) >= guardShardSize {
+func (s *guardShard) keep(key [32]byte, r guardRecord, now time.Time) {
+	if len(s.young) >= guardShardSize || s.young != nil && now.UnixMilli() >= s.turn {
 		s.old, s.young = s.young, nil
 	}
 	if s.young == nil {
-		s.young = map[[32]byte]guardRecord{}
+		s.young, s.turn = map[[32]byte]guardRecord{}, now.Add(guardRemember).UnixMilli()
 	}
 	s.young[key] = r
 }

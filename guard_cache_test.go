@@ -31,11 +31,12 @@ func TestGuardRecord(t *testing.T) {
 func TestGuardCacheIsBounded(t *testing.T) {
 	var c guardCache
 	key := func(i int) [32]byte { return sha256.Sum256(fmt.Append(nil, i)) }
-	until := time.Now().Add(time.Minute)
+	now := time.Now()
+	until := now.Add(time.Minute)
 	for i := range 120_000 {
-		c.put(key(i), &Caller{Subject: fmt.Sprint(i), Expires: until}, until)
+		c.put(key(i), &Caller{Subject: fmt.Sprint(i), Expires: until}, now, until)
 		if i%100 == 0 { // one that is in use stays
-			c.get(key(0))
+			c.get(key(0), now)
 		}
 	}
 	n := 0
@@ -46,12 +47,12 @@ func TestGuardCacheIsBounded(t *testing.T) {
 		t.Errorf("%d entries", n)
 	}
 	for i, want := range map[int]bool{0: true, 1: false, 119_999: true} {
-		if r, ok := c.get(key(i)); ok != want || ok && r.caller().Subject != fmt.Sprint(i) {
+		if r, ok := c.get(key(i), now); ok != want || ok && r.caller().Subject != fmt.Sprint(i) {
 			t.Errorf("entry %d: %v", i, ok)
 		}
 	}
 	c.drop(key(0))
-	if _, ok := c.get(key(0)); ok {
+	if _, ok := c.get(key(0), now); ok {
 		t.Error("dropped, and still there")
 	}
 }
@@ -59,11 +60,28 @@ func TestGuardCacheIsBounded(t *testing.T) {
 func TestGuardCacheKeepsNoLongerThanTheToken(t *testing.T) {
 	var c guardCache
 	now := time.Now()
-	c.put([32]byte{1}, &Caller{Expires: now.Add(time.Second)}, now.Add(time.Minute))
-	c.put([32]byte{2}, &Caller{Expires: now.Add(time.Hour)}, now.Add(time.Minute))
+	c.put([32]byte{1}, &Caller{Expires: now.Add(time.Second)}, now, now.Add(time.Minute))
+	c.put([32]byte{2}, &Caller{Expires: now.Add(time.Hour)}, now, now.Add(time.Minute))
 	for i, want := range map[byte]time.Duration{1: time.Second, 2: time.Minute} {
-		if r, _ := c.get([32]byte{i}); r.until != now.Add(want).UnixMilli() {
+		if r, _ := c.get([32]byte{i}, now); r.until != now.Add(want).UnixMilli() {
 			t.Errorf("%d: until %s", i, time.UnixMilli(r.until))
 		}
+	}
+}
+
+// What is over takes no room until others need it: tokens come and go all day.
+func TestGuardCacheForgetsWhatIsOver(t *testing.T) {
+	var c guardCache
+	now := time.Now()
+	for i := range 20_000 {
+		now = now.Add(time.Second)
+		c.put(sha256.Sum256(fmt.Append(nil, i)), &Caller{Expires: now.Add(time.Hour)}, now, now.Add(guardRemember))
+	}
+	n := 0
+	for i := range c.shards {
+		n += len(c.shards[i].young) + len(c.shards[i].old)
+	}
+	if most := int(3 * guardRemember / time.Second); n > most {
+		t.Errorf("%d entries of the last %s are kept, more than %d", n, guardRemember, most)
 	}
 }

@@ -40,7 +40,7 @@ func (g *Guard) check(r *http.Request) (*Caller, *oauth.Error) {
 	}
 	key := sha256.Sum256([]byte(token))
 	now := g.c.Now()
-	if record, ok := g.seen.get(key); ok {
+	if record, ok := g.seen.get(key, now); ok {
 		if now.UnixMilli() < record.until {
 			c := record.caller()
 			if g.ended(c.Grant) {
@@ -62,7 +62,7 @@ func (g *Guard) check(r *http.Request) (*Caller, *oauth.Error) {
 	if g.asked[c.Issuer] != nil {
 		remember = introspectRemember
 	}
-	g.seen.put(key, c, now.Add(remember))
+	g.seen.put(key, c, now, now.Add(remember))
 	return c, nil
 }
 

@@ -176,7 +176,7 @@ func (g *Guard) Alive(r *http.Request) bool {
 	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.Trim(token, " ")
 	key := sha256.Sum256([]byte(token))
-	if record, ok := g.seen.get(key); ok && now.UnixMilli() < record.until {
+	if record, ok := g.seen.get(key, now); ok && now.UnixMilli() < record.until {
 		return true
 	}
 	again, refusal := g.introspect(r.Context(), asked, token, now)
@@ -184,6 +184,6 @@ func (g *Guard) Alive(r *http.Request) bool {
 		g.seen.drop(key)
 		return false
 	}
-	g.seen.put(key, again, now.Add(introspectRemember))
+	g.seen.put(key, again, now, now.Add(introspectRemember))
 	return true
 }
