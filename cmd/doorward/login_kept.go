@@ -45,8 +45,11 @@ type somebody struct {
 	store   *keep.Store
 	first   func(ctx context.Context) (*keep.SignIn, error) // for this run alone: the sign-in
 
-	mu    sync.Mutex
 	now   func() time.Time
+	begun sync.Once
+	turn  chan struct{} // one renewal at a time
+
+	mu    sync.Mutex
 	held  keep.SignIn // what was read last
 	again time.Time   // no renewal before: the last one failed
 	over  error       // why there is no token to exchange
@@ -59,14 +62,29 @@ const soon = 60 * time.Second
 // empty: a held access token may still be good for this request, and the
 // exchange says that somebody must sign in.
 func (p *somebody) subject(ctx context.Context) (doorward.Subject, error) {
+	p.begun.Do(func() { p.turn = make(chan struct{}, 1) })
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return doorward.Subject{}, ctx.Err()
+	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if now := p.now(); !fresh(p.held, now) && !now.Before(p.again) {
-		p.over = p.update(ctx)
-		if p.over != nil {
+	held, again := p.held, p.again
+	p.mu.Unlock()
+	if now := p.now(); !fresh(held, now) && !now.Before(again) {
+		err := p.update(ctx, &held)
+		if err != nil && ctx.Err() != nil { // it is this caller's alone
+			return doorward.Subject{}, err
+		}
+		p.mu.Lock()
+		if p.held, p.over = held, err; err != nil {
 			p.again = now.Add(10 * time.Second)
 		}
+		p.mu.Unlock()
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.held.Subject == "" {
 		return doorward.Subject{}, p.over
 	}
@@ -81,39 +99,44 @@ func fresh(s keep.SignIn, now time.Time) bool {
 	return s.IDToken != "" && (s.Until.IsZero() || now.Before(s.Until.Add(-soon)))
 }
 
+// signInPatience bounds a sign-in for this run alone.
+const signInPatience = 10 * time.Minute
+
 // update brings a fresh sign-in into held: the one that another process has
 // renewed meanwhile, or a renewed one.
-func (p *somebody) update(ctx context.Context) error {
+func (p *somebody) update(ctx context.Context, held *keep.SignIn) error {
 	change := func(kept *keep.Profile) (changed bool, err error) {
 		if kept.SignIn == nil {
-			p.held.IDToken = ""
+			held.IDToken = ""
 			return false, fmt.Errorf("nobody is signed in in the profile %s: run doorward login ISSUER", p.profile)
 		}
 		// The exchange goes to the provider that this run began with: no other
-		// one's token may.
-		if p.held.Issuer != kept.SignIn.Issuer || p.held.ClientID != kept.SignIn.ClientID {
-			p.held.IDToken = ""
-			return false, fmt.Errorf("the profile %s is signed in at %s as client %s now: start this command again",
+		// one's token may, and nobody else's.
+		if held.Issuer != kept.SignIn.Issuer || held.ClientID != kept.SignIn.ClientID || held.Subject != kept.SignIn.Subject {
+			held.IDToken = ""
+			return false, fmt.Errorf("the profile %s is signed in at %s as client %s now, or as somebody else: start this command again",
 				p.profile, kept.SignIn.Issuer, kept.SignIn.ClientID)
 		}
 		if now := p.now(); !fresh(*kept.SignIn, now) {
 			changed, err = renew(ctx, kept.SignIn, p.now)
 		}
-		p.held = *kept.SignIn
+		*held = *kept.SignIn
 		return changed, err
 	}
 	if p.profile != "" {
 		return p.store.Update(ctx, p.profile, change)
 	}
-	if p.held.Subject == "" {
+	if held.Subject == "" {
+		ctx, cancel := context.WithTimeout(ctx, signInPatience)
+		defer cancel()
 		s, err := p.first(ctx)
 		if err != nil {
 			return err
 		}
-		p.held = *s
+		*held = *s
 		return nil
 	}
-	s := p.held
+	s := *held
 	_, err := change(&keep.Profile{SignIn: &s})
 	return err
 }
@@ -130,6 +153,10 @@ func renew(ctx context.Context, s *keep.SignIn, now func() time.Time) (changed b
 	if err != nil {
 		return false, err
 	}
+	// Who asked may be gone before the answer: the refresh token is used by then,
+	// and its successor cannot be had again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
 	conf := oauth2.Config{ClientID: s.ClientID, ClientSecret: s.ClientSecret,
 		Endpoint: oauth2.Endpoint{TokenURL: meta.TokenEndpoint, AuthStyle: authStyle(s.ClientSecret, meta)}}
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, noRedirects(in.HTTP))

@@ -128,7 +128,8 @@ func (s *Store) Update(ctx context.Context, profile string, change func(*Profile
 		}
 		changed, err := change(&p)
 		if changed {
-			err = errors.Join(err, s.write(ctx, profile, p))
+			// What a refresh token has brought cannot be had again.
+			err = errors.Join(err, s.write(context.WithoutCancel(ctx), profile, p))
 		}
 		return err
 	})
