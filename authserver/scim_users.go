@@ -236,8 +236,11 @@ func (c *scimCall) commitUser(ctx context.Context, gone []string, ops []store.Op
 			return err
 		}
 		ops = nil
-		c.s.audit.Add(c.s.event("leave", audit.Event{Person: person, Issuer: c.d.trust.Issuer,
-			Detail: fmt.Sprintf("directory %s; ended: %d grants, %d sessions, %d consents", c.d.name, len(rec.Grants), rec.Sessions, rec.Consents)}))
+		event := c.s.event("leave", audit.Event{Person: person, Issuer: c.d.trust.Issuer,
+			Detail: fmt.Sprintf("directory %s; ended: %d grants, %d sessions, %d consents", c.d.name, len(rec.Grants), rec.Sessions, rec.Consents)})
+		if err := c.s.ledger.Store.Commit(ctx, c.s.ledger.AuditOp(event)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

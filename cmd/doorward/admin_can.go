@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"doorward/internal/access"
@@ -74,6 +75,9 @@ func (i *instance) subject(ctx context.Context, in canIn) (_ access.Subject, lef
 		return s, nil, err
 	}
 	s.Provider = a.Provider
+	if p, _, ok := strings.Cut(id, "/"); ok && a.ID == "" { // who never came
+		s.Provider = p
+	}
 	if p, ok := i.config().People[id]; ok {
 		s.Email, s.Groups = or(s.Email, p.Email), orList(s.Groups, p.Groups)
 	}

@@ -359,7 +359,7 @@ func newUserList(e env) *cobra.Command {
 				if !u.Left.IsZero() {
 					left = "  left " + u.Left.Format(time.DateOnly)
 				}
-				fmt.Fprintf(e.stdout, "%-28s %-8s %-28s %s%s\n", u.Name, u.Source, u.Email, strings.Join(u.Groups, ","), left)
+				fmt.Fprintf(e.stdout, "%-28s %-8s %-28s %s%s\n", cleanForTerminal(u.Name), u.Source, cleanForTerminal(u.Email), cleanForTerminal(strings.Join(u.Groups, ",")), left)
 			}
 			return nil
 		},

@@ -37,11 +37,10 @@ func (i *instance) leave(ctx context.Context, in leaveIn) (receipt, error) {
 	if in.Undo {
 		return i.comeBack(ctx, id, start)
 	}
-	got, err := i.ledger.Leave(ctx, id)
+	got, err := i.ledger.Leave(ctx, id, i.ledger.AuditOp(audit.Event{Time: start, Action: "leave", Outcome: "ok", Person: id}))
 	if err != nil {
 		return receipt{}, err
 	}
-	i.audit.Add(audit.Event{Time: start, Action: "leave", Outcome: "ok", Person: id})
 	return i.receipt("person "+id, "leave", got, start), nil
 }
 
@@ -53,10 +52,9 @@ func (i *instance) comeBack(ctx context.Context, id string, start time.Time) (re
 	}
 	r := i.receipt("person "+id, "return", ledger.Receipt{}, start)
 	if r.Note = "had not left"; !a.Left.IsZero() {
-		if err := i.ledger.Return(ctx, id); err != nil {
+		if err := i.ledger.Return(ctx, id, i.ledger.AuditOp(audit.Event{Time: start, Action: "return", Outcome: "ok", Person: id})); err != nil {
 			return receipt{}, fmt.Errorf("%s: %w", id, err)
 		}
-		i.audit.Add(audit.Event{Time: start, Action: "return", Outcome: "ok", Person: id})
 		r.Note = "may sign in again; what had ended stays ended"
 	}
 	if _, scim := i.config().directories()[a.Provider]; errors.Is(ledger.Account{Directory: a.Directory}.Here(), ledger.ErrInactive) {
@@ -89,22 +87,15 @@ func (i *instance) person(ctx context.Context, typed string) (string, error) {
 	if _, ok := people[typed]; ok {
 		return typed, nil
 	}
-	id, err := i.ledger.FindPerson(ctx, typed)
-	if err == nil || !errors.Is(err, store.ErrNotFound) {
-		return id, err
-	}
 	var found []string
 	for _, name := range sortedNames(people) {
 		if typed != "" && strings.EqualFold(people[name].Email, typed) {
 			found = append(found, name)
 		}
 	}
-	switch len(found) {
-	case 0:
-	case 1:
-		return found[0], nil
-	default:
-		return "", fmt.Errorf("%q is several people: %s; name one of them", typed, strings.Join(found, ", "))
+	id, err := i.ledger.FindPerson(ctx, typed, found...)
+	if err == nil || !errors.Is(err, store.ErrNotFound) {
+		return id, err
 	}
 	provider, account, _ := strings.Cut(typed, "/")
 	if _, ok := i.config().Providers[provider]; ok && account != "" {
@@ -137,7 +128,10 @@ func (i *instance) revoke(ctx context.Context, in revokeIn) (receipt, error) {
 	case which.Client != "":
 		note = "the client may ask again: `doorward client remove` keeps it out"
 	}
-	i.audit.Add(audit.Event{Time: start, Action: "revoke", Outcome: "ok", Detail: in.Name})
+	// The receipt says that it is written down.
+	if err := i.store.Commit(ctx, i.ledger.AuditOp(audit.Event{Time: start, Action: "revoke", Outcome: "ok", Detail: in.Name})); err != nil {
+		return receipt{}, fmt.Errorf("all of it ended, but the audit event was not written: %w", err)
+	}
 	r := i.receipt(in.Name, "revoke", got, start)
 	r.Note = note
 	return r, nil

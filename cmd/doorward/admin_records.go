@@ -240,7 +240,7 @@ func (i *instance) clientList(ctx context.Context, _ struct{}) ([]clientOut, err
 
 // isPublic reports whether a client of the file has no credentials.
 func isPublic(c authserver.Client) bool {
-	return c.Secret == "" && len(c.JWKS) == 0 && c.JWKSURI == ""
+	return c.Secret == "" && len(c.JWKS) == 0 && c.JWKSURI == "" && c.TLSSubject == ""
 }
 
 type userIn struct {

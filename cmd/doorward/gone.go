@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 
+	"doorward/internal/audit"
 	"doorward/internal/ledger"
 	"doorward/internal/vault"
 	"doorward/store"
@@ -46,16 +47,18 @@ func (i *instance) endChanged(ctx context.Context, cfg *Config) error {
 			return fmt.Errorf("the database's note of the configuration file cannot be read: %w", err)
 		}
 	}
+	var ops []store.Op
 	for _, w := range before.changed(now) {
 		if _, err := i.ledger.End(ctx, w, "changed in the configuration file"); err != nil {
 			return fmt.Errorf("changed in the configuration file, but not everything of theirs ended: %w (use doorward leave or revoke)", err)
 		}
+		ops = append(ops, i.ledger.AuditOp(audit.Event{Action: "revoke", Outcome: "ok", Person: w.Person, Client: w.Client, Issuer: w.Issuer, Detail: "changed in the configuration file"}))
 	}
 	value, err := json.Marshal(now)
 	if err != nil {
 		return err
 	}
-	return i.store.Commit(ctx, store.Put(store.Record{Kind: ledger.KindMeta, Key: fileKey, Value: value}))
+	return i.store.Commit(ctx, append(ops, store.Put(store.Record{Kind: ledger.KindMeta, Key: fileKey, Value: value}))...)
 }
 
 func (before inFile) changed(now inFile) []ledger.Which {
@@ -96,6 +99,9 @@ func (i *instance) fingerprints(cfg *Config) (inFile, error) {
 		parts := []any{string(c.Secret)}
 		if len(c.JWKS) > 0 || c.JWKSURI != "" {
 			parts = append(parts, string(c.JWKS), c.JWKSURI)
+		}
+		if c.TLSSubject != "" {
+			parts = append(parts, "tls", c.TLSSubject)
 		}
 		out.Clients[id] = fingerprint(key, parts...)
 	}

@@ -359,7 +359,7 @@ func (i *instance) follow(ctx context.Context, f *serveFlags, w watch) {
 		case <-ctx.Done():
 			return
 		case ev, ok := <-w.files.Events:
-			if ok && concerns(ev.Name, f.config) {
+			if ok && concerns(ev.Name, f.config, i.config().Include) {
 				settle = time.After(100 * time.Millisecond)
 			}
 		case err := <-w.files.Errors:
@@ -380,8 +380,13 @@ func (i *instance) follow(ctx context.Context, f *serveFlags, w watch) {
 // concerns reports whether a change of a file may be one of the configuration:
 // of it, of one that it may include, or of the link by which a mounted volume
 // is replaced as a whole.
-func concerns(changed, config string) bool {
+func concerns(changed, config string, include []string) bool {
 	name, ext := filepath.Base(changed), filepath.Ext(config)
+	for _, pattern := range include {
+		if ok, err := filepath.Match(filepath.Base(pattern), name); ok && err == nil {
+			return true
+		}
+	}
 	return name == filepath.Base(config) || name == "..data" || ext != "" && filepath.Ext(name) == ext
 }
 

@@ -222,8 +222,8 @@ func (l *Ledger) deleteAll(ctx context.Context, kind store.Kind, index string) (
 }
 
 // Leave marks the person's account as left and ends everything of theirs, in one
-// commit as EndWith does. A person who never came gets an account that is marked.
-func (l *Ledger) Leave(ctx context.Context, person string) (Receipt, error) {
+// commit as EndWith does, in which ops are, too. A person who never came gets an account that is marked.
+func (l *Ledger) Leave(ctx context.Context, person string, ops ...store.Op) (Receipt, error) {
 	for {
 		a, err := l.Account(ctx, person)
 		if errors.Is(err, store.ErrNotFound) {
@@ -236,35 +236,40 @@ func (l *Ledger) Leave(ctx context.Context, person string) (Receipt, error) {
 			return Receipt{}, err
 		}
 		if !a.Left.IsZero() {
-			return l.End(ctx, Which{Person: person}, "leave")
+			rec, err := l.End(ctx, Which{Person: person}, "leave")
+			if err == nil && len(ops) > 0 {
+				err = l.Store.Commit(ctx, ops...)
+			}
+			return rec, err
 		}
 		a.Left = l.now()
-		rec, err := l.EndWith(ctx, person, "leave", a.Put())
+		rec, err := l.EndWith(ctx, person, "leave", append(slices.Clone(ops), a.Put())...)
 		if !errors.Is(err, store.ErrConflict) {
 			return rec, err
 		}
 	}
 }
 
-// Return lets a person who left come back. What ended stays ended.
-func (l *Ledger) Return(ctx context.Context, person string) error {
+// Return lets a person who left come back, with ops in the same commit. What
+// ended stays ended.
+func (l *Ledger) Return(ctx context.Context, person string, ops ...store.Op) error {
 	a, err := l.Account(ctx, person)
 	if err != nil {
 		return err
 	}
 	a.Left = time.Time{}
-	return l.Store.Commit(ctx, a.Put())
+	return l.Store.Commit(ctx, append(slices.Clone(ops), a.Put())...)
 }
 
 // FindPerson resolves what an administrator typed: an account id, or the
-// account's name or e-mail address at any provider if that is one person.
-func (l *Ledger) FindPerson(ctx context.Context, typed string) (string, error) {
+// account's name or e-mail address at any provider if that is one person. found
+// are those of that name who are known elsewhere.
+func (l *Ledger) FindPerson(ctx context.Context, typed string, found ...string) (string, error) {
 	if _, err := l.Account(ctx, typed); err == nil {
 		return typed, nil
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return "", err
 	}
-	var found []string
 	for after := ""; ; {
 		page, next, err := l.Accounts(ctx, after)
 		if err != nil {
@@ -279,13 +284,13 @@ func (l *Ledger) FindPerson(ctx context.Context, typed string) (string, error) {
 			break
 		}
 	}
-	switch len(found) {
+	slices.Sort(found)
+	switch found = slices.Compact(found); len(found) {
 	case 0:
 		return "", fmt.Errorf("%q: %w", typed, store.ErrNotFound)
 	case 1:
 		return found[0], nil
 	}
-	slices.Sort(found)
 	return "", fmt.Errorf("%q is several people: %s; name one of them", typed, strings.Join(found, ", "))
 }
 
