@@ -66,7 +66,9 @@ type GuardConfig struct {
 	Introspect map[string]Credentials
 	// DPoP says whether tokens are bound to keys of their clients (RFC 9449):
 	// "optional" (also ""), bearer tokens are taken, and bound ones with a proof of
-	// possession; "required", bound ones only; "off", bearer tokens only.
+	// possession; "required", bound ones only; "off", bearer tokens only. A body that
+	// the proof has a digest of (content_digest) is read before the handler gets it,
+	// 8 MiB at most; http.MaxBytesReader before the Guard makes it less (413).
 	DPoP string
 	// DPoPNonceKey makes the nonces that clients are given whose clock is off: at
 	// least 16 random bytes, the same in every process that serves the resource.

@@ -135,12 +135,12 @@ func (g *Guard) prove(w http.ResponseWriter, r *http.Request, c *Caller) *oauth.
 	case refusal != nil:
 	case p.Key() != c.key:
 		return badToken(fault(dpop.ReasonKey, "it is bound to another key than that of the proof"))
+	case !g.proofs.seen.First(p, g.c.Now()): // before the body is read: one proof holds memory once
+		refusal = dpop.Replayed()
 	default:
-		if refusal = checkDigest(p, r); refusal == nil && !g.proofs.seen.First(p, g.c.Now()) {
-			refusal = dpop.Replayed()
-		}
+		refusal = checkDigest(p, r)
 	}
-	if refusal != nil {
+	if refusal != nil && refusal.Status == 0 {
 		refusal.Status = http.StatusUnauthorized
 	}
 	if refusal == nil && p.Renew() || refusal != nil && refusal.Code == oauth.UseDPoPNonce { // section 8
@@ -159,7 +159,8 @@ func (g *Guard) target(r *http.Request) string {
 	return g.c.Resource
 }
 
-// checkDigest compares the body with what the proof says of it, and puts it back.
+// checkDigest compares the body with what the proof says of it, and puts it
+// back. Whoever serves the Guard may bound the body by less (http.MaxBytesReader).
 func checkDigest(p dpop.Proof, r *http.Request) *oauth.Error {
 	if !p.HasDigest() {
 		return nil
@@ -167,8 +168,15 @@ func checkDigest(p dpop.Proof, r *http.Request) *oauth.Error {
 	var body []byte
 	if r.Body != nil {
 		var err error
-		body, err = io.ReadAll(io.LimitReader(r.Body, maxDigested+1))
-		if err != nil || len(body) > maxDigested {
+		if r.ContentLength <= maxDigested {
+			body, err = io.ReadAll(io.LimitReader(r.Body, maxDigested+1))
+		}
+		var bounded *http.MaxBytesError
+		switch {
+		case errors.As(err, &bounded):
+			return &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusRequestEntityTooLarge, Reason: "body_too_large",
+				Description: "the request body is larger than this server takes", Err: err}
+		case err != nil || max(r.ContentLength, int64(len(body))) > maxDigested:
 			return dpop.Refuse(dpop.ReasonBody, "the body cannot be read, or is too large to be compared with content_digest", err)
 		}
 		rest := r.Body

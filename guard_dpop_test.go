@@ -404,3 +404,79 @@ func BenchmarkGuardDPoP(b *testing.B) {
 		i++
 	}
 }
+
+// unread is a body that never ends by itself, and knows how much of it was read.
+type unread struct {
+	io.ReadCloser
+	begun chan struct{} // closed at the first read
+	once  sync.Once
+	n     atomic.Int64
+}
+
+func (b *unread) Read(p []byte) (int, error) {
+	b.once.Do(func() { close(b.begun) })
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
+}
+
+// Who sends one proof with many bodies makes the guard hold one of them.
+// covers: RS-DPOP-04
+func TestGuardReadsOneBodyForAProof(t *testing.T) {
+	issuer, key := guardKey(t), guardKey(t)
+	_, h := newGuard(t, doorward.GuardConfig{Keys: guardKeySets(t, map[string][]*jose.Key{guardIssuer: {issuer}})})
+	now := time.Now()
+	same := prove(t, key, boundToken(t, issuer, key, now), now, map[string]any{"jti": "one of many", "content_digest": "sha-256=:x:"})
+	ask := func(body io.ReadCloser) int {
+		return guardAsk(h, func(r *http.Request) {
+			r.Method = http.MethodPost
+			r.Body, r.ContentLength = body, -1
+			same(r)
+		}).Code
+	}
+	in, out := io.Pipe()
+	first := &unread{ReadCloser: in, begun: make(chan struct{})}
+	done := make(chan int)
+	go func() { done <- ask(first) }()
+	<-first.begun // and it waits for more
+	second := &unread{ReadCloser: io.NopCloser(strings.NewReader("{}")), begun: make(chan struct{})}
+	if code := ask(second); code != http.StatusUnauthorized || second.n.Load() != 0 {
+		t.Errorf("the same proof at once: %d after %d bytes", code, second.n.Load())
+	}
+	_ = out.Close()
+	if code := <-done; code != http.StatusUnauthorized { // the digest is that of nothing
+		t.Errorf("the first: %d", code)
+	}
+}
+
+// Of a body that is too large nothing is kept, and nothing read where it says so.
+// covers: RS-DPOP-06
+func TestGuardReadsNoMoreThanIsTaken(t *testing.T) {
+	issuer, key := guardKey(t), guardKey(t)
+	_, h := newGuard(t, doorward.GuardConfig{Keys: guardKeySets(t, map[string][]*jose.Key{guardIssuer: {issuer}})})
+	now := time.Now()
+	bound := boundToken(t, issuer, key, now)
+	for _, c := range []struct {
+		name            string
+		announced, most int64
+		bound           int64 // of who serves the guard; 0: none
+		status          int
+	}{
+		{"announced", 9 << 20, 0, 0, 401},
+		{"bounded", -1, 2 << 10, 1 << 10, 413},
+		{"bounded and announced", 64 << 10, 2 << 10, 1 << 10, 413},
+	} {
+		body := &unread{ReadCloser: io.NopCloser(strings.NewReader(strings.Repeat(" ", 9<<20))), begun: make(chan struct{})}
+		w := guardAsk(h, func(r *http.Request) {
+			r.Method = http.MethodPost
+			r.Body, r.ContentLength = body, c.announced
+			if c.bound > 0 {
+				r.Body = http.MaxBytesReader(nil, body, c.bound)
+			}
+			prove(t, key, bound, now, map[string]any{"content_digest": "sha-256=:x:"})(r)
+		})
+		if w.Code != c.status || body.n.Load() > c.most {
+			t.Errorf("%s: %d after %d bytes: %s", c.name, w.Code, body.n.Load(), w.Body)
+		}
+	}
+}

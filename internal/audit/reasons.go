@@ -266,6 +266,7 @@ var causes = map[string]cause{
 	guarded + "token_unbound":     {"proof", "The token is bound to no key, and came with the scheme DPoP.", Maker, "Send the proof with the token request too, or the token with the scheme Bearer."},
 	guarded + "dpop_required":     {"proof", "The token is bound to no key, which is required here (tokens.dpop).", Maker, "Get a token with a DPoP proof; the resource metadata says so (dpop_bound_access_tokens_required)."},
 	guarded + "token_certificate": {"proof", "The token is bound to a client certificate, and came without it: another client has it, or TLS ends at a proxy that passes none on.", Maker, "Send the token over a connection with that certificate; behind a proxy the operator sets tls.client_cert_header."},
+	guarded + "body_too_large":    {"proof", "The body that a DPoP proof should be compared with is larger than is taken here.", Maker, "Send less in one request, or ask the operator about limits.body."},
 	guarded + "token_expired":     {"times", "The access token expired.", Maker, "Refresh it, or get a new one."},
 	guarded + "token_time":        {"times", "The token is not valid yet: the clocks differ.", Operator, "Compare the clocks (NTP)."},
 	guarded + "invalid_token":     {"alive", "The grant behind the token is over or unknown.", Person, "Sign in again."},

@@ -1,7 +1,12 @@
 package gateway_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -100,5 +105,66 @@ func TestServerThatRequiresBoundTokens(t *testing.T) {
 	s.DPoP = "sometimes"
 	if err := r.gw.Reload(map[string]gateway.Server{"files": s}); err == nil {
 		t.Error("an unknown mode is taken")
+	}
+}
+
+// metered is a body that knows how much of it was read.
+type metered struct {
+	io.Reader
+	n int
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	m.n += n
+	return n, err
+}
+
+func (m *metered) Close() error { return nil }
+
+// The limit of bodies is that of bodies with a digest, too.
+// covers: X-HTTP-06, RS-DPOP-06
+func TestBodyLimitBeforeTheDigest(t *testing.T) {
+	u := newUpstream(t)
+	r := newRig(t, map[string]gateway.Server{"files": files(u.URL)})
+	r.config.BodyLimit = 1 << 10
+	r.gw = r.with(nil)
+	key, err := jose.NewES256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _ := r.bound(key, "/files/mcp", "files:read")
+	for i, c := range []struct {
+		body         string
+		announced    bool
+		status, most int
+	}{
+		{toolCall("read_file"), true, 200, 1 << 10},
+		{toolCall("read_file"), false, 200, 1 << 10},
+		{toolCall("read_file") + strings.Repeat(" ", 64<<10), false, 413, 1 << 11},
+		{toolCall("read_file") + strings.Repeat(" ", 64<<10), true, 413, 1 << 9},
+	} {
+		sum := sha256.Sum256([]byte(c.body))
+		proof, err := key.SignEmbedded(oauth.TypDPoP, map[string]any{"jti": fmt.Sprint("digest-", i), "htm": "POST", "htu": r.url + "/files/mcp", "iat": time.Now().Unix(),
+			"ath": dpop.TokenHash(token), "content_digest": "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := &metered{Reader: strings.NewReader(c.body)}
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, r.url+"/files/mcp", body)
+		req.ContentLength = -1
+		if c.announced {
+			req.ContentLength = int64(len(c.body))
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "DPoP "+token)
+		req.Header.Set("DPoP", proof)
+		w := httptest.NewRecorder()
+		if r.gw.ServeHTTP(w, req); w.Code != c.status || body.n > c.most {
+			t.Errorf("%d bytes, announced %t: %d after %d bytes: %s", len(c.body), c.announced, w.Code, body.n, w.Body)
+		}
+	}
+	if u.requests() != 2 {
+		t.Errorf("%d requests went upstream", u.requests())
 	}
 }

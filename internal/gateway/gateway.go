@@ -251,10 +251,24 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Not every ResponseWriter has deadlines; the server's own has.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime))
 	if h := g.table.Load().handlers[r.URL.Path]; h != nil {
+		g.boundBody(w, r)
 		h.ServeHTTP(w, r)
 		return
 	}
 	http.NotFound(w, r)
+}
+
+// boundBody bounds what the guard reads of a body, too, which may have to
+// compare it with a proof. The byte beyond the limit lets readBody see that there
+// is more; of a body that says so itself nothing is read.
+func (g *Gateway) boundBody(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Body == nil || r.Body == http.NoBody:
+	case r.ContentLength > g.c.BodyLimit:
+		r.Body = http.MaxBytesReader(w, r.Body, 0)
+	default:
+		r.Body = http.MaxBytesReader(w, r.Body, g.c.BodyLimit+1)
+	}
 }
 
 // checkUpstream says what is wrong with a server's upstream, or nil.
