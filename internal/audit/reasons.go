@@ -271,7 +271,7 @@ var causes = map[string]cause{
 	guarded + "token_time":        {"times", "The token is not valid yet: the clocks differ.", Operator, "Compare the clocks (NTP)."},
 	guarded + "invalid_token":     {"alive", "The grant behind the token is over or unknown.", Person, "Sign in again."},
 	guarded + "origin":            {"token", "A page of another origin called, or the host name is not this server's.", Operator, "List the origin under allowed_origins if it is yours."},
-	guarded + "too_many_open": {"open", "As many streams and calls of this person, or of this client for itself, are open as may be at once (2,048).", Maker,
+	guarded + "too_many_open": {"open", "As many streams and calls of this person, or of this client for itself, are open as may be at once (2,048, with messages of 64 MiB together).", Maker,
 		"Close streams that nobody reads; wait as long as Retry-After says."},
 	guarded + "invalid_message":    {"body", "The message cannot be read in one way only; what was seen names the mistake.", Maker, "Send one JSON-RPC 2.0 message, in application/json."},
 	guarded + "insufficient_scope": {"scopes", "The token lacks a scope that this needs.", Person, "Let the client ask for the scopes that are named; the person allows them."},

@@ -53,6 +53,8 @@ func readCall(r *http.Request, limit int64) (call, *refusal) {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return call{}, &refusal{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, message: err.Error()}
+	case errors.Is(err, errHoldsTooMuch):
+		return call{}, tooManyOpen(err.Error())
 	case err != nil:
 		return call{}, &refusal{status: http.StatusBadRequest, code: codeInvalidRequest, message: "the request body could not be read"}
 	}

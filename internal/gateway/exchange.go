@@ -27,7 +27,8 @@ type exchange struct {
 	lastEvent string // likewise
 	vaulted   string // Authorization for the upstream; "": none of this grant
 
-	entered bool // counts among those that are open
+	entered bool  // counts among those that are open
+	held    int64 // bytes of its message that count
 	life    lifetime
 }
 
@@ -122,6 +123,13 @@ func subjectElsewhere(c doorward.Caller) access.Subject {
 func (x *exchange) read() *refusal {
 	switch x.r.Method {
 	case http.MethodPost:
+		if x.r.ContentLength < 0 {
+			x.r.Body = heldBody{x.r.Body, x}
+		} else if n := x.r.ContentLength; n <= x.e.g.c.BodyLimit {
+			if err := x.hold(n); err != nil {
+				return tooManyOpen(err.Error())
+			}
+		}
 		var refused *refusal
 		if x.call, refused = readCall(x.r, x.e.g.c.BodyLimit); refused == nil {
 			x.unhurry()

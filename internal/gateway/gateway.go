@@ -59,7 +59,8 @@ type Config struct {
 	DPoPNonceKey []byte
 	// OpenPerCaller bounds the requests of one person, and of one client that acts
 	// for itself, that are open at the same time, streams among them, over all
-	// servers. 0: 2048; negative: no bound.
+	// servers. Their messages have 64 MiB together, or BodyLimit if that is more. 0:
+	// 2048; negative: no bound, nor one of the messages.
 	OpenPerCaller int
 	// Audit gets an event per decision. nil: none.
 	Audit *audit.Log

@@ -2,8 +2,11 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"doorward/internal/access"
@@ -70,4 +73,97 @@ func TestOpenPerCaller(t *testing.T) {
 	if resp, _ := r.do(http.MethodGet, "/a", again, ""); resp.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("a fourth one: %d", resp.StatusCode)
 	}
+}
+
+// stalled is a body that stops after some bytes until end is closed, and breaks
+// off then.
+type stalled struct {
+	bytes int
+	begun chan struct{} // closed when it stops
+	end   chan struct{}
+}
+
+func (b *stalled) Read(p []byte) (int, error) {
+	if b.bytes > 0 {
+		n := min(len(p), b.bytes)
+		b.bytes -= n
+		return n, nil
+	}
+	close(b.begun)
+	<-b.end
+	return 0, io.ErrUnexpectedEOF
+}
+
+func (b *stalled) Close() error { return nil }
+
+// The messages of one caller are bounded together: those that are announced,
+// those that come bit by bit, and those whose answer lasts. Others do not notice,
+// and what ends makes room.
+//
+// covers: SEC-38, X-HTTP-06
+func TestOpenBodiesPerCaller(t *testing.T) {
+	up := newTicker(t)
+	r := newRig(t, map[string]gateway.Server{"a": {Path: "/a", Upstream: up.URL, Rules: access.Rules{Allow: []access.Rule{{Who: []string{"everyone"}}}}}})
+	r.config.BodyLimit = 1 << 20
+	r.gw = r.with(nil)
+	id, lasting := r.grantOf(oauth.Subject{ID: "corp/alice", Provider: "corp", Account: "alice"}, "/a", nil)
+	_, alice := r.grant("alice", "/a")
+	_, bob := r.grant("bob", "/a")
+	post := func(token string, body io.Reader, length int64) int {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, r.url+"/a", body)
+		req.ContentLength = length
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		r.gw.ServeHTTP(w, req)
+		if (w.Code == http.StatusTooManyRequests) != strings.Contains(w.Body.String(), "too_many_open") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		return w.Code
+	}
+	var wait sync.WaitGroup
+	end := make(chan struct{})
+	stall := func(bytes int, length int64) {
+		body := &stalled{bytes: bytes, begun: make(chan struct{}), end: end}
+		wait.Go(func() {
+			if code := post(alice, body, length); code != http.StatusBadRequest {
+				t.Errorf("a body that breaks off: %d", code)
+			}
+		})
+		<-body.begun
+	}
+	over := make(chan struct{})
+	close(over)
+	gone := func(bytes int) io.Reader { return &stalled{bytes: bytes, begun: make(chan struct{}), end: over} }
+	listening := `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}`
+	long := listening + strings.Repeat(" ", 1<<20-len(listening))
+	listened := make(chan int)
+	go func() { listened <- post(lasting, strings.NewReader(long), 1<<20) }()
+	waitFor(t, "the subscription", func() bool { return up.requests() == 1 })
+	for range 62 {
+		stall(0, 1<<20)
+	}
+	stall(1<<19, -1)
+	for _, length := range []int64{1 << 20, -1} {
+		if code := post(alice, gone(1<<20), length); code != http.StatusTooManyRequests {
+			t.Errorf("more than 64 MiB, announced as %d: %d", length, code)
+		}
+	}
+	if code := post(alice, gone(0), 1<<19); code != http.StatusBadRequest { // what was refused left its room
+		t.Errorf("exactly 64 MiB: %d", code)
+	}
+	if code := post(bob, gone(0), 1<<20); code != http.StatusBadRequest {
+		t.Errorf("somebody else: %d", code)
+	}
+	if _, err := r.ledger.End(t.Context(), ledger.Which{Grant: id}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-listened; code != http.StatusUnauthorized {
+		t.Errorf("the subscription that was ended: %d", code)
+	}
+	if code := post(alice, gone(0), 1<<20); code != http.StatusBadRequest {
+		t.Errorf("after one ended: %d", code)
+	}
+	close(end)
+	wait.Wait()
 }
