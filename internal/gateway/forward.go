@@ -38,7 +38,7 @@ func (x *exchange) forward() {
 	}
 	defer resp.Body.Close()
 	a.begin(resp.StatusCode, resp.Header, resp.ContentLength)
-	a.end(a.copy(resp.Body))
+	a.end(a.copy(resp.Body, resp.ContentLength))
 }
 
 // request is what the upstream gets. The caller's path and query stay here.
@@ -131,13 +131,20 @@ func (e *endpoint) label() string {
 
 var copyBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 
-// copy brings the body over. A stream has a small buffer of its own, since it
-// keeps it for as long as it is idle.
-func (a *answer) copy(body io.Reader) error {
+// maxDrained is how much is read of a body that nobody wants, in bytes.
+const maxDrained = 4 << 10
+
+// copy brings the body over; length is -1 if it is not known. A stream has a
+// small buffer of its own, since it keeps it for as long as it is idle.
+func (a *answer) copy(body io.Reader, length int64) error {
 	var buf []byte
 	switch a.mode {
-	case refused, dropping: // read a little, so that the connection can serve again
-		_, _ = io.CopyN(io.Discard, body, 4<<10)
+	case refused, dropping:
+		// A little is read, so that the connection can serve again; a body without an
+		// end would hold back what the caller gets instead.
+		if length >= 0 && length <= maxDrained {
+			_, _ = io.CopyN(io.Discard, body, length)
+		}
 		return nil
 	case streaming:
 		buf = make([]byte, 1<<10)
@@ -151,6 +158,9 @@ func (a *answer) copy(body io.Reader) error {
 		if n > 0 {
 			if err := a.write(buf[:n]); err != nil {
 				return err
+			}
+			if a.mode == refused { // by what came
+				return nil
 			}
 		}
 		if errors.Is(err, io.EOF) {

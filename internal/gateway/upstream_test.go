@@ -2,10 +2,12 @@ package gateway_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"doorward/internal/gateway"
 )
@@ -196,6 +198,47 @@ func TestToolsListIsFiltered(t *testing.T) {
 			if resp.StatusCode != 200 || body != fmt.Sprintf(c.wrap, want) || resp.Header.Get("Content-Type") != c.contentType {
 				t.Errorf("%s, %s: %d %s", c.name, person, resp.StatusCode, body)
 			}
+		}
+	}
+}
+
+// What is refused of an answer does not wait for its end, which may never come.
+func TestRefusalOfAnAnswerWithoutEnd(t *testing.T) {
+	u := newUpstream(t)
+	r := newRig(t, map[string]gateway.Server{"files": files(u.URL)})
+	_, token := r.grant("alice", "/files/mcp", "files:read")
+	for _, c := range []struct {
+		name, media, body string
+		status, answer    int
+	}{
+		{"refused", "text/plain", "", 401, 502},
+		{"refused after a little", "text/plain", "who?", 403, 502},
+		{"a redirect", "", "", 307, 502},
+		{"a page", "text/html", "<p>", 200, 502},
+		{"without a Content-Type", "", "{", 200, 502},
+		{"to a notification", "text/html", "<p>", 200, 200},
+	} {
+		u.respond(func(w http.ResponseWriter, req *http.Request) {
+			w.Header()["Content-Type"] = nil
+			if c.media != "" {
+				w.Header().Set("Content-Type", c.media)
+			}
+			w.WriteHeader(c.status)
+			_, _ = io.WriteString(w, c.body)
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-req.Context().Done():
+			case <-time.After(5 * time.Second):
+			}
+		})
+		call := toolCall("read_file")
+		if c.name == "to a notification" {
+			call = `{"jsonrpc":"2.0","method":"notifications/initialized"}`
+		}
+		began := time.Now()
+		resp, body := r.do(http.MethodPost, "/files/mcp", token, call)
+		if took := time.Since(began); resp.StatusCode != c.answer || took > time.Second {
+			t.Errorf("%s: %d after %s: %s", c.name, resp.StatusCode, took, body)
 		}
 	}
 }
