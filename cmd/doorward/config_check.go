@@ -348,7 +348,7 @@ func (k *checker) origins(p keyPath, origins []string) {
 	for i, o := range origins {
 		u, err := url.Parse(o)
 		ok := err == nil && u.Scheme != "" && u.Host != "" && o == u.Scheme+"://"+strings.ToLower(u.Host)
-		ok = ok && !(u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80") // browsers leave these out
+		ok = ok && !strings.HasSuffix(o, ":") && !(u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80") // browsers leave these out
 		k.must(ok && !strings.Contains(o, "*"), p.add(index(i)), "%q must be an origin: scheme, host and port (none if it is the usual one), without a path (https://app.example.com)", o)
 	}
 }

@@ -207,10 +207,11 @@ func TestMistakesOfSense(t *testing.T) {
 				"c.yaml:7:32: servers.a.scope_implies.v: is not among the server's scopes\n" +
 				"c.yaml:8:20: servers.a.tools.t[1]: \"p\" is not among the server's scopes\n" +
 				"c.yaml:8:24: servers.a.tools.d*: names one tool each: patterns are for the rules"},
-		{"origins", "servers: {a: {path: /a, run: sample, allowed_origins: [\"https://x.example\", \"https://x.example/\", \"*\", \"https://x.example:443\"]}}\n",
+		{"origins", "servers: {a: {path: /a, run: sample, allowed_origins: [\"https://x.example\", \"https://x.example/\", \"*\", \"https://x.example:443\", \"https://x.example:\"]}}\n",
 			"c.yaml:1:77: servers.a.allowed_origins[1]: \"https://x.example/\" must be an origin: scheme, host and port (none if it is the usual one), without a path (https://app.example.com)\n" +
 				"c.yaml:1:99: servers.a.allowed_origins[2]: \"*\" must be an origin: scheme, host and port (none if it is the usual one), without a path (https://app.example.com)\n" +
-				"c.yaml:1:104: servers.a.allowed_origins[3]: \"https://x.example:443\" must be an origin: scheme, host and port (none if it is the usual one), without a path (https://app.example.com)"},
+				"c.yaml:1:104: servers.a.allowed_origins[3]: \"https://x.example:443\" must be an origin: scheme, host and port (none if it is the usual one), without a path (https://app.example.com)\n" +
+				"c.yaml:1:129: servers.a.allowed_origins[4]: \"https://x.example:\" must be an origin: scheme, host and port (none if it is the usual one), without a path (https://app.example.com)"},
 		{"headers", "servers: {a: {path: /a, upstream: \"http://x/\", credential: {header: {Host: a, \"b c\": d, X-Key: \"${EMPTY}\"}}}}\n",
 			"c.yaml:1:76: servers.a.credential.header.Host: must not be set: it belongs to the connection\n" +
 				"c.yaml:1:86: servers.a.credential.header.b c: is not the name of a header\n" +
