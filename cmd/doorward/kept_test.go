@@ -158,13 +158,19 @@ func TestEnterpriseWithoutFlags(t *testing.T) {
 		t.Error(who)
 	}
 	s.Close()
-	// Somebody else's sign-in takes nothing over.
-	d.must("logout")
+	// Somebody else's sign-in takes nothing over, and ends what was there.
+	last := strings.TrimSpace(d.must("token", server))
+	if !opens(t, server, last) {
+		t.Error("the last token opens nothing")
+	}
 	if r := d.browser(person(t, "bob", d.vars["BOB"]), "login", idp.url, "--client-id", "desktop-idp", "--client-secret", "env:IDP_SECRET", "--no-browser"); r.code != 0 {
 		t.Fatal(r.errs)
 	}
 	if p := d.keptProfile(); len(p.Tokens)+len(p.Clients) != 0 || p.SignIn.Subject != "bob" {
 		t.Errorf("%d tokens, %d clients of %s", len(p.Tokens), len(p.Clients), p.SignIn.Subject)
+	}
+	if opens(t, server, last) {
+		t.Error("a token of who was signed in before is thrown away, and lives")
 	}
 }
 

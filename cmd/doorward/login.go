@@ -73,28 +73,33 @@ func (f *loginFlags) run(ctx context.Context, e env, issuer string) error {
 	if err != nil {
 		return err
 	}
-	if err := keepSignIn(ctx, store, f.profile, s); err != nil {
+	was, err := keepSignIn(ctx, store, f.profile, s)
+	if err != nil {
 		return err
+	}
+	for _, lasting := range endAll(ctx, was) {
+		e.say("%s, of who was signed in before: %s", f.profile, cleanForTerminal(lasting))
 	}
 	_, err = fmt.Fprintln(e.stdout, describe(f.profile, s))
 	return err
 }
 
 // keepSignIn puts the sign-in into its profile. What servers gave before stays
-// only if it was the same person's; a profile that cannot be read is replaced.
-func keepSignIn(ctx context.Context, store *keep.Store, profile string, s *keep.SignIn) error {
-	err := store.Update(ctx, profile, func(p *keep.Profile) (bool, error) {
-		if was := p.SignIn; was != nil && (was.Issuer != s.Issuer || was.Subject != s.Subject) {
-			*p = keep.Profile{}
+// only if it was the same person's: else it is was, which is to end. A profile
+// that cannot be read is replaced.
+func keepSignIn(ctx context.Context, store *keep.Store, profile string, s *keep.SignIn) (was keep.Profile, err error) {
+	err = store.Update(ctx, profile, func(p *keep.Profile) (bool, error) {
+		if before := p.SignIn; before != nil && (before.Issuer != s.Issuer || before.Subject != s.Subject) {
+			was, *p = *p, keep.Profile{}
 		}
 		p.SignIn = s
 		return true, nil
 	})
 	var unreadable *keep.Error
 	if errors.As(err, &unreadable) && (unreadable.Reason == keep.Unreadable || unreadable.Reason == keep.TooLarge) {
-		return store.Replace(ctx, profile, keep.Profile{SignIn: s})
+		return keep.Profile{}, store.Replace(ctx, profile, keep.Profile{SignIn: s})
 	}
-	return err
+	return was, err
 }
 
 // signInOnce signs a person in: with the system's browser, or by a code on any

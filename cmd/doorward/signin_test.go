@@ -177,7 +177,7 @@ func TestLoginOverWhatIsKept(t *testing.T) {
 	store := keep.New(keep.Config{Dir: dir, Key: strings.Repeat("a5", 32)})
 	tokens := func(s *keep.SignIn) int {
 		t.Helper()
-		if err := keepSignIn(t.Context(), store, "p", s); err != nil {
+		if _, err := keepSignIn(t.Context(), store, "p", s); err != nil {
 			t.Fatal(err)
 		}
 		p, err := store.Read(t.Context(), "p")
@@ -197,7 +197,7 @@ func TestLoginOverWhatIsKept(t *testing.T) {
 		t.Errorf("%d tokens of a file that could not be read", n)
 	}
 	store = keep.New(keep.Config{Dir: dir, Key: "short"})
-	if err := keepSignIn(t.Context(), store, "p", one); err == nil {
+	if _, err := keepSignIn(t.Context(), store, "p", one); err == nil {
 		t.Error("signed in with a key that is none")
 	}
 }
