@@ -280,9 +280,11 @@ func (t *Transport) save(ctx context.Context, g *grant, person string) error {
 	if gone {
 		return nil
 	}
+	// What the user configured may lie anywhere, also for who ends it later.
+	ours := at.by == byUser
 	value, err := json.Marshal(keptGrant{
 		Version: 1, Covers: at.covers, Resource: at.resource, Issuer: at.issuer, Offered: at.scopes.String(), Legacy: at.legacy,
-		Private: at.by.reach.private, Loopback: at.by.reach.loopback,
+		Private: ours || at.by.reach.private, Loopback: ours || at.by.reach.loopback,
 		Bound: at.bound, JKT: thumbprintOf(h.key), Key: t.keyToKeep(h.key),
 		Access: h.access, Refresh: h.refresh, Scopes: h.scopes.String(), Made: h.made, Expires: h.expires, Client: keepClient(h.client),
 	})

@@ -163,14 +163,15 @@ func TestEnterpriseWithoutFlags(t *testing.T) {
 	if !opens(t, server, last) {
 		t.Error("the last token opens nothing")
 	}
-	if r := d.browser(person(t, "bob", d.vars["BOB"]), "login", idp.url, "--client-id", "desktop-idp", "--client-secret", "env:IDP_SECRET", "--no-browser"); r.code != 0 {
-		t.Fatal(r.errs)
+	ended := d.browser(person(t, "bob", d.vars["BOB"]), "login", idp.url, "--client-id", "desktop-idp", "--client-secret", "env:IDP_SECRET", "--no-browser")
+	if ended.code != 0 {
+		t.Fatal(ended.errs)
 	}
 	if p := d.keptProfile(); len(p.Tokens)+len(p.Clients) != 0 || p.SignIn.Subject != "bob" {
 		t.Errorf("%d tokens, %d clients of %s", len(p.Tokens), len(p.Clients), p.SignIn.Subject)
 	}
 	if opens(t, server, last) {
-		t.Error("a token of who was signed in before is thrown away, and lives")
+		t.Errorf("a token of who was signed in before is thrown away, and lives: %s", ended.errs)
 	}
 }
 
