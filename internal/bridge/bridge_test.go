@@ -296,9 +296,7 @@ func TestWhatServersGetWrong(t *testing.T) {
 }
 
 func TestServerGone(t *testing.T) {
-	srv := httptest.NewServer(http.NotFoundHandler())
-	srv.Close()
-	l := start(t, bridge.Config{URL: srv.URL})
+	l := start(t, bridge.Config{URL: "http://127.0.0.1:1"}) // nobody's port
 	l.send(hello)
 	if m, text := l.next(); m["id"] != 1.0 || !strings.Contains(text, "cannot be reached") {
 		t.Error(text)
