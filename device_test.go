@@ -262,7 +262,7 @@ func TestDeviceGrantThatIsNotForUs(t *testing.T) {
 			var e *doorward.Error
 			if err := d.call(t.Context(), f); !errors.As(err, &e) || len(d.shown) > 0 {
 				t.Errorf("%s: without a browser: %v", name, err)
-			} else if d.codeOnly && (e.Who != "operator" || !strings.Contains(e.Description, "--client-id")) {
+			} else if e.Who != "operator" || !strings.Contains(e.Description, "--client-id") {
 				t.Errorf("%s: %v", name, e)
 			}
 			// PKCE is not given up on the way.

@@ -46,7 +46,7 @@ func (f *AuthorizationCode) authorizeDevice(ctx context.Context, w want, md *oau
 			}
 			return f.authorize(ctx, w, md)
 		}
-		return got{client: client}, err
+		return got{client: client}, f.byHand(err)
 	}
 	life := codeLife
 	if s := seconds(d.ExpiresIn); s > 0 {
@@ -80,6 +80,17 @@ func (f *AuthorizationCode) deviceCode(ctx context.Context, w want, md *oauth.Se
 func notForDevices(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Step == stepRegister && e.Code == oauth.InvalidClientMetadata || e.Step == stepAuthorize && e.Code == oauth.UnauthorizedClient)
+}
+
+// byHand says what helps a client that registered itself, or could not, where the
+// grant is for others.
+func (f *AuthorizationCode) byHand(err error) error {
+	var e *Error
+	if f.Client.ID == "" && notForDevices(err) && errors.As(err, &e) {
+		e.Who = whoOperator
+		e.Description += " (a client for devices has to be added there by hand and its id given: AuthorizationCode.Client, --client-id)"
+	}
+	return err
 }
 
 // errDeviceOver ends the wait for a device code that nobody entered.

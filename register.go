@@ -77,10 +77,6 @@ func (f *AuthorizationCode) register(ctx context.Context, w want, md *oauth.Serv
 	if status != http.StatusCreated && status != http.StatusOK {
 		e := refusedRegistration(md.Issuer, status, data, f.InitialAccessToken)
 		e.Err = errors.New("the registration was " + oauth.Printable(string(body)))
-		if redirect == "" && e.Code == oauth.InvalidClientMetadata {
-			e.Who = whoOperator
-			e.Description += " (a client for devices has to be added there by hand and its id given: AuthorizationCode.Client, --client-id)"
-		}
 		return registration{}, e
 	}
 	r, until, err := readRegistration(md.Issuer, data, redirect)

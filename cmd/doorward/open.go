@@ -35,7 +35,7 @@ func (f *tokenFlags) opener(e env) func(context.Context, string) error {
 		case e.remote():
 			if port := portOf(ctx, address); port != "" {
 				e.say("(this session has no display. The browser comes back to port %s of this machine: open the address on yours after\n"+
-					"ssh -L %s:127.0.0.1:%s to here, or take --flow device)", port, port, port)
+					"ssh -L %s:127.0.0.1:%s to here, or take --flow device if the server has a client for that)", port, port, port)
 			}
 			return nil
 		case f.noBrowser:
