@@ -39,7 +39,7 @@ func (s *Server) backchannelRoute(path string) (route, bool) {
 	if p := st.provider(name); !ok || p == nil || p.plain != nil || p.saml != nil {
 		return route{}, false
 	}
-	return route{[]string{http.MethodPost}, false, s.limited(s.answerForm(s.backchannelLogout))}, true
+	return route{[]string{http.MethodPost}, noCORS, s.limited(s.answerForm(s.backchannelLogout))}, true
 }
 
 const backchannelPath = "/backchannel-logout/"

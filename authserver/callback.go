@@ -34,9 +34,9 @@ func (s *Server) callbackRoute(path string) (route, bool) {
 	case !ok || p == nil:
 		return route{}, false
 	case p.saml != nil:
-		return route{[]string{http.MethodGet, http.MethodPost}, false, s.samlCallback}, true
+		return route{[]string{http.MethodGet, http.MethodPost}, noCORS, s.samlCallback}, true
 	}
-	return route{[]string{http.MethodGet}, false, s.callbackPage}, true
+	return route{[]string{http.MethodGet}, noCORS, s.callbackPage}, true
 }
 
 func (st *settings) callbackURL(p *provider) string { return st.cfg.URL + "/callback/" + p.Name }

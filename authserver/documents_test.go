@@ -43,3 +43,58 @@ func TestConditionalRequests(t *testing.T) {
 		t.Errorf("after a new key: %d %v", r.status, r.header)
 	}
 }
+
+// A document is answered from what was made once, in as many headers as a small
+// map has room for.
+func TestDocumentsAllocateNothing(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/jwks"} {
+		r := httptest.NewRequest(http.MethodGet, asURL+path, nil)
+		out := &discard{header: http.Header{}}
+		w.as.ServeHTTP(out, r)
+		most := 8
+		if out.written > oneBuffer {
+			most++ // net/http does not see its length before it is sent
+		}
+		if out.written < 100 || len(out.header) > most {
+			t.Errorf("%s: %d bytes with %d headers: %v", path, out.written, len(out.header), out.header)
+		}
+		if n := testing.AllocsPerRun(100, func() { w.as.ServeHTTP(out, r) }); n > 0 {
+			t.Errorf("%s: %v allocations", path, n)
+		}
+	}
+}
+
+// discard is a ResponseWriter that keeps its header.
+type discard struct {
+	header  http.Header
+	written int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { d.written += len(b); return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+
+// Length and type are the same with and without the body, and a script of
+// another origin may read it.
+func TestHeadOfDocuments(t *testing.T) {
+	w := newWorld(t)
+	srv := httptest.NewServer(w.as)
+	t.Cleanup(srv.Close)
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/jwks"} {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			r, err := http.NewRequest(method, srv.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := srv.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if h := resp.Header; resp.ContentLength < 100 || h.Get("Content-Type") != "application/json" || h.Get("Access-Control-Allow-Origin") != "*" || h.Get("X-Frame-Options") != "DENY" {
+				t.Errorf("%s %s: %d bytes, %v", method, path, resp.ContentLength, h)
+			}
+		}
+	}
+}

@@ -58,13 +58,13 @@ func (s *Server) relayTable(st *settings) map[string]route {
 	post := []string{http.MethodPost}
 	p := st.path
 	return map[string]route{
-		oauth.WellKnownAS + p: {[]string{http.MethodGet}, true, s.relayMetadata},
-		p + "/authorize":      {[]string{http.MethodGet}, false, s.relayAuthorize},
-		p + "/token":          {post, true, s.limited(s.relayForm(relayToken))},
-		p + "/revoke":         {post, true, s.limited(s.relayForm(relayRevoke))},
-		p + "/register":       {post, true, s.limitedTo(registering, s.relayRegister)},
+		oauth.WellKnownAS + p: {[]string{http.MethodGet}, corsDocument, s.relayMetadata},
+		p + "/authorize":      {[]string{http.MethodGet}, noCORS, s.relayAuthorize},
+		p + "/token":          {post, corsEndpoint, s.limited(s.relayForm(relayToken))},
+		p + "/revoke":         {post, corsEndpoint, s.limited(s.relayForm(relayRevoke))},
+		p + "/register":       {post, corsEndpoint, s.limitedTo(registering, s.relayRegister)},
 
-		p + "/callback/" + separateName: {[]string{http.MethodGet}, false, s.relayReturn},
+		p + "/callback/" + separateName: {[]string{http.MethodGet}, noCORS, s.relayReturn},
 	}
 }
 

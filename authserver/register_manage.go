@@ -60,7 +60,7 @@ func (s *Server) namedRoute(path string) (route, bool) {
 	if !ok || id == "" || strings.Contains(id, "/") {
 		return route{}, false
 	}
-	return route{[]string{http.MethodGet, http.MethodPut, http.MethodDelete}, true, s.manage}, true
+	return route{[]string{http.MethodGet, http.MethodPut, http.MethodDelete}, corsEndpoint, s.manage}, true
 }
 
 // manage is the client configuration endpoint (RFC 7592 section 2). A change is

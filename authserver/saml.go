@@ -221,7 +221,7 @@ func (s *Server) samlRoute(path string) (route, bool) {
 	if !ok || p == nil || p.saml == nil {
 		return route{}, false
 	}
-	return route{[]string{http.MethodGet}, false, func(w http.ResponseWriter, r *http.Request) {
+	return route{[]string{http.MethodGet}, noCORS, func(w http.ResponseWriter, r *http.Request) {
 		doc, err := saml.ServiceProvider(st.entityID(p), st.callbackURL(p))
 		if err != nil {
 			s.refuse(w, r, &oauth.Error{Code: oauth.ServerError, Err: err})

@@ -28,7 +28,7 @@ func (s *Server) scimRoute(path string) (route, bool) {
 		return route{}, false
 	}
 	methods := []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
-	return route{methods, false, func(w http.ResponseWriter, r *http.Request) {
+	return route{methods, noCORS, func(w http.ResponseWriter, r *http.Request) {
 		c := &scimCall{s: s, st: st, d: d, w: w, r: r}
 		c.kind, c.id, _ = strings.Cut(strings.TrimSuffix(at, "/"), "/")
 		c.serve()

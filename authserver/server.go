@@ -207,9 +207,19 @@ func (s *Server) now() time.Time { return s.clock() }
 // route is one entry of the route table.
 type route struct {
 	methods []string // allowed ones; GET allows HEAD too
-	cors    bool     // any origin, without credentials (AS-META-14)
+	cors    cors
 	handle  http.HandlerFunc
 }
+
+// cors is what scripts of other origins may do at a route; always without
+// credentials (AS-META-14).
+type cors uint8
+
+const (
+	noCORS       cors = iota
+	corsDocument      // any origin
+	corsEndpoint      // any origin, which sees how to authenticate, too
+)
 
 // routeTable is every path that the issuer serves, by path.
 func (s *Server) routeTable(st *settings) map[string]route {
@@ -218,7 +228,7 @@ func (s *Server) routeTable(st *settings) map[string]route {
 	}
 	get, post, both := []string{http.MethodGet}, []string{http.MethodPost}, []string{http.MethodGet, http.MethodPost}
 	document := func(pick func(*settings) []byte) route {
-		return route{get, true, s.answerDocument(pick)}
+		return route{get, corsDocument, s.answerDocument(pick)}
 	}
 	asMetadata := document(func(st *settings) []byte { return st.issuer[s.signingKey().Alg()].as })
 	oidcMetadata := document(func(st *settings) []byte { return st.issuer[s.signingKey().Alg()].oidc })
@@ -228,21 +238,21 @@ func (s *Server) routeTable(st *settings) map[string]route {
 		oauth.WellKnownOIDC + p:     oidcMetadata,
 		p + oauth.WellKnownOIDC:     oidcMetadata,
 		p + "/jwks":                 document(func(*settings) []byte { return s.ring.Load().document }),
-		p + "/token":                {post, true, s.limited(s.answerForm(s.token))},
-		p + "/revoke":               {post, true, s.limited(s.answerForm(s.revoke))},
-		p + "/introspect":           {post, false, s.limitedStrangers(s.answerForm(s.introspect))},
-		p + "/register":             {post, true, s.limitedTo(registering, s.answerJSON(http.StatusCreated, s.register))},
-		p + "/par":                  {post, false, s.limited(s.answerFormWith(http.StatusCreated, s.par))},
-		p + "/device_authorization": {post, false, s.limited(s.answerForm(s.deviceAuthorization))},
-		p + "/device":               {both, false, s.devicePage},
-		p + "/authorize":            {both, false, s.authorizePage},
-		p + "/login":                {both, false, s.loginPage},
-		p + "/consent":              {both, false, s.consentPage},
-		p + "/logout":               {both, false, s.logoutPage},
-		p + "/account":              {both, false, s.accountPage},
+		p + "/token":                {post, corsEndpoint, s.limited(s.answerForm(s.token))},
+		p + "/revoke":               {post, corsEndpoint, s.limited(s.answerForm(s.revoke))},
+		p + "/introspect":           {post, noCORS, s.limitedStrangers(s.answerForm(s.introspect))},
+		p + "/register":             {post, corsEndpoint, s.limitedTo(registering, s.answerJSON(http.StatusCreated, s.register))},
+		p + "/par":                  {post, noCORS, s.limited(s.answerFormWith(http.StatusCreated, s.par))},
+		p + "/device_authorization": {post, noCORS, s.limited(s.answerForm(s.deviceAuthorization))},
+		p + "/device":               {both, noCORS, s.devicePage},
+		p + "/authorize":            {both, noCORS, s.authorizePage},
+		p + "/login":                {both, noCORS, s.loginPage},
+		p + "/consent":              {both, noCORS, s.consentPage},
+		p + "/logout":               {both, noCORS, s.logoutPage},
+		p + "/account":              {both, noCORS, s.accountPage},
 	}
 	if st.idp {
-		t[p+"/userinfo"] = route{both, true, s.answerPlain(s.userinfo)}
+		t[p+"/userinfo"] = route{both, corsEndpoint, s.answerPlain(s.userinfo)}
 	}
 	return t
 }
@@ -261,17 +271,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		hurry(w)
 	}
-	secureHeaders(w.Header())
-	if rt.cors {
-		w.Header()["Access-Control-Allow-Origin"] = anyOrigin
-		w.Header()["Access-Control-Expose-Headers"] = corsExposed
+	h := w.Header()
+	secureHeaders(h)
+	if rt.cors == corsEndpoint {
+		h["Access-Control-Expose-Headers"] = corsExposed
+	}
+	if rt.cors != noCORS {
+		h["Access-Control-Allow-Origin"] = anyOrigin
 		if r.Method == http.MethodOptions {
 			preflight(w, rt.methods)
 			return
 		}
 	}
 	if !allows(rt.methods, r.Method) {
-		w.Header().Set("Allow", allowed(rt.methods))
+		h.Set("Allow", allowed(rt.methods))
 		s.refuse(w, r, &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusMethodNotAllowed,
 			Description: "this endpoint takes " + allowed(rt.methods)})
 		return

@@ -148,7 +148,7 @@ func TestMetadataListsTheGrants(t *testing.T) {
 func TestPanicIsAServerError(t *testing.T) {
 	var log logBuffer
 	w := newWorld(t, func(as, _ *Config) { as.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-	w.as.routes["/panic"] = route{[]string{"GET"}, false, func(http.ResponseWriter, *http.Request) { panic("secret thing") }}
+	w.as.routes["/panic"] = route{[]string{"GET"}, noCORS, func(http.ResponseWriter, *http.Request) { panic("secret thing") }}
 	r := ask(w.as, "GET", asURL+"/panic")
 	if r.status != http.StatusInternalServerError || r.text("error") != "server_error" || strings.Contains(r.body, "secret thing") {
 		t.Errorf("%d %s", r.status, r.body)
