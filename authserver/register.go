@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -44,26 +43,6 @@ func (st *settings) othersPolicy() string {
 		return othersAllow
 	}
 	return othersAskAdmin
-}
-
-// wish is a registration request (RFC 7591 section 2). Members that are not
-// here are ignored: logo and policy addresses would only be strangers' text on
-// our pages, and scopes are decided when they are asked for.
-type wish struct {
-	RedirectURIs  []string        `json:"redirect_uris"`
-	Name          string          `json:"client_name"`
-	URI           string          `json:"client_uri"`
-	GrantTypes    []string        `json:"grant_types"`
-	ResponseTypes []string        `json:"response_types"`
-	AuthMethod    string          `json:"token_endpoint_auth_method"`
-	AuthAlg       string          `json:"token_endpoint_auth_signing_alg"`
-	Application   string          `json:"application_type"`
-	JWKS          json.RawMessage `json:"jwks"`
-	JWKSURI       string          `json:"jwks_uri"`
-	DPoPBound     bool            `json:"dpop_bound_access_tokens"`
-	PushedOnly    bool            `json:"require_pushed_authorization_requests"`
-	Statement     json.RawMessage `json:"software_statement"`
-	ledger.Logout
 }
 
 // registered is the answer (RFC 7591 section 3.2.1): what holds, which may be
@@ -170,25 +149,6 @@ func (s *Server) newSecret(st *settings, c *ledger.Client) string {
 		c.SecretExpires = s.now().Add(life)
 	}
 	return secret
-}
-
-// parseWish reads the document: one JSON object.
-func parseWish(body []byte) (wish, error) {
-	var w wish
-	if len(body) > maxRegistration {
-		return w, &oauth.Error{Code: oauth.InvalidClientMetadata, Status: http.StatusRequestEntityTooLarge, Description: "the registration is too large"}
-	}
-	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
-		return w, badMetadata("the registration must be a JSON object")
-	}
-	if err := json.Unmarshal(body, &w); err != nil {
-		var wrongType *json.UnmarshalTypeError
-		if errors.As(err, &wrongType) {
-			return w, badMetadata(wrongType.Field + " has the wrong type")
-		}
-		return w, badMetadata("the registration is not valid JSON")
-	}
-	return w, nil
 }
 
 func badMetadata(description string) error {
@@ -329,6 +289,9 @@ func (w wish) checkRedirects(c *ledger.Client) error {
 func cleanName(name string) string { return cleanText(name, maxName) }
 
 func cleanText(name string, most int) string {
+	if isClean(name, most) {
+		return name
+	}
 	name = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -343,6 +306,20 @@ func cleanText(name string, most int) string {
 		runes = append(runes[:most-1], '…')
 	}
 	return string(runes)
+}
+
+// isClean reports whether a text has nothing to be cleaned of: ASCII, and one
+// space between its words.
+func isClean(text string, most int) bool {
+	last := byte(' ')
+	for i := range len(text) {
+		c := text[i]
+		if c < ' ' || c > '~' || c == ' ' && last == ' ' {
+			return false
+		}
+		last = c
+	}
+	return len(text) <= most && (text == "" || last != ' ')
 }
 
 func onlyLoopback(uris []string) bool {

@@ -298,6 +298,11 @@ func TestCleanName(t *testing.T) {
 		"a\u200bb\u2066c\ufeff\x00": "abc",
 		"zwölf 猫":                   "zwölf 猫",
 		"a\u2028b\r\nc":             "a b c",
+		" a":                        "a",
+		"a ":                        "a",
+		"a  b":                      "a b",
+		"a\x7fb":                    "ab",
+		" ":                         "",
 	} {
 		if got := cleanName(name); got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)

@@ -80,10 +80,12 @@ type places struct {
 	free map[bool]int // by whether the client is approved
 }
 
-// Reserved at a time; one by one when few are left.
+// Reserved at a time: of what is left a small part, so that other processes find
+// some, too; one by one when few are left.
 const (
-	placesAtOnce = 32
-	placesFew    = 8 * placesAtOnce
+	placesAtOnce = 256
+	placesPart   = 8
+	placesFew    = 256
 )
 
 // takePlace takes a place for one more registration, or refuses it. In mode
@@ -145,7 +147,7 @@ func (s *Server) reserve(ctx context.Context, st *settings, total int) (int, err
 		case full: // that it was counted is written down, too
 			n = 0
 		case total-t.N > placesFew:
-			n = placesAtOnce
+			n = min(placesAtOnce, (total-t.N)/placesPart)
 		}
 		t.N += n
 		value, err := json.Marshal(t)
