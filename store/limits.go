@@ -14,7 +14,7 @@ const (
 )
 
 // Check returns an error if the op is none that a store can do: an unknown
-// action, or a name or value outside the limits. Stores call it on every op
+// action, one that its kind does not have, or a name or value outside the limits. Stores call it on every op
 // before they do the first one, so that nothing is written. The error names
 // kind and sizes, never a key or a value.
 func (o Op) Check() error {
@@ -34,8 +34,11 @@ func (o Op) Check() error {
 	if len(r.Index) > MaxIndexes {
 		return fmt.Errorf("store: a record of kind %q has %d index names, allowed are %d", r.Kind, len(r.Index), MaxIndexes)
 	}
-	if o.Do == DoLog && len(r.Index) > 0 {
-		return fmt.Errorf("store: a record of kind %q in a journal has index names", r.Kind)
+	if (o.Do == DoOnce) != (r.Kind == KindOnce) {
+		return fmt.Errorf("store: an op on a record of kind %q: what has the kind %q is written by Once, and by nothing else", r.Kind, KindOnce)
+	}
+	if (o.Do == DoLog || o.Do == DoOnce) && len(r.Index) > 0 {
+		return fmt.Errorf("store: a record of kind %q, in a journal or of a name used once, has index names", r.Kind)
 	}
 	for _, name := range r.Index {
 		if len(name) == 0 || len(name) > MaxIndex {

@@ -12,7 +12,8 @@
 //     so does everybody who comes later, until the record expires. A taken
 //     record can still be read, and says when it was taken.
 //   - Once: the first use of a name (a jti, a nonce) succeeds, every later one
-//     until its time is over fails with [ErrSeen].
+//     until its time is over fails with [ErrSeen]. What the first one left with
+//     the name can be read.
 //   - Put with a version, and Create, fail with [ErrConflict] if somebody else
 //     was faster; so a read, a decision and a write can be made one step.
 //   - A record that has expired is not there, to the moment, even if nobody
@@ -48,6 +49,10 @@ var (
 
 // Kind is the type of a record: "grant", "client", … At most 32 bytes.
 type Kind string
+
+// KindOnce is the kind of what Once remembers, with the name for a key. Get and
+// List read it; no other op writes it, and Watch does not tell of it.
+const KindOnce Kind = "once"
 
 // Record is one thing that is kept.
 type Record struct {
@@ -96,9 +101,10 @@ func Add(r Record) Op { return Op{DoAdd, r} }
 // ErrTaken if somebody took it before. Its value stays readable until it expires.
 func Take(kind Kind, key string) Op { return Op{DoTake, Record{Kind: kind, Key: key}} }
 
-// Once remembers a name until a time: ErrSeen if it is remembered already.
+// Once remembers a name until a time: ErrSeen if it is remembered already. The
+// op's Record may be given a Value, which Get returns until then.
 func Once(name string, until time.Time) Op {
-	return Op{DoOnce, Record{Kind: "once", Key: name, Expires: until}}
+	return Op{DoOnce, Record{Kind: KindOnce, Key: name, Expires: until}}
 }
 
 // Delete removes a record, taken or not.

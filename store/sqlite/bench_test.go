@@ -89,6 +89,38 @@ func BenchmarkGrant(b *testing.B) {
 	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
+// BenchmarkAssertion writes what an assertion is redeemed with: a grant with four
+// names, that the assertion was used, and an event, durably, for 48 callers.
+func BenchmarkAssertion(b *testing.B) {
+	db, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	var n atomic.Int64
+	names := []string{"person=corp/alice", "client=desktop", "resource=https://mcp.example/mcp", "issuer=https://idp.example"}
+	before := cpuTime()
+	b.SetParallelism(24)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := uint64(n.Add(1))
+			key, now := fmt.Sprintf("%012x%016x", time.Now().UnixMilli(), i), time.Now()
+			used := fmt.Sprintf("jag:%016x%048x", i*0x9e3779b97f4a7c15, i)
+			if err := db.Commit(b.Context(),
+				store.Add(store.Record{Kind: "grant", Key: key, Value: make([]byte, 600), Index: names, Expires: now.Add(720 * time.Hour)}),
+				store.Once(used, now.Add(5*time.Minute)),
+				store.Log(store.Record{Kind: "audit", Key: key, Value: make([]byte, 250), Expires: now.Add(2160 * time.Hour)})); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
 // BenchmarkGet reads one record of 300 bytes out of 10,000.
 func BenchmarkGet(b *testing.B) {
 	db, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))

@@ -52,6 +52,13 @@ const (
 	findLog
 	nextJournal
 	cutJournal
+	getSeen
+	listSeen
+	insertSeen
+	insertSeens
+	renewSeen
+	nextSeen
+	cutSeen
 	expired
 	insertChange
 	cutChanges
@@ -62,7 +69,7 @@ const (
 	statements // how many there are
 )
 
-const columns = "record.key, record.version, record.expires, record.taken, record.names, record.value, record.row"
+const columns = "record.key, record.writes, record.expires, record.taken, record.names, record.value, record.row"
 
 // A limit is ?+0: SQLite prepares a statement again, at ten times the cost of
 // the statement itself, whenever a limit that is a variable alone is bound.
@@ -82,12 +89,12 @@ var statementText = [statements]string{
 		AND record.row = named.row
 		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.row LIMIT ?+0`,
 
-	load:        "SELECT row, version, expires, taken, names FROM record WHERE kind = ? AND key = ?",
-	insert:      "INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
-	insertRows:  "INSERT OR FAIL INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", rowsAtOnce-1),
-	update:      "UPDATE record SET version = ?2, expires = ?3, taken = ?4, names = ?5, value = ?6 WHERE row = ?1",
-	updateValue: "UPDATE record SET version = ?2, taken = ?3, names = ?4, value = ?5 WHERE row = ?1",
-	updateTaken: "UPDATE record SET version = ?2, taken = ?3 WHERE row = ?1",
+	load:        "SELECT row, writes, expires, taken, names FROM record WHERE kind = ? AND key = ?",
+	insert:      "INSERT INTO record (kind, key, writes, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	insertRows:  "INSERT OR FAIL INTO record (kind, key, writes, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", rowsAtOnce-1),
+	update:      "UPDATE record SET writes = ?2, expires = ?3, taken = ?4, names = ?5, value = ?6 WHERE row = ?1",
+	updateValue: "UPDATE record SET writes = ?2, taken = ?3, names = ?4, value = ?5 WHERE row = ?1",
+	updateTaken: "UPDATE record SET writes = ?2, taken = ?3 WHERE row = ?1",
 	remove:      "DELETE FROM record WHERE row = ?",
 	insertName:  "INSERT INTO named (kind, name, row) VALUES (?, ?, ?)",
 	insertNames: "INSERT OR FAIL INTO named (kind, name, row) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", namesAtOnce-1),
@@ -100,6 +107,14 @@ var statementText = [statements]string{
 	nextJournal: "SELECT coalesce(min(kind), '') FROM journal WHERE kind > ?",
 	cutJournal: `DELETE FROM journal WHERE kind = ?1 AND key IN
 		(SELECT key FROM (SELECT key, expires FROM journal WHERE kind = ?1 ORDER BY key LIMIT ?2+0) WHERE expires <> 0 AND expires <= ?3)`,
+
+	getSeen:     "SELECT expires, value FROM seen WHERE name = ?",
+	listSeen:    "SELECT name, 1, expires, 0, NULL, value, 0 FROM seen WHERE name > ?1 AND (expires = 0 OR expires > ?2) ORDER BY 1 LIMIT ?3+0",
+	insertSeen:  "INSERT OR FAIL INTO seen (name, expires, value) VALUES (?, ?, ?)",
+	insertSeens: "INSERT OR FAIL INTO seen (name, expires, value) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", seenAtOnce-1),
+	renewSeen:   "INSERT OR REPLACE INTO seen (name, expires, value) VALUES (?, ?, ?)", // the sweep may have removed it
+	nextSeen:    "SELECT name FROM seen WHERE name > ? ORDER BY name LIMIT 1 OFFSET ?+0",
+	cutSeen:     "DELETE FROM seen WHERE name > ? AND name <= ? AND expires <> 0 AND expires <= ?",
 
 	expired: "SELECT kind, key, names, row FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?+0",
 
@@ -196,6 +211,16 @@ func (c *conn) execFor(s statement, args ...driver.Value) (driver.Result, error)
 	done, err := st.(driver.StmtExecContext).ExecContext(context.Background(), c.bind(args))
 	clear(c.args)
 	return done, err
+}
+
+// count runs a prepared statement and returns how many rows it changed.
+func (c *conn) count(s statement, args ...driver.Value) (int, error) {
+	done, err := c.execFor(s, args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := done.RowsAffected()
+	return int(n), err
 }
 
 // query runs a prepared query and calls each for every row until it returns

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"doorward/store"
 )
@@ -176,7 +177,7 @@ func TestQueryPlans(t *testing.T) {
 		}
 		row := make([]driver.Value, len(rows.Columns()))
 		for err = rows.Next(row); err == nil; err = rows.Next(row) {
-			if step := fmt.Sprint(row[3]); strings.HasPrefix(step, "SCAN record") || strings.HasPrefix(step, "SCAN named") || strings.HasPrefix(step, "SCAN journal") || strings.Contains(step, "TEMP B-TREE") {
+			if step := fmt.Sprint(row[3]); strings.HasPrefix(step, "SCAN record") || strings.HasPrefix(step, "SCAN named") || strings.HasPrefix(step, "SCAN journal") || strings.HasPrefix(step, "SCAN seen") || strings.Contains(step, "TEMP B-TREE") {
 				t.Errorf("%s: %s", statementText[st], step)
 			}
 		}
@@ -209,6 +210,10 @@ func TestTakenToBeNew(t *testing.T) {
 		return store.Put(store.Record{Kind: "test", Key: key, Value: []byte("new")})
 	}
 	logged := func(key string) store.Op { return store.Log(store.Record{Kind: "log", Key: key}) }
+	used := func(name string) store.Op { return store.Once(name, time.Time{}) }
+	if err := old.Commit(t.Context(), used("a")); err != nil {
+		t.Fatal(err)
+	}
 	there := func(s *Store, want ...string) {
 		t.Helper()
 		recs, _, err := s.List(t.Context(), store.Query{Kind: "test"})
@@ -229,7 +234,9 @@ func TestTakenToBeNew(t *testing.T) {
 			[]error{store.ErrNotFound, nil, store.ErrConflict}, []string{"a", "b"}},
 		"added twice": {[][]store.Op{{store.Add(store.Record{Kind: "test", Key: "b"})}, {store.Add(store.Record{Kind: "test", Key: "b"})}},
 			[]error{nil, store.ErrConflict}, []string{"a", "b"}},
-		"logged twice": {[][]store.Op{{logged("a")}, {put("b"), logged("a")}, {logged("b"), logged("c")}}, []error{nil, store.ErrConflict, nil}, []string{"a"}},
+		"used again":                   {[][]store.Op{{used("a")}, {used("b"), put("b")}, {used("b")}}, []error{store.ErrSeen, nil, store.ErrSeen}, []string{"a", "b"}},
+		"used again beside what fails": {[][]store.Op{{used("a"), store.Take("test", "nothing")}, {used("c")}}, []error{store.ErrSeen, nil}, []string{"a"}},
+		"logged twice":                 {[][]store.Op{{logged("a")}, {put("b"), logged("a")}, {logged("b"), logged("c")}}, []error{nil, store.ErrConflict, nil}, []string{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := old.Commit(t.Context(), store.Delete("test", "a"), store.Delete("test", "b")); err != nil {

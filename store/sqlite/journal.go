@@ -69,15 +69,11 @@ func (t *transaction) sweepJournals(limit int, now int64) (int, error) {
 		if err != nil || kind == "" {
 			return n, err
 		}
-		done, err := t.c.execFor(cutJournal, kind, int64(limit-n), now)
+		gone, err := t.c.count(cutJournal, kind, int64(limit-n), now)
 		if err != nil {
 			return n, err
 		}
-		gone, err := done.RowsAffected()
-		if err != nil {
-			return n, err
-		}
-		n += int(gone)
+		n += gone
 	}
 	return n, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"doorward/store"
 
@@ -34,6 +35,9 @@ func TestOldFileKeepsItsRecords(t *testing.T) {
 	}
 	if err := s.Commit(ctx, store.Create(store.Record{Kind: "grant", Key: "a"})); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("made a second time: %v", err)
+	}
+	if err := s.Commit(ctx, store.Once("jti", time.Time{})); !errors.Is(err, store.ErrSeen) {
+		t.Errorf("a name that was used before: %v", err)
 	}
 	if n, err := s.Sweep(ctx, 10); err != nil || n != 1 {
 		t.Errorf("swept %d expired records, %v", n, err)
@@ -75,7 +79,45 @@ func writeFirstSchema(t *testing.T, path string) {
 	if err == nil {
 		err = run(insertFirst, "code", []byte("b"), int64(1), int64(7), int64(0), nil, []byte("expired"))
 	}
+	if err == nil {
+		err = run(insertFirst, "once", []byte("jti"), int64(1), int64(0), int64(0), nil, nil)
+	}
 	if err := errors.Join(err, c.close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A program of an older schema that has the file open while it is migrated can
+// write no more: it would look for what was used once where it is no more.
+func TestOlderProgramFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	writeFirstSchema(t, path)
+	connector, err := connect(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := newConn(connector, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.close()
+	st, err := old.raw.Prepare("INSERT INTO record (kind, key, version, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	write := func(key string) error {
+		_, err := st.(driver.StmtExecContext).ExecContext(t.Context(), old.bind([]driver.Value{"once", []byte(key), int64(1), int64(0), int64(0), nil, nil}))
+		return err
+	}
+	if err := write("before"); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, path)
+	if err := write("after"); err == nil {
+		t.Error("the older program still writes")
+	}
+	if err := s.Commit(t.Context(), store.Once("before", time.Time{})); !errors.Is(err, store.ErrSeen) {
+		t.Errorf("what the older program used: %v", err)
 	}
 }

@@ -45,6 +45,9 @@ func (s *Store) Get(ctx context.Context, kind store.Kind, key string) (store.Rec
 
 // readRow reads a record, expired or not, or that there is none.
 func readRow(c *conn, at id) (remembered, error) {
+	if at.kind == store.KindOnce {
+		return readSeen(c, at)
+	}
 	r := remembered{id: at, full: true}
 	err := c.query(get, func(row []driver.Value) bool {
 		r.exists = true
@@ -102,9 +105,12 @@ func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Rec
 		size += len(r.Value)
 		return true
 	}
-	if q.Index == "" {
+	switch {
+	case q.Index == "" && q.Kind == store.KindOnce:
+		err = c.query(listSeen, each, after, now, int64(limit)+1)
+	case q.Index == "":
 		err = c.query(listKind, each, string(q.Kind), after, now, int64(limit)+1)
-	} else {
+	default:
 		err = c.query(listIndex, each, string(q.Kind), []byte(q.Index), rowOf(after), now, int64(limit)+1)
 	}
 	switch {

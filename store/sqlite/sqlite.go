@@ -53,6 +53,7 @@ type Store struct {
 
 	cache    *cache
 	work     work // of the writer
+	walk     walk // likewise
 	watch    watchers
 	trimming int // transactions logged since the last cut
 	together int // requests of the last transaction; the writer's
@@ -79,6 +80,7 @@ func OpenConfig(cfg Config) (*Store, error) {
 	s := &Store{
 		path: cfg.Path, now: cfg.Now, id: randomID(), connector: connector,
 		writer: make(chan *conn, 1),
+		walk:   walk{after: []byte{}},
 		wake:   make(chan struct{}, 1), closing: make(chan struct{}), written: make(chan struct{}),
 	}
 	if s.now == nil {

@@ -48,6 +48,7 @@ type transaction struct {
 	order   []*entry
 	puts    []store.Record // for the watchers, in order
 	logs    []store.Record // for the journal, in order
+	seen    []*entry       // that Once is to remember
 	swept   []id           // that the sweep removed
 	undo    []entry        // what the ops of a commit found
 	fresh   []*entry       // to be inserted
@@ -83,7 +84,7 @@ func (w *work) clear() {
 	}
 	clear(t.entries)
 	*t = transaction{entries: t.entries, order: emptied(t.order), puts: emptied(t.puts), logs: emptied(t.logs), undo: emptied(t.undo[:cap(t.undo)]),
-		fresh: emptied(t.fresh), news: emptied(t.news), ends: emptied(t.ends)}
+		fresh: emptied(t.fresh), news: emptied(t.news), seen: emptied(t.seen), ends: emptied(t.ends)}
 }
 
 // emptied is the slice without its elements.
@@ -152,6 +153,12 @@ func (t *transaction) entry(op *store.Op) (*entry, error) {
 // read finds out how the record lies in the database.
 func (t *transaction) read(e *entry) error {
 	e.assumed = false
+	if e.kind == store.KindOnce {
+		r, err := readSeen(t.c, e.id)
+		e.stored, e.exists, e.version, e.expires, e.value = r.exists, r.exists, r.version, r.expires, r.value
+		t.failed = cmp.Or(t.failed, err)
+		return err
+	}
 	err := t.c.query(load, func(row []driver.Value) bool {
 		e.stored, e.exists = true, true
 		e.row = row[0].(int64)
@@ -257,6 +264,10 @@ func (t *transaction) flush() error {
 			continue
 		}
 		t.wrote = true
+		if e.kind == store.KindOnce {
+			t.seen = append(t.seen, e)
+			continue
+		}
 		if !e.stored {
 			t.fresh = append(t.fresh, e)
 			continue
@@ -276,6 +287,9 @@ func (t *transaction) flush() error {
 	if err := t.insertNames(); err != nil {
 		return err
 	}
+	if err := t.flushSeen(); err != nil {
+		return err
+	}
 	return t.flushLogs()
 }
 
@@ -290,33 +304,4 @@ func (t *transaction) writeRow(e *entry) error {
 		return t.c.exec(updateValue, e.row, e.version, e.taken, pack(e.names...), e.value)
 	}
 	return t.c.exec(update, e.row, e.version, e.expires, e.taken, pack(e.names...), e.value)
-}
-
-// sweep removes up to limit expired records, those of journals last. It comes after flush, so that
-// the database and not the entries say what has expired.
-func (t *transaction) sweep(limit int, now int64) (int, error) {
-	var gone []*entry
-	err := t.c.query(expired, func(row []driver.Value) bool {
-		gone = append(gone, &entry{
-			id:          id{store.Kind(row[0].(string)), string(blob(row[1]))},
-			storedNames: unpack(blob(row[2])),
-			row:         row[3].(int64),
-		})
-		return true
-	}, now, int64(limit))
-	for _, e := range gone {
-		t.swept = append(t.swept, e.id)
-		if err == nil {
-			err = t.writeRow(e)
-		}
-		if err == nil {
-			err = t.removeNames(e)
-		}
-	}
-	logs := 0
-	if err == nil {
-		logs, err = t.sweepJournals(limit-len(gone), now)
-	}
-	t.wrote = t.wrote || len(gone)+logs > 0
-	return len(gone) + logs, err
 }

@@ -14,16 +14,14 @@ import (
 const (
 	groupCommits = 256              // commits that share a transaction
 	groupBytes   = 8 << 20          // bytes of values in them
-	sweepStep    = 200              // records that one transaction sweeps
 	lockTime     = 30 * time.Second // how long another process may hold the lock
 )
 
-// request is a commit or a sweep that waits for the writer.
+// request is a commit, or a step of a sweep, that waits for the writer.
 type request struct {
 	ops   []store.Op
-	bytes int // of the values
-	sweep int // > 0: sweep up to so many records instead
-	swept int
+	bytes int                      // of the values
+	more  func(*transaction) error // what is done after all commits of the transaction
 
 	// claimed decides between the writer that starts it and the caller whose
 	// context ends: exactly one of them gets it.
@@ -43,22 +41,6 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
 		r.bytes += len(ops[i].Record.Value)
 	}
 	return s.submit(ctx, r)
-}
-
-// Sweep implements store.Store. It removes in small steps, so that commits
-// need not wait long.
-func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
-	total := 0
-	for {
-		step := max(0, min(limit-total, sweepStep))
-		r := &request{sweep: step}
-		if err := s.submit(ctx, r); err != nil {
-			return total, err
-		}
-		if total += r.swept; r.swept < step || step < sweepStep {
-			return total, nil
-		}
-	}
 }
 
 // submit hands a request to the writer and waits until it is durable.
@@ -196,13 +178,12 @@ func (s *Store) try(c *conn, group []*request, look bool) (*transaction, []error
 	t := s.work.begin(c, s.cache, look)
 	results := make([]error, len(group))
 	for i, r := range group {
-		if r.sweep == 0 {
-			results[i] = t.apply(r.ops, s.now())
-		}
+		results[i] = t.apply(r.ops, s.now())
 	}
 	err := s.finish(t, group)
 	if err == nil && t.wrote {
 		s.cache.release(true, t.changed())
+		s.walk.owed += walkPerName * len(t.seen)
 	} else {
 		s.cache.release(false, nil)
 	}
@@ -237,8 +218,8 @@ func (s *Store) finish(t *transaction, group []*request) error {
 		err = s.logChange(t)
 	}
 	for _, r := range group {
-		if err == nil && r.sweep > 0 {
-			r.swept, err = t.sweep(r.sweep, millis(s.now()))
+		if err == nil && r.more != nil {
+			err = r.more(t)
 		}
 	}
 	if err == nil && !t.wrote {

@@ -52,6 +52,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"take in a failed commit", takeInFailedCommit},
 		{"once", once},
 		{"once has one winner", onceOneWinner},
+		{"once keeps a value", onceKeeps},
+		{"what was used once is swept", onceSwept},
 
 		{"expiry to the moment", expiry},
 		{"expiry by every op", expiryByOp},

@@ -104,3 +104,74 @@ func onceOneWinner(t *testing.T, b *bed) {
 		b.refused(store.ErrSeen, store.Once(name, b.in(time.Minute)))
 	}
 }
+
+func onceKeeps(t *testing.T, b *bed) {
+	with := func(name, value string, until time.Time) store.Op {
+		op := store.Once(name, until)
+		op.Record.Value = []byte(value)
+		return op
+	}
+	until := b.in(time.Minute)
+	b.commit(with("jti", "first", until), store.Once("bare", until))
+	b.refused(store.ErrSeen, with("jti", "second", b.in(time.Hour)))
+	want := store.Record{Kind: store.KindOnce, Key: "jti", Value: []byte("first"), Expires: until, Version: 1}
+	if got, err := b.Get(t.Context(), store.KindOnce, "jti"); err != nil || !equal(got, want) {
+		t.Fatalf("got %+v, %v, want %+v", got, err, want)
+	}
+	b.lists(store.Query{Kind: store.KindOnce, Limit: 1}, "jti", "bare")
+	b.lists(store.Query{Kind: store.KindOnce, Index: "any"})
+
+	b.clock.advance(time.Minute)
+	if _, err := b.Get(t.Context(), store.KindOnce, "jti"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("after its time: %v", err)
+	}
+	b.lists(store.Query{Kind: store.KindOnce})
+	b.commit(with("jti", "third", b.in(time.Minute)))
+	if got, err := b.Get(t.Context(), store.KindOnce, "jti"); err != nil || string(got.Value) != "third" {
+		t.Fatalf("used again after its time: %+v, %v", got, err)
+	}
+
+	named := with("named", "", until)
+	named.Record.Index = []string{"name"}
+	r := store.Record{Kind: store.KindOnce, Key: "jti"}
+	for _, op := range []store.Op{named, store.Put(r), store.Create(r), store.Add(r), store.Log(r),
+		store.Take(store.KindOnce, "jti"), store.Delete(store.KindOnce, "jti"), {Do: store.DoOnce, Record: record("k", "")}} {
+		if err := b.Commit(t.Context(), op); err == nil {
+			t.Errorf("action %d: a name that is used once is written by Once only", op.Do)
+		}
+	}
+	b.refused(store.ErrSeen, store.Once("jti", until))
+}
+
+// onceSwept checks that sweeps do not fall behind what is written, and take
+// nothing that is to be remembered.
+func onceSwept(t *testing.T, b *bed) {
+	for round := range 40 {
+		var ops []store.Op
+		for i := range 100 {
+			ops = append(ops, store.Once(fmt.Sprintf("%02d/%d", i, round), b.in(time.Second)))
+		}
+		b.commit(append(ops, store.Once(fmt.Sprint("stays", round), b.in(time.Hour)))...)
+		b.clock.advance(time.Second)
+		for n := 200; n == 200; {
+			var err error
+			if n, err = b.Sweep(t.Context(), 200); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.commit(store.Once(fmt.Sprintf("%02d/%d", round, round), b.in(time.Millisecond)))
+		b.refused(store.ErrSeen, store.Once(fmt.Sprint("stays", round/2), b.in(time.Hour)))
+	}
+	b.clock.advance(30 * time.Minute)
+	left := 0
+	for {
+		n, err := b.Sweep(t.Context(), 1000)
+		if left += n; err != nil || left > 200 {
+			t.Fatalf("%d were left, %v", left, err)
+		}
+		if n == 0 {
+			break
+		}
+	}
+	b.refused(store.ErrSeen, store.Once("stays0", b.in(time.Hour)))
+}
