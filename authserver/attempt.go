@@ -85,7 +85,8 @@ type visit struct {
 	st      *settings
 	w       http.ResponseWriter
 	r       *http.Request
-	browser string         // "": a form that came without our cookie
+	named   string         // what browser says, once it was asked
+	nobody  bool           // no cookie counts for browser
 	session *login.Session // nil: nobody is signed in
 	unread  error          // why nobody knows whether somebody is
 	ends    time.Time      // of the session that is about to begin; zero: as long as sessions last
@@ -98,10 +99,9 @@ type visit struct {
 func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
 	v := &visit{s: s, st: s.current(), w: w, r: r}
 	if r.Method == http.MethodPost {
-		v.browser, _ = s.sessions.BrowserOf(r)
 		r.Body = http.MaxBytesReader(w, r.Body, v.st.bodyLimit)
-	} else {
-		v.browser = s.sessions.Browser(w, r)
+	} else if !s.sessions.KnowsBrowser(r) {
+		v.named = s.sessions.Browser(w, r)
 	}
 	sess, ok, err := s.sessions.From(r.Context(), r)
 	if v.unread = err; ok {
@@ -110,12 +110,20 @@ func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
 	return v
 }
 
+// browser is the name of the browser; "": a form that came without our cookie.
+func (v *visit) browser() string {
+	if v.named == "" && !v.nobody {
+		v.named, _ = v.s.sessions.BrowserOf(v.r)
+	}
+	return v.named
+}
+
 func (v *visit) seal(use string, at attempt) string {
 	return v.sealAs(newID(), use, at)
 }
 
 func (v *visit) sealAs(id, use string, at attempt) string {
-	at.ID, at.Browser, at.Until = id, v.browser, v.s.now().Add(attemptLife)
+	at.ID, at.Browser, at.Until = id, v.browser(), v.s.now().Add(attemptLife)
 	plain, err := json.Marshal(at)
 	if err != nil {
 		panic("authserver: attempt cannot be encoded: " + err.Error()) // our own type only
@@ -142,7 +150,7 @@ func (v *visit) unseal(use, token string) (attempt, string, error) {
 	if err := json.Unmarshal(plain, &at); err != nil {
 		return attempt{}, "", errNoAttempt
 	}
-	if at.Browser == "" || at.Browser != v.browser {
+	if at.Browser == "" || at.Browser != v.browser() {
 		return attempt{}, "", errOtherBrowser
 	}
 	if !v.s.now().Before(at.Until) {
@@ -156,7 +164,7 @@ func (v *visit) examine(at attempt) (*asking, error) {
 	if at.Device != "" {
 		return v.s.examineDevice(v.asRequester(), v.st, at.Device, at.UserCode)
 	}
-	a, err := v.s.examine(v.asRequester(), v.st, *at.Request)
+	a, err := v.s.examine(v.readingClient(at.Request.ClientID), v.st, *at.Request)
 	if a != nil {
 		a.pushed = at.Pushed
 	}
@@ -165,8 +173,7 @@ func (v *visit) examine(at attempt) (*asking, error) {
 
 // cookieCame reports whether the browser brought the cookie that tells it apart.
 func (v *visit) cookieCame() bool {
-	_, ok := v.s.sessions.BrowserOf(v.r)
-	return ok
+	return v.s.sessions.KnowsBrowser(v.r)
 }
 
 // field reads a value of the form, else of the query.
@@ -273,4 +280,13 @@ func hasPrompt(req oauth.AuthorizationRequest, value string) bool {
 // asRequester is the context of what the request causes at other servers.
 func (v *visit) asRequester() context.Context {
 	return context.WithValue(v.r.Context(), requesterKey{}, v.r.RemoteAddr)
+}
+
+// readingClient is asRequester of reading a client: only one that describes
+// itself elsewhere causes anything there.
+func (v *visit) readingClient(id string) context.Context {
+	if !oauth.IsClientURL(id) {
+		return v.r.Context()
+	}
+	return v.asRequester()
 }

@@ -62,7 +62,7 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 		v.turnDown(nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is given twice or cannot be read"})
 		return
 	}
-	a, err := s.examine(v.asRequester(), v.st, req)
+	a, err := s.examine(v.readingClient(req.ClientID), v.st, req)
 	switch {
 	case a != nil && parseErr != nil:
 		err = parseErr

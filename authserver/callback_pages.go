@@ -20,7 +20,7 @@ func (v *visit) failAtProvider(p *provider, at attempt, status int, page failure
 	again := at
 	again.Provider, again.Fresh, again.SignedIn = "", false, ""
 	again.Switch = again.Switch || status == http.StatusForbidden // the same account would not get further
-	if v.browser != "" {                                          // else nobody knows whose attempt it would be
+	if v.browser() != "" {                                        // else nobody knows whose attempt it would be
 		page.Again = v.st.path + "/login?attempt=" + v.seal(forLogin, again)
 	}
 	if at.Request != nil {

@@ -42,7 +42,7 @@ func FuzzClientHeader(f *testing.F) {
 // an attempt of this browser and this use.
 func FuzzAttempt(f *testing.F) {
 	w := newWorld(f)
-	v := &visit{s: w.as, st: w.as.current(), browser: "b"}
+	v := &visit{s: w.as, st: w.as.current(), named: "b"}
 	good := v.seal(forConsent, attempt{Person: "alice"})
 	f.Add("", uint16(0), byte(1))
 	f.Add(v.seal(forLogin, attempt{}), uint16(3), byte(0))

@@ -158,13 +158,13 @@ func (v *visit) firstBrowser(key string, clients []string) (oauth.AuthorizationR
 			return oauth.AuthorizationRequest{}, errPushedOver
 		}
 		switch p.Browser {
-		case v.browser:
+		case v.browser():
 			return p.Request, nil
 		case "":
 		default:
 			return oauth.AuthorizationRequest{}, errPushedOver
 		}
-		p.Browser = v.browser
+		p.Browser = v.browser()
 		if rec.Value, err = json.Marshal(p); err != nil {
 			return oauth.AuthorizationRequest{}, fmt.Errorf("authserver: pushed request: %w", err)
 		}

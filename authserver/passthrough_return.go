@@ -137,7 +137,7 @@ func (v *visit) comesBack(its oauth.ServerMetadata, q url.Values) error {
 			return &oauth.Error{Code: oauth.InvalidRequest, Description: name + " is not supported"}
 		}
 	}
-	plain, err := json.Marshal(waiting{Browser: v.browser, Redirect: q.Get("redirect_uri"), State: q.Get("state"), HasState: q.Has("state"), Until: v.s.now().Add(attemptLife)})
+	plain, err := json.Marshal(waiting{Browser: v.browser(), Redirect: q.Get("redirect_uri"), State: q.Get("state"), HasState: q.Has("state"), Until: v.s.now().Add(attemptLife)})
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (v *visit) unsealWaiting(state string) (waiting, error) {
 	if err := json.Unmarshal(plain, &to); err != nil {
 		return to, err
 	}
-	if to.Browser == "" || to.Browser != v.browser {
+	if to.Browser == "" || to.Browser != v.browser() {
 		return to, errOtherBrowser
 	}
 	if !v.s.now().Before(to.Until) {

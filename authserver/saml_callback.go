@@ -119,7 +119,7 @@ var errUnasked = errors.New("the response answers no sign-in that was begun here
 // acceptResponse checks a response (bindings section 3.5.4). Nobody is signed
 // in by it yet: whose browser it is, the next request tells.
 func (v *visit) acceptResponse(p *provider) {
-	v.browser = "" // a form of another site proves nothing by a cookie, should one come
+	v.named, v.nobody = "", true // a form of another site proves nothing by a cookie, should one come
 	form, err := v.samlForm()
 	if err != nil {
 		v.providerWrong(p, attempt{}, err)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ type Session struct {
 // Sessions keeps the sessions of one issuer.
 type Sessions struct {
 	ledger  *ledger.Ledger
-	macs    sync.Pool // of HMACs with a key of the vault
+	macs    sync.Pool // of *mac with a key of the vault
 	session string    // name of the session's cookie
 	browser string    // name of the cookie that tells browsers apart before sign-in
 	secure  bool
@@ -60,7 +61,7 @@ func NewSessions(l *ledger.Ledger, v *vault.Vault, issuer string, secure bool, n
 	sum := sha256.Sum256([]byte(issuer))
 	tail := hex.EncodeToString(sum[:4])
 	key := v.Derive("session")
-	s := &Sessions{ledger: l, macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}, session: "dw-" + tail, browser: "dw-browser-" + tail, secure: secure, now: now}
+	s := &Sessions{ledger: l, macs: sync.Pool{New: func() any { return &mac{hash: hmac.New(sha256.New, key)} }}, session: "dw-" + tail, browser: "dw-browser-" + tail, secure: secure, now: now}
 	if secure {
 		s.session, s.browser = "__Host-"+s.session, "__Host-"+s.browser
 	}
@@ -190,28 +191,66 @@ func (s *Sessions) BrowserOf(r *http.Request) (string, bool) {
 	return s.id("browser", secret), true
 }
 
-func (s *Sessions) id(use, secret string) string {
-	m := s.macs.Get().(interface {
+// KnowsBrowser reports whether the browser brought the cookie that BrowserOf
+// reads.
+func (s *Sessions) KnowsBrowser(r *http.Request) bool {
+	_, ok := s.secretOf(r, s.browser)
+	return ok
+}
+
+// mac is an HMAC with its buffers.
+type mac struct {
+	hash interface {
 		Reset()
 		Write([]byte) (int, error)
 		Sum([]byte) []byte
-	})
+	}
+	in   []byte
+	sum  [sha256.Size]byte
+	text [(sha256.Size*8 + 5) / 6]byte
+}
+
+func (s *Sessions) id(use, secret string) string {
+	m := s.macs.Get().(*mac)
 	defer s.macs.Put(m)
-	m.Reset()
-	m.Write([]byte(use + "\x00" + secret))
-	var sum [sha256.Size]byte
-	return base64.RawURLEncoding.EncodeToString(m.Sum(sum[:0]))
+	m.in = append(append(append(m.in[:0], use...), 0), secret...)
+	m.hash.Reset()
+	m.hash.Write(m.in)
+	base64.RawURLEncoding.Encode(m.text[:], m.hash.Sum(m.sum[:0]))
+	return string(m.text[:])
 }
 
 // secretOf reads a cookie of ours: exactly one, in the form in which we make
 // them.
 func (s *Sessions) secretOf(r *http.Request, name string) (string, bool) {
-	found := r.CookiesNamed(name)
-	if len(found) != 1 {
+	secret, ok := onlyCookie(r.Header["Cookie"], name)
+	if !ok || len(secret) != secretText {
 		return "", false
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(found[0].Value)
-	return found[0].Value, err == nil && len(raw) == secretSize
+	var text [secretText]byte
+	var raw [secretSize]byte
+	copy(text[:], secret)
+	n, err := base64.RawURLEncoding.Decode(raw[:], text[:])
+	return secret, err == nil && n == secretSize
+}
+
+// onlyCookie is the value of the one cookie of that name (RFC 6265 section
+// 5.4), and false if there is none or another of the same name. Every request of
+// a browser is asked twice, so it does without the list of all cookies.
+func onlyCookie(lines []string, name string) (value string, ok bool) {
+	for _, line := range lines {
+		for part := range strings.SplitSeq(line, ";") {
+			n, v, _ := strings.Cut(strings.Trim(part, " \t"), "=")
+			if strings.Trim(n, " \t") != name {
+				continue
+			}
+			if ok {
+				return "", false
+			}
+			value, ok = v, true
+		}
+	}
+	return value, ok
 }
 
 // setCookie sets a cookie that ends with the browser, or with maxAge -1 takes
@@ -223,7 +262,10 @@ func (s *Sessions) setCookie(w http.ResponseWriter, name, value string, maxAge i
 	})
 }
 
-const secretSize = 32 // bytes
+const (
+	secretSize = 32 // bytes
+	secretText = (secretSize*8 + 5) / 6
+)
 
 func newSecret() string {
 	b := make([]byte, secretSize)
