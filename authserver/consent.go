@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"doorward/internal/jsonobj"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 	"doorward/store"
@@ -166,11 +167,8 @@ func (s *Server) consentOp(person string, a *asking, scopes oauth.Scopes) store.
 }
 
 func consentKey(person, client, resource string) string {
-	b, err := json.Marshal([]string{person, client, resource})
-	if err != nil {
-		panic("authserver: consent key: " + err.Error()) // strings only
-	}
-	sum := sha256.Sum256(b)
+	var room [256]byte
+	sum := sha256.Sum256(jsonobj.AppendTexts(room[:0], person, client, resource))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 

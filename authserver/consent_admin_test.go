@@ -2,8 +2,12 @@ package authserver
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +151,22 @@ func TestConsentConfigRefused(t *testing.T) {
 		if s, err := New(Config{URL: siteURL, Store: openStore(t, time.Now), Consent: c}); err == nil {
 			s.Close()
 			t.Errorf("%+v: it started", c)
+		}
+	}
+}
+
+// A remembered consent is found under the digest of the three names as JSON, by
+// every version of the program.
+func TestConsentKey(t *testing.T) {
+	for _, c := range [][3]string{{"alice", "desktop", "https://as.example/mcp"}, {"corp/ü<&>\"\\", "https://client.example/a?b=c&d", "\u2028\xff\x00"}, {"", "", ""},
+		{strings.Repeat("long", 200), "a", "b"}} {
+		text, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(text)
+		if got, want := consentKey(c[0], c[1], c[2]), base64.RawURLEncoding.EncodeToString(sum[:]); got != want {
+			t.Errorf("%q: %s, not %s", c, got, want)
 		}
 	}
 }

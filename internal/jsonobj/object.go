@@ -63,14 +63,19 @@ func (o *Object) Texts(name string, v []string) {
 		o.b = append(o.b, "null"...)
 		return
 	}
-	o.b = append(o.b, '[')
-	for i, s := range v {
+	o.b = AppendTexts(o.b, v...)
+}
+
+// AppendTexts writes an array of texts at the end of b.
+func AppendTexts(b []byte, texts ...string) []byte {
+	b = append(b, '[')
+	for i, s := range texts {
 		if i > 0 {
-			o.b = append(o.b, ',')
+			b = append(b, ',')
 		}
-		o.b = appendText(o.b, s)
+		b = appendText(b, s)
 	}
-	o.b = append(o.b, ']')
+	return append(b, ']')
 }
 
 // Number writes an integer.
