@@ -40,12 +40,10 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 		return granted{}, err
 	}
 	g.Key = a.bindTo(g.Key)
-	used := *g.Code // what it is bound to stays: whoever shows it again is checked as before
-	used.Used = true
-	g.Code = &used
-	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true}
+	g.Code.Used = true // what it is bound to stays: whoever shows it again is checked as before
+	out := granted{grant: g.Grant, stored: g, rules: res.rules, life: a.st.tokens.Access, write: true}
 	if a.st.mayUse(a.client.client, oauth.RefreshToken) { // AS-TOKEN-04
-		out.refresh, err = s.firstRefresh(&g, a.st.tokens)
+		out.refresh, err = s.firstRefresh(g, a.st.tokens)
 	}
 	return out, err
 }
@@ -53,7 +51,7 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 // checkCode is whether the code belongs to this request: its client
 // (AS-CODE-01), its redirect URI if one is named (AS-REDIR-06), its verifier
 // (RFC 7636 section 4.6), its resource and its key (RFC 9449 section 10).
-func (a *asked) checkCode(g ledger.Grant) error {
+func (a *asked) checkCode(g *ledger.Grant) error {
 	code := g.Code
 	if g.Client != a.client.client.ID {
 		return a.invalid("code_of_another_client", nil)

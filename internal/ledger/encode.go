@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"doorward/internal/audit"
 	"doorward/internal/jsonobj"
@@ -10,6 +12,32 @@ import (
 
 // roomForRecord is what the JSON of most grants and events fits into.
 const roomForRecord = 1024
+
+// rooms are buffers that records are written in. Values stay in memory for a
+// while after that (memo, the store's cache), so they get memory of their size.
+var rooms = sync.Pool{New: func() any { b := make([]byte, 0, roomForRecord); return &b }}
+
+// object is a record's JSON that is being written.
+type object struct {
+	jsonobj.Object
+	room *[]byte
+}
+
+func begin() object {
+	room := rooms.Get().(*[]byte)
+	return object{jsonobj.Begin((*room)[:0]), room}
+}
+
+// end finishes the object; err is what went wrong in it.
+func (o *object) end(err error) []byte {
+	b := must(o.End(), err)
+	value := bytes.Clone(b)
+	if cap(b) <= 8*roomForRecord {
+		*o.room = b[:0]
+		rooms.Put(o.room)
+	}
+	return value
+}
 
 // encode is the JSON of a record's value.
 func encode(v any) []byte {
@@ -19,8 +47,8 @@ func encode(v any) []byte {
 
 // encodeGrant is encode of what every token request writes.
 func encodeGrant(g *Grant) []byte {
-	o := jsonobj.Begin(make([]byte, 0, roomForRecord))
-	err := g.AppendMembers(&o)
+	o := begin()
+	err := g.AppendMembers(&o.Object)
 	if c := g.Code; c != nil {
 		o.Open("code")
 		o.Bytes("hash", c.Hash)
@@ -40,17 +68,17 @@ func encodeGrant(g *Grant) []byte {
 		o.Time("idle_until", r.IdleUntil)
 		o.Close()
 	}
-	o.Time("tokens_until", g.TokensUntil)
+	o.SomeTime("tokens_until", g.TokensUntil)
 	o.SomeTime("ended", g.Ended)
 	o.SomeText("end_reason", g.EndReason)
 	o.SomeBytes("assertion", g.Assertion)
 	o.True("upstream", g.Upstream)
-	return must(o.End(), err)
+	return o.end(err)
 }
 
 // encodeClient is encode of what every registration writes.
 func encodeClient(c *Client) []byte {
-	o := jsonobj.Begin(make([]byte, 0, roomForRecord))
+	o := begin()
 	o.Text("id", c.ID)
 	o.SomeText("name", c.Name)
 	o.SomeBytes("secret_hash", c.SecretHash)
@@ -83,12 +111,12 @@ func encodeClient(c *Client) []byte {
 	err := o.SomeRaw("jwks", c.JWKS)
 	o.SomeText("jwks_uri", c.JWKSURI)
 	o.SomeText("auth_alg", c.AuthAlg)
-	return must(o.End(), err)
+	return o.end(err)
 }
 
 // encodeEvent is encode of what goes with it.
 func encodeEvent(e *audit.Event) []byte {
-	o := jsonobj.Begin(make([]byte, 0, roomForRecord/2))
+	o := begin()
 	o.Time("time", e.Time)
 	o.Text("action", e.Action)
 	o.Text("outcome", e.Outcome)
@@ -108,7 +136,7 @@ func encodeEvent(e *audit.Event) []byte {
 	o.SomeText("detail", e.Detail)
 	o.SomeText("ref", e.Ref)
 	o.SomeText("step", e.Step)
-	return o.End()
+	return o.end(nil)
 }
 
 func must(b []byte, err error) []byte {

@@ -36,6 +36,20 @@ func (m *memo) get(r store.Record) (any, bool) {
 	return e.parsed, ok && bytes.Equal(e.value, r.Value)
 }
 
+// take is get for one caller: what it returns is remembered no longer. nil: it is
+// not known.
+func (m *memo) take(r store.Record) any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := memoKey{r.Kind, r.Key}
+	e, ok := m.byID[at]
+	if !ok || !bytes.Equal(e.value, r.Value) {
+		return nil
+	}
+	delete(m.byID, at)
+	return e.parsed
+}
+
 // put remembers that the record's bytes mean parsed, which nobody changes.
 func (m *memo) put(r store.Record, parsed any) {
 	m.mu.Lock()
@@ -70,7 +84,8 @@ func Parse[T any](l *Ledger, r store.Record) (T, error) {
 // PutGrant is g.Put for a grant that will be read again soon.
 func (l *Ledger) PutGrant(g Grant) store.Op {
 	op := g.Put()
-	l.parsed.put(op.Record, g.atRest())
+	rest := g.atRest()
+	l.parsed.put(op.Record, &rest)
 	return op
 }
 

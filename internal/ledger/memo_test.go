@@ -1,11 +1,16 @@
 package ledger
 
 import (
+	"errors"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
+	"doorward/internal/oauth"
 	"doorward/store"
+	"doorward/store/sqlite"
 )
 
 // What is remembered of a record is no piece of the request that named it.
@@ -22,5 +27,43 @@ func TestMemoHoldsNoRequest(t *testing.T) {
 		if unsafe.StringData(at.key) == unsafe.StringData(request) {
 			t.Error("the whole request stays in memory with the key")
 		}
+	}
+}
+
+// What SpendGrant returns is the caller's alone, whether it was remembered as it
+// was written or is read again, and says the same both times.
+func TestSpendGrant(t *testing.T) {
+	db, err := sqlite.Open(":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	l := &Ledger{Store: db}
+	now := time.Now()
+	g := Grant{Grant: oauth.Grant{ID: "g1", Client: "desktop", Resource: "https://mcp.example/", Scopes: oauth.Scopes{"read", "write"}, Type: oauth.AuthorizationCode,
+		Subject: oauth.Subject{ID: "alice", Groups: []string{"eng"}, AMR: []string{"pwd"}, AuthTime: now}, Created: now, Expires: now.Add(time.Minute)},
+		Code: &Code{Hash: []byte{1, 2}, Until: now.Add(time.Minute), RedirectURI: "http://127.0.0.1/", Challenge: "c"}}
+	if err := db.Commit(t.Context(), l.AddGrant(g)); err != nil {
+		t.Fatal(err)
+	}
+	var got [3]*Grant
+	for i := range got {
+		if got[i], err = l.SpendGrant(t.Context(), "g1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got[0].version == 0 || !reflect.DeepEqual(got[0], got[1]) || !reflect.DeepEqual(got[1], got[2]) {
+		t.Errorf("%+v\n%+v\n%+v", got[0], got[1], got[2])
+	}
+	got[0].Code.Used, got[0].Scopes[0], got[1].Subject.Groups[0], got[1].Code.Hash[0] = true, "all", "admins", 9
+	again, err := l.Grant(t.Context(), "g1")
+	if err != nil || again.Code.Used || again.Scopes[0] != "read" || again.Subject.Groups[0] != "eng" || again.Code.Hash[0] != 1 {
+		t.Errorf("%+v %v", again, err)
+	}
+	if !got[2].Expires.Equal(again.Expires) || got[2].Scopes[0] != "read" || g.Scopes[0] != "read" {
+		t.Error("two readers share a grant")
+	}
+	if _, err := l.SpendGrant(t.Context(), "g2"); !errors.Is(err, store.ErrNotFound) {
+		t.Error(err)
 	}
 }
