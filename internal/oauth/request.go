@@ -166,7 +166,7 @@ func (f *formReader) many(name string) []string {
 // appendix A.5 allows: visible ASCII and spaces.
 func (f *formReader) state() string {
 	s := f.one("state", maxValue)
-	if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
+	if !isASCII(s) {
 		f.refuse(InvalidRequest, "state has a character that RFC 6749 does not allow")
 		return ""
 	}
@@ -189,8 +189,21 @@ func (f *formReader) absent(name, code string) {
 	}
 }
 
+// isASCII reports whether there is nothing in the text but visible ASCII and
+// spaces.
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 func (f *formReader) readable(name, value string, limit int) bool {
 	switch {
+	case len(value) <= limit && isASCII(value): // nearly all
+		return true
 	case len(value) > limit:
 		f.refuse(InvalidRequest, "%s is longer than %d bytes", name, limit)
 	case !utf8.ValidString(value):
