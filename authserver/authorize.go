@@ -21,8 +21,8 @@ import (
 // asking is an authorization request that was checked against its client.
 type asking struct {
 	oauth.AuthorizationRequest
-	client   ledger.Client
-	redirect string // where the answer goes, one of the client's
+	client   *ledger.Client // not to be written to
+	redirect string         // where the answer goes, one of the client's
 	resource *resource
 	scopes   oauth.Scopes  // what would be granted
 	maxAge   time.Duration // with max_age; negative: none was asked
@@ -93,19 +93,23 @@ func (s *Server) examine(ctx context.Context, st *settings, req oauth.Authorizat
 	if req.ClientID == "" {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_id is missing or given twice"}
 	}
-	c, err := s.client(ctx, st, req.ClientID)
-	if err != nil {
-		return nil, err
+	a := &asking{AuthorizationRequest: req, client: st.clients[req.ClientID], maxAge: -1}
+	if a.client == nil {
+		c, err := s.client(ctx, st, req.ClientID)
+		if err != nil {
+			return nil, err
+		}
+		a.client = &c
 	}
-	a := &asking{AuthorizationRequest: req, client: c, maxAge: -1}
-	if a.redirect, err = redirectOf(c, req.RedirectURI); err != nil {
+	var err error
+	if a.redirect, err = redirectOf(a.client, req.RedirectURI); err != nil {
 		return nil, err
 	}
 	return a, a.check(st)
 }
 
 // redirectOf is the redirect URI that a request means (AS-REDIR-01, -05).
-func redirectOf(c ledger.Client, given string) (string, error) {
+func redirectOf(c *ledger.Client, given string) (string, error) {
 	switch {
 	case given == "" && len(c.RedirectURIs) == 1:
 		return c.RedirectURIs[0], nil
@@ -152,7 +156,7 @@ func (a *asking) check(st *settings) error {
 	if a.resource, err = st.resource(a.Resources); err != nil {
 		return err
 	}
-	if a.scopes, err = st.narrowed(a.client, a.resource, a.Scope); err != nil {
+	if a.scopes, err = st.narrowed(*a.client, a.resource, a.Scope); err != nil {
 		return err
 	}
 	a.details, err = st.details(a.Details, a.resource)
@@ -217,7 +221,7 @@ func (v *visit) proceed(a *asking, at attempt) {
 	case toSignIn:
 		v.see(v.st.path + "/login?attempt=" + v.seal(forLogin, at))
 	case toConsent:
-		at.Person, at.Described = v.person(), described(a.client)
+		at.Person, at.Described = v.person(), described(*a.client)
 		v.see(v.st.path + "/consent?attempt=" + v.seal(forConsent, at))
 	case toClient:
 		v.bring(a, at)
@@ -244,8 +248,8 @@ func (v *visit) person() string {
 // next decides what is still missing, in this order: an administrator who
 // knows the client, a person, a rule that lets them, their consent.
 func (v *visit) next(a *asking, at attempt) (step, error) {
-	if v.st.waits(a.client) {
-		return 0, &notApproved{a.client}
+	if v.st.waits(*a.client) {
+		return 0, &notApproved{*a.client}
 	}
 	if v.st.proxied != nil {
 		return v.nextProxied(a, at)
@@ -335,6 +339,6 @@ func (v *visit) approveAs(a *asking, id string, more ...store.Op) {
 		v.turnDown(a, err)
 		return
 	}
-	v.s.keepRegistration(v.r.Context(), v.st, a.client)
+	v.s.keepRegistration(v.r.Context(), v.st, *a.client)
 	v.see(v.answerURL(a, "code", code))
 }

@@ -28,7 +28,7 @@ func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.Authoriza
 	if g.ID == "" {
 		g.ID = orderedText(now, idSize)
 	}
-	code := g.ID + randomText(codeSecret)
+	code := newCodeText(g.ID)
 	g.Type = oauth.AuthorizationCode
 	g.Created, g.Expires = now, now.Add(codeLife)
 	g.Nonce = req.Nonce
@@ -40,6 +40,14 @@ func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.Authoriza
 		return "", err
 	}
 	return code, nil
+}
+
+// newCodeText is a code of the grant.
+func newCodeText(grant string) string {
+	var secret [codeSecret]byte
+	rand.Read(secret[:]) // never fails
+	var room [codeText]byte
+	return string(base64.RawURLEncoding.AppendEncode(append(room[:0], grant...), secret[:]))
 }
 
 // endIfLeft ends a grant that was just made if its person left meanwhile:
@@ -64,15 +72,18 @@ func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
 
 // byCode finds the grant of a code that lives, used or not; store.ErrNotFound
 // if there is none.
-func (s *Server) byCode(ctx context.Context, code string) (ledger.Grant, error) {
+func (s *Server) byCode(ctx context.Context, code string) (*ledger.Grant, error) {
 	if len(code) != codeText {
-		return ledger.Grant{}, store.ErrNotFound
+		return nil, store.ErrNotFound
 	}
-	g, err := s.ledger.Grant(ctx, code[:idText])
-	if err == nil && (g.Code == nil || subtle.ConstantTimeCompare(hashText(code), g.Code.Hash) != 1 || !s.now().Before(g.Code.Until)) {
-		err = store.ErrNotFound
+	g, err := s.ledger.SpendGrant(ctx, code[:idText])
+	if err != nil {
+		return nil, err
 	}
-	return g, err
+	if g.Code == nil || subtle.ConstantTimeCompare(hashText(code), g.Code.Hash) != 1 || !s.now().Before(g.Code.Until) {
+		return nil, store.ErrNotFound
+	}
+	return g, nil
 }
 
 const (
@@ -100,10 +111,11 @@ const (
 // whose names begin alike lie together, so that a store touches few pages for
 // many new ones.
 func orderedText(now time.Time, n int) string {
-	b := make([]byte, n)
+	var room [drawnRoom]byte
+	b := append(room[:0], make([]byte, n)...)
 	binary.BigEndian.PutUint64(b, uint64(now.UnixMilli())<<16)
 	rand.Read(b[momentSize:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b)
+	return textOf(b)
 }
 
 // newID is a random 128-bit name, as grants and tokens have.
@@ -114,7 +126,17 @@ const idSize = 16
 
 // randomText is n random bytes as base64url.
 func randomText(n int) string {
-	b := make([]byte, n)
+	var room [drawnRoom]byte
+	b := append(room[:0], make([]byte, n)...)
 	rand.Read(b) // never fails
-	return base64.RawURLEncoding.EncodeToString(b)
+	return textOf(b)
+}
+
+// drawnRoom is what most of what is drawn fits into.
+const drawnRoom = 64
+
+// textOf is base64url, in one allocation where it is short.
+func textOf(b []byte) string {
+	var room [2 * drawnRoom]byte
+	return string(base64.RawURLEncoding.AppendEncode(room[:0], b))
 }

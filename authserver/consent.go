@@ -41,7 +41,7 @@ func (s *Server) consentPage(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		v.turnDown(a, err)
-	case next == toSignIn || at.Person != v.person() || at.Described != described(a.client):
+	case next == toSignIn || at.Person != v.person() || at.Described != described(*a.client):
 		// Nobody, or somebody else, is signed in since the page was shown, or
 		// the client says something else of itself (AS-CIMD-16).
 		v.goOn(at)
@@ -109,7 +109,7 @@ func (v *visit) mustConsent(a *asking) (bool, error) {
 	if !proven(a) {
 		return true, nil
 	}
-	if v.st.forAll(a.client) {
+	if v.st.forAll(*a.client) {
 		return false, nil
 	}
 	given, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
@@ -140,7 +140,7 @@ func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.
 	if err != nil {
 		return nil, fmt.Errorf("consent of %s cannot be read: %w", person, err)
 	}
-	if given.Described != described(a.client) { // AS-CIMD-16
+	if given.Described != described(*a.client) { // AS-CIMD-16
 		return nil, nil
 	}
 	return given.Scopes, nil
@@ -158,7 +158,7 @@ type consentRecord struct {
 
 func (s *Server) consentOp(person string, a *asking, scopes oauth.Scopes) store.Op {
 	now := s.now()
-	value, err := json.Marshal(consentRecord{person, a.client.ID, a.resource.ID, scopes, now, described(a.client)})
+	value, err := json.Marshal(consentRecord{person, a.client.ID, a.resource.ID, scopes, now, described(*a.client)})
 	if err != nil {
 		panic("authserver: consent cannot be encoded: " + err.Error()) // our own type only
 	}

@@ -184,7 +184,7 @@ func (s *Server) examineDevice(ctx context.Context, st *settings, key, userCode 
 	if err != nil {
 		return nil, err
 	}
-	a := &asking{client: c, maxAge: -1, device: &fromDevice{key, userCode, d, version}}
+	a := &asking{client: &c, maxAge: -1, device: &fromDevice{key, userCode, d, version}}
 	a.ClientID = c.ID
 	if a.resource = st.byID(d.Resource); a.resource == nil || !slices.Contains(c.GrantTypes, oauth.DeviceCode) {
 		return nil, errDeviceOver

@@ -366,7 +366,7 @@ func TestNoDeviceGrantForRegisteredClients(t *testing.T) {
 	// And if an administrator gave it: the catalogue's name is not shown.
 	c := s.register(ledger.Client{ID: "known", Name: "Claude", Known: "claude", AuthMethod: authNone, Approved: true,
 		RedirectURIs: []string{"https://claude.ai/api/mcp/auth_callback"}, GrantTypes: []string{oauth.DeviceCode}})
-	a := &asking{client: c, device: &fromDevice{}}
+	a := &asking{client: &c, device: &fromDevice{}}
 	if w := s.current().warnings(a); len(w) != 2 || !strings.Contains(w[0], "Not verified") {
 		t.Errorf("warnings %q", w)
 	}

@@ -43,7 +43,7 @@ func (t refreshToken) body() []byte {
 // text is the token as clients hold it.
 func (t refreshToken) text(key *macKey) string {
 	b := t.body()
-	return base64.RawURLEncoding.EncodeToString(append(b, key.mac(b)[:16]...))
+	return textOf(append(b, key.mac(b)[:16]...))
 }
 
 // parseRefresh opens a token; false if it is not one of ours.
@@ -92,7 +92,8 @@ func (k *macKey) mac(data []byte) []byte {
 }
 
 func hashText(text string) []byte {
-	sum := sha256.Sum256([]byte(text))
+	var room [128]byte
+	sum := sha256.Sum256(append(room[:0], text...))
 	return sum[:]
 }
 

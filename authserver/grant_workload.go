@@ -39,7 +39,7 @@ func (s *Server) identify(ctx context.Context, a *asked) error {
 		return err
 	}
 	a.workload, a.seen.Workload, a.seen.Resource = &w, w.fits[0].name, w.res.ID
-	a.client = authenticated{client: a.st.clients[w.fits[0].client], proven: true}
+	a.client = authenticated{client: *a.st.clients[w.fits[0].client], proven: true}
 	if c := callerOf(ctx); c != nil {
 		return c.chargeClient(s.now(), a.client.client.ID)
 	}

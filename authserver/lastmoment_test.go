@@ -59,7 +59,7 @@ func TestLastMomentOfAnAssertion(t *testing.T) {
 	var both sync.WaitGroup
 	var results [2]error
 	for i := range results {
-		both.Go(func() { results[i] = w.as.checkClientAssertion(t.Context(), st, st.clients["signer"], assertion) })
+		both.Go(func() { results[i] = w.as.checkClientAssertion(t.Context(), st, *st.clients["signer"], assertion) })
 	}
 	both.Wait()
 	good := 0

@@ -298,6 +298,9 @@ func (s *Server) chargePerson(ctx context.Context, a *asked) error {
 // in, else the address.
 func (v *visit) crowded() bool {
 	l, key := v.st.limits.authorize, ""
+	if l == nil {
+		return false
+	}
 	if v.session != nil {
 		key = "person " + v.session.Subject.ID
 	} else {

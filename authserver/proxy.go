@@ -92,7 +92,7 @@ func (v *visit) agreed(a *asking, at attempt) bool {
 
 // agreement names all that a consent page says.
 func agreement(a *asking) string {
-	b, err := json.Marshal([]any{a.client.ID, a.redirect, a.resource.ID, a.scopes, a.details, described(a.client)})
+	b, err := json.Marshal([]any{a.client.ID, a.redirect, a.resource.ID, a.scopes, a.details, described(*a.client)})
 	if err != nil {
 		panic("authserver: agreement: " + err.Error()) // strings only
 	}

@@ -180,7 +180,8 @@ func (v *visit) errorURL(a *asking, e *oauth.Error) string {
 // answerURL is the redirect URI with an answer: its own query stays as it is,
 // and state and iss are always there (RFC 9207 section 2; AS-AUTHZ-09).
 func (v *visit) answerURL(a *asking, params ...string) string {
-	params = append(params, "state", a.State, "iss", v.st.cfg.URL)
+	var room [12]string
+	params = append(append(room[:0], params...), "state", a.State, "iss", v.st.cfg.URL)
 	base, own, _ := strings.Cut(a.redirect, "?")
 	var q strings.Builder
 	q.Grow(len(a.redirect) + 256)

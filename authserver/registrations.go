@@ -186,8 +186,11 @@ func (st *settings) unused() time.Duration {
 // long as what they gave it, and then as long as an unused one. If it cannot be
 // written now the next use does it.
 func (s *Server) keepRegistration(ctx context.Context, st *settings, c ledger.Client) {
+	if c.Source != ledger.FromDynamic || c.Expires.IsZero() {
+		return
+	}
 	until := s.now().Add(st.tokens.RefreshMax + st.unused())
-	if c.Source != ledger.FromDynamic || c.Expires.IsZero() || until.Sub(c.Expires) < time.Hour {
+	if until.Sub(c.Expires) < time.Hour {
 		return
 	}
 	c.Expires = until

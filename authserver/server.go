@@ -329,7 +329,7 @@ func (s *Server) JWKS(_ context.Context, issuer string) ([]byte, error) {
 // An unknown one is invalid_client.
 func (s *Server) client(ctx context.Context, st *settings, id string) (ledger.Client, error) {
 	if c, ok := st.clients[id]; ok {
-		return c, nil
+		return *c, nil
 	}
 	if id == "" || len(id) > maxClientID {
 		return ledger.Client{}, unknownClient()

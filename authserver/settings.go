@@ -28,7 +28,7 @@ type settings struct {
 	bodyLimit int64
 	tokens    Tokens // with their defaults
 
-	clients     map[string]ledger.Client
+	clients     map[string]*ledger.Client
 	resources   []*resource // in the order of the configuration
 	resourceIDs []string
 	issuers     map[string]*issuer         // by issuer identifier
@@ -169,7 +169,7 @@ func (st *settings) checkPolicy() error {
 }
 
 func (st *settings) addClients() error {
-	st.clients = make(map[string]ledger.Client, len(st.cfg.Clients))
+	st.clients = make(map[string]*ledger.Client, len(st.cfg.Clients))
 	providers := map[string]string{} // client ids by SAML entity id
 	for id, c := range st.cfg.Clients {
 		if id == "" || len(id) > maxClientID {
@@ -205,8 +205,9 @@ func (st *settings) addClients() error {
 		if err := st.checkLogoutURIs(c); err != nil {
 			return fmt.Errorf("client %s: %w", id, err)
 		}
-		st.clients[id] = st.fileClient(id, c)
-		if c.Introspects != nil && st.clients[id].Public() {
+		file := st.fileClient(id, c)
+		st.clients[id] = &file
+		if c.Introspects != nil && file.Public() {
 			return fmt.Errorf("client %s: it introspects tokens, so it must be able to authenticate", id)
 		}
 	}
@@ -344,6 +345,9 @@ func (st *settings) resource(asked []string) (*resource, error) {
 	case len(asked) > 1:
 		return nil, &oauth.Error{Code: oauth.InvalidTarget, Description: "one resource at a time"}
 	case len(asked) == 1:
+		if res := st.byID(asked[0]); res != nil {
+			return res, nil
+		}
 		if err := oauth.CheckResource(asked[0]); err != nil {
 			return nil, err
 		}

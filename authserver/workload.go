@@ -100,7 +100,7 @@ func (st *settings) addWorkload(name string, w Workload, made map[string]bool) e
 		return fmt.Errorf("there is a client of this name: name it as Client if it is meant")
 	case !there:
 		made[client] = true
-		st.clients[client] = ledger.Client{ID: client, Name: client, AuthMethod: authWorkload, GrantTypes: []string{oauth.JWTBearer},
+		st.clients[client] = &ledger.Client{ID: client, Name: client, AuthMethod: authWorkload, GrantTypes: []string{oauth.JWTBearer},
 			Source: ledger.FromFile, Approved: true}
 	}
 	from.workloads = append(from.workloads, &workload{Workload: w, name: name, client: client})
