@@ -241,7 +241,10 @@ func (f *floor) register(w http.ResponseWriter, r *http.Request) {
 
 func (f *floor) guard(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	key := sha256.Sum256([]byte(token))
+	s := scratches.Get().(*scratch)
+	s.token = append(s.token[:0], token...)
+	key := sha256.Sum256(s.token)
+	scratches.Put(s)
 	f.mu.Lock()
 	subject, ok := f.seen[key]
 	f.mu.Unlock()

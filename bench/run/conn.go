@@ -68,6 +68,15 @@ func (c *conn) do(request []byte, want int) error {
 	return nil
 }
 
+// warm asks for what is not there.
+func (c *conn) warm() error {
+	_, length, chunked, err := c.send(get(c.host, "/nothing", ""))
+	if err != nil {
+		return err
+	}
+	return c.readBody(length, chunked)
+}
+
 // begin sends a request whose answer has no end, and reads its header.
 func (c *conn) begin(request []byte, want int) error {
 	status, _, _, err := c.send(request)

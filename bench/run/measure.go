@@ -59,7 +59,8 @@ func measure(p *process, s side, t target, connections, n int) (figure, error) {
 		median: taken[len(taken)/2], worst: taken[len(taken)*99/100]}, err
 }
 
-// prepare opens the connections and makes the operation of each.
+// prepare makes the operation of each connection and opens them. Each is asked
+// for nothing once, so that the server has it and its buffers when the clock runs.
 func prepare(s side, t target, connections, each int) ([]operation, []*conn, error) {
 	ops, conns, errs := make([]operation, connections), make([]*conn, connections), make([]error, connections)
 	var all sync.WaitGroup
@@ -67,7 +68,9 @@ func prepare(s side, t target, connections, each int) ([]operation, []*conn, err
 		all.Go(func() {
 			var err1, err2 error
 			ops[i], err1 = s.prepare(t, each)
-			conns[i], err2 = dial(t.base)
+			if conns[i], err2 = dial(t.base); err2 == nil {
+				err2 = conns[i].warm()
+			}
 			errs[i] = errors.Join(err1, err2)
 		})
 	}

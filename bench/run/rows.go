@@ -218,7 +218,8 @@ func register(at string) side {
 	return side{at, func(t target, _ int) (operation, error) { return always(registration(t, "/register"), status), nil }}
 }
 
-// bearer sends a token: for each connection the same, or always another.
+// bearer sends a token: for each connection the same, which was shown before, or
+// always another.
 func bearer(path string, fresh bool) func(target, int) (operation, error) {
 	return func(t target, n int) (operation, error) {
 		if !fresh {
@@ -235,7 +236,12 @@ func bearer(path string, fresh bool) func(target, int) (operation, error) {
 		if fresh {
 			return each(requests), nil
 		}
-		return always(requests[0], 200), nil
+		c, err := dial(t.base)
+		if err != nil {
+			return nil, err
+		}
+		defer c.wire.Close()
+		return always(requests[0], 200), c.do(requests[0], 200)
 	}
 }
 
