@@ -39,6 +39,7 @@ func (t *transaction) insertRows(fresh []*entry) error {
 		}
 		for i, e := range fresh[:n] { // each gets the largest row and one more
 			e.row = last - int64(n-1-i)
+			t.noteEnd(e.row, 0, e.expires)
 		}
 		fresh = fresh[n:]
 	}

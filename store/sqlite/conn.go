@@ -41,7 +41,6 @@ const (
 	insert
 	insertRows
 	update
-	updateValue
 	updateTaken
 	remove
 	insertName
@@ -59,7 +58,11 @@ const (
 	renewSeen
 	nextSeen
 	cutSeen
+	insertDue
+	removeDue
+	nextDue
 	expired
+	firstEnd
 	insertChange
 	cutChanges
 	lastChange
@@ -69,7 +72,7 @@ const (
 	statements // how many there are
 )
 
-const columns = "record.key, record.writes, record.expires, record.taken, record.names, record.value, record.row"
+const columns = "record.key, record.writes, record.ends, record.taken, record.names, record.value, record.row"
 
 // A limit is ?+0: SQLite prepares a statement again, at ten times the cost of
 // the statement itself, whenever a limit that is a variable alone is bound.
@@ -80,20 +83,19 @@ var statementText = [statements]string{
 
 	get: "SELECT " + columns + " FROM record WHERE kind = ? AND key = ?",
 	// Both parts lie in order: they are merged, not sorted.
-	listKind: "SELECT " + columns + ` FROM record WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
+	listKind: "SELECT " + columns + ` FROM record WHERE kind = ?1 AND key > ?2 AND (ends = 0 OR ends > ?3)
 		UNION ALL SELECT key, 1, expires, 0, NULL, value, 0 FROM journal WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
 		ORDER BY 1 LIMIT ?4+0`,
 	// CROSS JOIN keeps the order of the loops: the index leads.
 	listIndex: "SELECT " + columns + ` FROM named CROSS JOIN record
 		WHERE named.kind = ? AND named.name = ? AND named.row > ?
 		AND record.row = named.row
-		AND (record.expires = 0 OR record.expires > ?) ORDER BY named.row LIMIT ?+0`,
+		AND (record.ends = 0 OR record.ends > ?) ORDER BY named.row LIMIT ?+0`,
 
-	load:        "SELECT row, writes, expires, taken, names FROM record WHERE kind = ? AND key = ?",
-	insert:      "INSERT INTO record (kind, key, writes, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
-	insertRows:  "INSERT OR FAIL INTO record (kind, key, writes, expires, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", rowsAtOnce-1),
-	update:      "UPDATE record SET writes = ?2, expires = ?3, taken = ?4, names = ?5, value = ?6 WHERE row = ?1",
-	updateValue: "UPDATE record SET writes = ?2, taken = ?3, names = ?4, value = ?5 WHERE row = ?1",
+	load:        "SELECT row, writes, ends, taken, names FROM record WHERE kind = ? AND key = ?",
+	insert:      "INSERT INTO record (kind, key, writes, ends, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	insertRows:  "INSERT OR FAIL INTO record (kind, key, writes, ends, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", rowsAtOnce-1),
+	update:      "UPDATE record SET writes = ?2, ends = ?3, taken = ?4, names = ?5, value = ?6 WHERE row = ?1",
 	updateTaken: "UPDATE record SET writes = ?2, taken = ?3 WHERE row = ?1",
 	remove:      "DELETE FROM record WHERE row = ?",
 	insertName:  "INSERT INTO named (kind, name, row) VALUES (?, ?, ?)",
@@ -116,7 +118,11 @@ var statementText = [statements]string{
 	nextSeen:    "SELECT name FROM seen WHERE name > ? ORDER BY name LIMIT 1 OFFSET ?+0",
 	cutSeen:     "DELETE FROM seen WHERE name > ? AND name <= ? AND expires <> 0 AND expires <= ?",
 
-	expired: "SELECT kind, key, names, row FROM record WHERE expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?+0",
+	insertDue: "INSERT OR IGNORE INTO due (at, block) VALUES (?, ?)",
+	removeDue: "DELETE FROM due WHERE at = ? AND block = ?",
+	nextDue:   "SELECT at, block FROM due WHERE at <= ?1 AND (at, block) > (?2, ?3) ORDER BY at, block LIMIT ?4+0",
+	expired:   "SELECT kind, key, names, row FROM record WHERE row >= ? AND row < ? AND ends <> 0 AND ends <= ? LIMIT ?+0",
+	firstEnd:  "SELECT coalesce(min(ends), 9223372036854775807) FROM record WHERE row >= ? AND row < ? AND ends <> 0",
 
 	insertChange:    "INSERT INTO change (writer, puts) VALUES (?, ?)",
 	cutChanges:      "DELETE FROM change WHERE seq <= (SELECT max(seq) FROM change) - ?",

@@ -60,20 +60,21 @@ func (t *transaction) flushLogs() error {
 	return nil
 }
 
-// sweepJournals removes what expired among the first limit records of each
-// journal.
-func (t *transaction) sweepJournals(limit int, now int64) (int, error) {
-	n := 0
-	for kind := ""; n < limit; {
+// journalSweep removes what expired among the first records of each journal.
+type journalSweep struct{}
+
+func (journalSweep) step(t *transaction, limit int, now int64) (gone int, more bool, err error) {
+	for kind := ""; gone < limit; {
 		err := t.c.query(nextJournal, func(row []driver.Value) bool { kind = row[0].(string); return false }, kind)
 		if err != nil || kind == "" {
-			return n, err
+			return gone, false, err
 		}
-		gone, err := t.c.count(cutJournal, kind, int64(limit-n), now)
+		n, err := t.c.count(cutJournal, kind, int64(limit-gone), now)
 		if err != nil {
-			return n, err
+			return gone, false, err
 		}
-		n += gone
+		gone += n
+		t.wrote = t.wrote || n > 0
 	}
-	return n, nil
+	return gone, true, nil
 }

@@ -13,12 +13,11 @@ import (
 const seenAtOnce = 8
 
 // The sweep of what Once remembers has no index to go by: it walks over the
-// table, some names after each sweep of the rest. For each name that was written it
+// table, a part with each sweep. For each name that was written it
 // examines walkPerName, so that what has expired stays below a third of what has
 // not, and at least walkLeast, so that it comes round where little is written. As
 // long as one name in walkPerName that it examines has expired it goes on.
 const (
-	walkStep    = 500 // names that one transaction examines
 	walkLeast   = 2000
 	walkPerName = 4
 )
@@ -74,22 +73,31 @@ func (t *transaction) flushSeen() error {
 	return nil
 }
 
-// sweepSeen examines the next n names and removes those that have expired. end
-// says that there are no more names: the next step begins again.
-func (t *transaction) sweepSeen(w *walk, n int, now int64) (gone int, end bool, err error) {
+// seenSweep goes on with the walk, once round at most.
+type seenSweep struct {
+	*walk
+	left int // names that it examines in any case
+	ends int // how often it came to the end of the table
+}
+
+// step examines the next limit names.
+func (w *seenSweep) step(t *transaction, limit int, now int64) (gone int, more bool, err error) {
 	upTo := beyond
-	err = t.c.query(nextSeen, func(row []driver.Value) bool { upTo = blob(row[0]); return false }, w.after, int64(n)-1)
+	err = t.c.query(nextSeen, func(row []driver.Value) bool { upTo = blob(row[0]); return false }, w.after, int64(limit)-1)
 	if err != nil {
 		return 0, false, err
 	}
-	gone, err = t.c.count(cutSeen, w.after, upTo, now)
-	if err != nil {
+	if gone, err = t.c.count(cutSeen, w.after, upTo, now); err != nil {
 		return 0, false, err
-	}
-	w.owed -= n
-	if w.after = upTo; len(upTo) > store.MaxKey {
-		w.after = []byte{}
 	}
 	t.wrote = t.wrote || gone > 0
-	return gone, len(w.after) == 0, nil
+	w.after, w.left, w.owed = upTo, w.left-limit, max(0, w.owed-limit)
+	if len(upTo) > store.MaxKey {
+		w.after = []byte{}
+		if w.ends++; w.ends == 2 { // all of it was examined
+			w.owed = 0
+			return gone, false, nil
+		}
+	}
+	return gone, w.left > 0 || w.owed > 0 || gone*walkPerName >= limit, nil
 }

@@ -49,6 +49,7 @@ type transaction struct {
 	puts    []store.Record // for the watchers, in order
 	logs    []store.Record // for the journal, in order
 	seen    []*entry       // that Once is to remember
+	due     []duePlace     // where the sweep is to look
 	swept   []id           // that the sweep removed
 	undo    []entry        // what the ops of a commit found
 	fresh   []*entry       // to be inserted
@@ -84,7 +85,7 @@ func (w *work) clear() {
 	}
 	clear(t.entries)
 	*t = transaction{entries: t.entries, order: emptied(t.order), puts: emptied(t.puts), logs: emptied(t.logs), undo: emptied(t.undo[:cap(t.undo)]),
-		fresh: emptied(t.fresh), news: emptied(t.news), seen: emptied(t.seen), ends: emptied(t.ends)}
+		fresh: emptied(t.fresh), news: emptied(t.news), seen: emptied(t.seen), due: t.due[:0], ends: emptied(t.ends)}
 }
 
 // emptied is the slice without its elements.
@@ -275,6 +276,9 @@ func (t *transaction) flush() error {
 		if err := t.writeRow(e); err != nil {
 			return err
 		}
+		if e.exists && e.written {
+			t.noteEnd(e.row, e.storedExpires, e.expires)
+		}
 		if e.written || !e.exists {
 			if err := t.removeNames(e); err != nil {
 				return err
@@ -285,6 +289,9 @@ func (t *transaction) flush() error {
 		return err
 	}
 	if err := t.insertNames(); err != nil {
+		return err
+	}
+	if err := t.flushDue(); err != nil {
 		return err
 	}
 	if err := t.flushSeen(); err != nil {
@@ -300,8 +307,6 @@ func (t *transaction) writeRow(e *entry) error {
 		return t.c.exec(remove, e.row)
 	case !e.written:
 		return t.c.exec(updateTaken, e.row, e.version, e.taken)
-	case e.expires == e.storedExpires: // leaves the index of expiries alone
-		return t.c.exec(updateValue, e.row, e.version, e.taken, pack(e.names...), e.value)
 	}
 	return t.c.exec(update, e.row, e.version, e.expires, e.taken, pack(e.names...), e.value)
 }

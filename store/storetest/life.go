@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +110,45 @@ func sweep(t *testing.T, b *bed) {
 	b.clock.advance(time.Second)
 	swept(450, 450)
 	swept(450, 50)
+}
+
+// sweepChanged changes records so that they end sooner, later, never or again,
+// and checks that every sweep removes exactly what has expired.
+func sweepChanged(t *testing.T, b *bed) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	ends := map[string]time.Time{} // zero: never
+	for range 60 {
+		var ops []store.Op
+		for range 40 {
+			r := record(fmt.Sprint("k", rnd.IntN(300)), "", "all")
+			switch rnd.IntN(8) {
+			case 0:
+				ops = append(ops, store.Delete(kind, r.Key))
+				delete(ends, r.Key)
+				continue
+			case 1: // never
+			case 2, 3, 4:
+				r.Expires = b.in(time.Duration(1+rnd.IntN(90)) * time.Second)
+			default:
+				r.Expires = b.in(time.Duration(1+rnd.IntN(90)) * time.Minute)
+			}
+			ops = append(ops, store.Put(r))
+			ends[r.Key] = r.Expires
+		}
+		b.commit(ops...)
+		b.clock.advance(time.Duration(rnd.IntN(120)) * time.Second)
+		want := 0
+		for key, at := range ends {
+			if !at.IsZero() && !b.clock.Now().Before(at) {
+				want++
+				delete(ends, key)
+			}
+		}
+		if n, err := b.Sweep(t.Context(), 1000); err != nil || n != want {
+			t.Fatalf("swept %d, %v, want %d", n, err, want)
+		}
+		b.lists(store.Query{Kind: kind, Index: "all"}, slices.Collect(maps.Keys(ends))...)
+	}
 }
 
 func limits(t *testing.T, b *bed) {

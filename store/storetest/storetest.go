@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"expiry to the moment", expiry},
 		{"expiry by every op", expiryByOp},
 		{"sweep", sweep},
+		{"sweep what ends otherwise than it said", sweepChanged},
 		{"limits", limits},
 		{"a value is the store's own", ownValue},
 		{"closed", closed},
