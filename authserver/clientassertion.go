@@ -72,6 +72,10 @@ func (s *Server) checkClientAssertion(ctx context.Context, st *settings, c ledge
 		algs = []string{c.AuthAlg}
 	}
 	v, err := st.clientKeys.verify(ctx, c, assertion, algs, s.clock)
+	var busy *oauth.Error
+	if errors.As(err, &busy) { // the keys were not asked for: nothing is known of the assertion
+		return busy
+	}
 	if err != nil {
 		reason := "client_assertion"
 		if errors.Is(err, keyset.ErrNoKeys) {

@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +23,8 @@ const (
 	minDocumentLife  = time.Minute
 	maxDocumentLife  = 24 * time.Hour
 	maxDocuments     = 1000 // that are kept
-	maxFetches       = 32   // at once
+	maxFetches       = 32   // at once, of strangers
+	maxHeld          = 4    // of these, by one requester
 	maxFailures      = 20   // of a host, within failureWindow
 	maxOfRequester   = 60   // fetches that one requester causes, within failureWindow
 	failureWindow    = time.Minute
@@ -43,9 +42,10 @@ type documents struct {
 	mu         sync.Mutex
 	kept       map[string]*keptDocument // by URL
 	flights    map[string]*flight       // likewise
-	keyFlights int
-	failed     map[string]*failures // by what is failing: a host
-	requesters *limit.Limiter       // fetches, by who causes them
+	strangers  int                      // fetches under way that count against maxFetches
+	held       map[string]int           // of these, by who causes them
+	failed     map[string]*failures     // by what is failing: a host
+	requesters *limit.Limiter           // fetches, by who causes them
 }
 
 // keptDocument is a valid one. Until fresh it is used without asking; until
@@ -85,7 +85,7 @@ func newDocuments(cfg Config, loopback bool) *documents {
 	}
 	return &documents{
 		fetcher: fetcher(size), keyFetcher: fetcher(maxKeysDocument),
-		kept: map[string]*keptDocument{}, flights: map[string]*flight{}, failed: map[string]*failures{},
+		kept: map[string]*keptDocument{}, flights: map[string]*flight{}, held: map[string]int{}, failed: map[string]*failures{},
 		requesters: limit.New(limit.Rate{N: maxOfRequester, Per: failureWindow}, maxRequesters),
 	}
 }
@@ -110,26 +110,31 @@ func (d *documents) get(ctx context.Context, id string, now time.Time) (ledger.C
 			return ledger.Client{}, ctx.Err()
 		}
 	}
-	if !d.mayFetch(ctx, id, now) {
+	place, err := d.enter(ctx, id, inKnown(id), now)
+	if err != nil {
 		d.mu.Unlock()
-		return stillGood(old, now, documentError("the client metadata document at "+documentHost(id)+" is not fetched again so soon: try in a minute", nil))
+		if errors.Is(err, errNotSoSoon) {
+			err = documentError("the client metadata document at "+documentHost(id)+" is "+errNotSoSoon.Error()+": try in a minute", nil)
+		}
+		return stillGood(old, now, err)
 	}
 	id = strings.Clone(id) // it is a piece of a request, and will be kept
 	f := &flight{done: make(chan struct{})}
 	d.flights[id] = f
 	d.mu.Unlock()
 
-	f.client, f.err = d.land(context.WithoutCancel(ctx), id, old, now) // others may wait for it
+	f.client, f.err = d.land(context.WithoutCancel(ctx), id, place, old, now) // others may wait for it
 	close(f.done)
 	return f.client, f.err
 }
 
 // land fetches the document, and keeps it or counts the failure.
-func (d *documents) land(ctx context.Context, id string, old *keptDocument, now time.Time) (ledger.Client, error) {
+func (d *documents) land(ctx context.Context, id string, place place, old *keptDocument, now time.Time) (ledger.Client, error) {
 	c, life, err := d.load(ctx, id)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.flights, id)
+	d.leave(place)
 	if err == nil {
 		d.keep(id, &keptDocument{client: c, fresh: now.Add(life), stale: now.Add(maxDocumentLife), used: now})
 		return c, nil
@@ -191,62 +196,6 @@ func lifeOf(h http.Header) time.Duration {
 		}
 	}
 	return min(max(life, minDocumentLife), maxDocumentLife)
-}
-
-// mayFetch bounds fetches at once, those of one requester, and those that a
-// host has answered with nothing of use (AS-CIMD-13). The caller holds mu.
-func (d *documents) mayFetch(ctx context.Context, uri string, now time.Time) bool {
-	f := d.failed[failingAt(uri)]
-	if len(d.flights)+d.keyFlights >= maxFetches || f != nil && f.n >= maxFailures && now.Sub(f.since) < failureWindow {
-		return false
-	}
-	network := requesterOf(ctx)
-	return network == "" || d.requesters.Take(now, network) == 0
-}
-
-// failingAt is what failures are counted of: the host, but for the documents of
-// known clients, which count for themselves, so that a stranger who asks for
-// others there does not keep these out.
-func failingAt(uri string) string {
-	if slices.ContainsFunc(known, func(k knownEntry) bool { return slices.Contains(k.Documents, uri) }) {
-		return uri
-	}
-	return askedHost(uri)
-}
-
-// requesterKey is for the address of who asks.
-type requesterKey struct{}
-
-// requesterOf is the network of who asks; "" where nobody needs to know it.
-func requesterOf(ctx context.Context) string {
-	if c := callerOf(ctx); c != nil {
-		return c.network
-	}
-	address, _ := ctx.Value(requesterKey{}).(string)
-	return limit.Network(address)
-}
-
-// askedHost is the host that failures are counted of: however its name is
-// written, and at whichever port, it is one.
-func askedHost(id string) string {
-	u, err := url.Parse(id)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-}
-
-// countFailure notes a failure of a host. The caller holds mu.
-func (d *documents) countFailure(host string, now time.Time) {
-	f := d.failed[host]
-	if f == nil || now.Sub(f.since) >= failureWindow {
-		if len(d.failed) >= maxFailingHosts {
-			clear(d.failed) // names are cheap to have; whoever has so many gains a minute's worth
-		}
-		f = &failures{since: now}
-		d.failed[host] = f
-	}
-	f.n++
 }
 
 // keep puts a document in, in place of the one that was used longest ago if

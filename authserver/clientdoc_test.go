@@ -348,7 +348,10 @@ func TestFetchesOfOneRequester(t *testing.T) {
 	for range maxFailures {
 		docs.countFailure(failingAt("https://claude.ai/nothing"), s.now())
 	}
-	if docs.mayFetch(t.Context(), "https://claude.ai/else", s.now()) || !docs.mayFetch(t.Context(), claude, s.now()) {
+	if _, err := docs.enter(t.Context(), "https://claude.ai/else", false, s.now()); err == nil {
+		t.Error("a host that fails is asked again")
+	}
+	if _, err := docs.enter(t.Context(), claude, true, s.now()); err != nil {
 		t.Error("failures of others at its host keep a known client out")
 	}
 }

@@ -69,8 +69,11 @@ func (k *clientKeys) set(ctx context.Context, c ledger.Client, now func() time.T
 func (k *clientKeys) remote(c ledger.Client, now func() time.Time) *keyset.Remote {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	named := "stranger "
-	fetch := func(ctx context.Context) ([]byte, error) { return k.documents.keys(ctx, c.JWKSURI, now()) }
+	named, ofKnown := "stranger ", inKnown(c.ID)
+	if ofKnown {
+		named = "known "
+	}
+	fetch := func(ctx context.Context) ([]byte, error) { return k.documents.keys(ctx, c.JWKSURI, ofKnown, now()) }
 	if c.OfAdministrator() {
 		named = "operator "
 		fetch = func(ctx context.Context) ([]byte, error) { return fetchDocument(ctx, k.trusted, c.JWKSURI) }
@@ -101,15 +104,14 @@ func (k *clientKeys) dropOldest() {
 
 // keys fetches the key set that a stranger's jwks_uri names, by the rules of
 // their documents (AS-CIMD-10).
-func (d *documents) keys(ctx context.Context, uri string, now time.Time) ([]byte, error) {
+func (d *documents) keys(ctx context.Context, uri string, ofKnown bool, now time.Time) ([]byte, error) {
 	host := askedHost(uri)
 	d.mu.Lock()
-	if !d.mayFetch(ctx, uri, now) {
-		d.mu.Unlock()
-		return nil, fmt.Errorf("%s is not asked again so soon", host)
-	}
-	d.keyFlights++
+	place, err := d.enter(ctx, uri, ofKnown, now)
 	d.mu.Unlock()
+	if err != nil { // says nothing about the keys
+		return nil, fmt.Errorf("%w: %s: %w", keyset.ErrNotAsked, host, err)
+	}
 	res, err := d.keyFetcher.Get(ctx, uri)
 	if err == nil && res.Status != http.StatusOK {
 		err = fmt.Errorf("%s answers %d instead of 200", host, res.Status)
@@ -119,7 +121,7 @@ func (d *documents) keys(ctx context.Context, uri string, now time.Time) ([]byte
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.keyFlights--
+	d.leave(place)
 	if err != nil {
 		d.countFailure(failingAt(uri), now)
 		return nil, err

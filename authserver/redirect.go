@@ -63,6 +63,7 @@ func (v *visit) turnDown(a *asking, err error) {
 	case v.session != nil && a.device == nil:
 		page.Link, page.LinkHost = v.errorURL(a, e), hostOf(a.redirect)
 	}
+	retryAfter(v.w.Header(), e.RetryAfter)
 	v.fail(page.status, page, err)
 }
 
@@ -142,7 +143,7 @@ func (v *visit) explain(a *asking, err error) (*oauth.Error, failure) {
 			copied.Reason = e.Code
 			e = &copied
 		}
-		if e.Code == oauth.TemporarilyUnavailable { // nothing is wrong with the request
+		if e.Code == oauth.TemporarilyUnavailable || e.Code == oauth.TooManyRequests { // nothing is wrong with the request
 			return e, failure{status: e.HTTPStatus(), Title: "This does not work at the moment",
 				Happened: v.st.name + " says: " + e.Description + ".",
 				Do:       "Go back to the application and connect again in a minute. If it stays, tell an administrator the reference.",

@@ -32,6 +32,10 @@ type Config struct {
 // ErrNoKeys is returned (wrapped) while there is no set that may be used.
 var ErrNoKeys = errors.New("no usable keys")
 
+// ErrNotAsked is what Fetch returns (wrapped) when it did not ask at all. It is
+// the matter of one caller: it counts as no failure, and starts no cooldown.
+var ErrNotAsked = errors.New("not asked")
+
 // stalePatience is how long a caller waits for a fetch while there is a set that
 // is older than its TTL and may be used: an issuer that is slow is as one that is
 // down.
@@ -98,12 +102,17 @@ func (r *Remote) Keys(ctx context.Context) (*jose.Set, error) {
 	}
 	defer cancel()
 	r.mu.Unlock()
-	if err := f.wait(waiting); err != nil && ctx.Err() != nil {
-		return nil, err
+	waited := f.wait(waiting)
+	if waited != nil && ctx.Err() != nil {
+		return nil, waited
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lastGood(r.c.Now())
+	set, err := r.lastGood(r.c.Now())
+	if err != nil && errors.Is(waited, ErrNotAsked) {
+		err = fmt.Errorf("%w: %w", ErrNoKeys, waited)
+	}
+	return set, err
 }
 
 // lastGood is the set unless it is too old. The lock is held.
@@ -190,11 +199,12 @@ func (r *Remote) fly(ctx context.Context, f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.c.Now()
-	if err == nil {
+	switch {
+	case err == nil:
 		// The new set takes the place of the old one: a key that is no
 		// longer in it has been withdrawn.
 		r.set, r.fetched, r.failed, r.err = set, now, time.Time{}, nil
-	} else {
+	case !errors.Is(err, ErrNotAsked):
 		r.failed, r.err = now, err
 	}
 	f.err, r.flight = err, nil

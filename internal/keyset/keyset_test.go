@@ -368,3 +368,21 @@ func TestClockIsInjected(t *testing.T) {
 		}
 	}
 }
+
+// What was not asked for is the matter of whoever caused it: the next is served.
+func TestNotAskedIsNoFailure(t *testing.T) {
+	i, may := &issuer{keys: []*jose.Key{key(t)}}, false
+	r := New(Config{Fetch: func(ctx context.Context) ([]byte, error) {
+		if !may {
+			return nil, fmt.Errorf("%w: busy", ErrNotAsked)
+		}
+		return i.fetch(ctx)
+	}})
+	if _, err := r.Keys(t.Context()); !errors.Is(err, ErrNoKeys) || !errors.Is(err, ErrNotAsked) {
+		t.Error(err)
+	}
+	may = true
+	if set, err := r.Keys(t.Context()); err != nil || set == nil {
+		t.Error("after one that was not asked:", err)
+	}
+}
