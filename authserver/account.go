@@ -184,18 +184,16 @@ func (v *visit) endOfAccount() {
 // endGiven ends the grants behind an entry of the page, and forgets the
 // consent, so that the client has to ask again.
 func (s *Server) endGiven(ctx context.Context, person, key, from string) error {
-	list, err := s.givenBy(ctx, person)
-	if err != nil {
+	g, err := s.givenAs(ctx, person, key)
+	if err != nil || g == nil {
 		return err
 	}
-	i := slices.IndexFunc(list, func(g *given) bool { return g.key == key })
-	if i < 0 {
-		return nil
-	}
-	g := list[i]
-	// The consent first: a new grant that it lets through before is in the list
-	// of the next visit, one after it has to be asked for.
+	// The consent first: a grant that it lets through before is in the list then,
+	// one after it has to be asked for.
 	if err := s.ledger.Store.Commit(ctx, store.Delete(ledger.KindConsent, key)); err != nil {
+		return err
+	}
+	if g, err = s.givenAs(ctx, person, key); err != nil || g == nil {
 		return err
 	}
 	for _, grant := range g.grants {
@@ -209,6 +207,19 @@ func (s *Server) endGiven(ctx context.Context, person, key, from string) error {
 		}
 	}
 	return nil
+}
+
+// givenAs is the entry of the page with that key; nil: there is none.
+func (s *Server) givenAs(ctx context.Context, person, key string) (*given, error) {
+	list, err := s.givenBy(ctx, person)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(list, func(g *given) bool { return g.key == key })
+	if i < 0 {
+		return nil, nil
+	}
+	return list[i], nil
 }
 
 // accountView is what the account page shows.

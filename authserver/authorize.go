@@ -29,6 +29,8 @@ type asking struct {
 	device   *fromDevice   // nil: a browser brought it
 	details  oauth.Details // what would be granted besides
 	pushed   string        // key of the pushed request that it is; "": none
+	// remembered: a consent that is kept lets it through, which nothing else need do.
+	remembered bool
 }
 
 // authorizePage is the authorization endpoint (OAuth 2.1 section 4.1.1). It
@@ -321,10 +323,17 @@ func (v *visit) approve(a *asking, more ...store.Op) {
 // approveAs is approve for a grant of that id.
 func (v *visit) approveAs(a *asking, id string, more ...store.Op) {
 	subject := v.session.Subject
+	approved := v.s.event("authorize.approve", audit.Event{Person: subject.ID,
+		Client: a.client.ID, Resource: a.resource.ID, Scope: a.scopes.String(), Address: address(v.r)})
+	if code := v.borrowed(a, id, approved.Time); code != "" && len(more) == 0 {
+		v.s.audit.Add(approved)
+		v.s.keepRegistration(v.r.Context(), v.st, *a.client)
+		v.see(v.answerURL(a, "code", code))
+		return
+	}
 	g := oauth.Grant{ID: id, Subject: subject, Client: a.client.ID, Resource: a.resource.ID, Scopes: a.scopes, Details: a.details}
 	more = append(more, v.pushedOnce(a)...)
-	more = append(more, v.s.ledger.AuditOp(v.s.event("authorize.approve", audit.Event{Person: subject.ID,
-		Client: a.client.ID, Resource: a.resource.ID, Scope: a.scopes.String(), Address: address(v.r)})))
+	more = append(more, v.s.ledger.AuditOp(approved))
 	code, err := v.s.newCode(v.r.Context(), g, a.AuthorizationRequest, a.redirect, more...)
 	if errors.Is(err, store.ErrSeen) {
 		v.fail(http.StatusBadRequest, failure{

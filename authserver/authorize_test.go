@@ -28,7 +28,7 @@ func TestAuthorizeSignInConsentCode(t *testing.T) {
 	if q.Get("state") != "st+te/1" || q.Get("iss") != siteURL || q.Get("keep") != "1" {
 		t.Errorf("answer %v", q)
 	}
-	coded, err := s.byCode(context.Background(), q.Get("code"))
+	coded, _, err := s.byCode(context.Background(), q.Get("code"), true)
 	if err != nil || coded.Code.RedirectURI != desktopCB || coded.Code.Challenge != oauth.S256(verifier) {
 		t.Fatalf("the code is not bound to redirect URI and challenge: %+v %v", coded.Code, err)
 	}

@@ -71,12 +71,28 @@ func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
 }
 
 // byCode finds the grant of a code that lives, used or not; store.ErrNotFound
-// if there is none.
-func (s *Server) byCode(ctx context.Context, code string) (*ledger.Grant, error) {
-	if len(code) != codeText {
-		return nil, store.ErrNotFound
+// if there is none. lent: it is a borrowed code's, and not made yet as far as
+// anybody knows; again: somebody does.
+func (s *Server) byCode(ctx context.Context, code string, again bool) (g *ledger.Grant, lent bool, err error) {
+	if len(code) == codeText {
+		g, err = s.kept(ctx, code, code[:idText])
+		return g, false, err
 	}
-	g, err := s.ledger.SpendGrant(ctx, code[:idText])
+	c, ok := parseBorrowed(s.derived.code, code)
+	if !ok || !s.now().Before(c.until) {
+		return nil, false, store.ErrNotFound
+	}
+	if again || s.ledger.SawGrant(c.grant) { // else it is taken to be new: if it is there, the commit says so
+		if g, err = s.kept(ctx, code, c.grant); !notFound(err) {
+			return g, false, err
+		}
+	}
+	return c.record(code), true, nil
+}
+
+// kept is the grant with the id if it is the code's, and that lives.
+func (s *Server) kept(ctx context.Context, code, id string) (*ledger.Grant, error) {
+	g, err := s.ledger.SpendGrant(ctx, id)
 	if err != nil {
 		return nil, err
 	}

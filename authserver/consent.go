@@ -113,7 +113,8 @@ func (v *visit) mustConsent(a *asking) (bool, error) {
 		return false, nil
 	}
 	given, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
-	return !given.HasAll(a.scopes) || len(given) == 0, err
+	a.remembered = err == nil && given.HasAll(a.scopes) && len(given) > 0
+	return !a.remembered, err
 }
 
 // proven reports whether an earlier consent speaks for this client: somebody

@@ -101,6 +101,8 @@ type flow struct {
 	// spent is how the same request is refused after it worked; "": it works
 	// again.
 	spent string
+	// reads: it writes nothing.
+	reads bool
 }
 
 // Whichever operation of the store fails, before it was done or after: no
@@ -148,8 +150,8 @@ func (f *faulty) everywhere(t *testing.T, fl flow) {
 				t.Errorf("operation %d, after it was done: %t: %s\nand the same again: %s", n, after, r.brief(), again.brief())
 			}
 		}
-		if n == 1 {
-			t.Error("the flow has no operation that could fail")
+		if none := after && fl.reads; none != (n == 1) {
+			t.Errorf("operations that could fail: %d, after they were done: %t", n-1, after)
 		}
 	}
 }
@@ -203,11 +205,11 @@ func tokenFlows(w *world) []flow {
 		return form("grant_type=authorization_code", "code="+code, "code_verifier="+codeVerifier)
 	}
 	return []flow{
-		{"code", func(t *testing.T) func() reply { return send("/token", desktop, redeem(t)) }, holds, "the code is not valid"},
+		{"code", func(t *testing.T) func() reply { return send("/token", desktop, redeem(t)) }, holds, "the code is not valid", false},
 		{"refresh", func(t *testing.T) func() reply {
 			first := post(w.as, "/token", desktop, redeem(t))
 			return send("/token", desktop, form("grant_type=refresh_token", "refresh_token="+first.text("refresh_token")))
-		}, holds, ""},
+		}, holds, "", false},
 		{"refresh without grace", func(t *testing.T) func() reply {
 			first := post(w.as, "/token", desktop, redeem(t))
 			cfg := w.asCfg
@@ -216,18 +218,18 @@ func tokenFlows(w *world) []flow {
 				t.Fatal(err)
 			}
 			return send("/token", desktop, form("grant_type=refresh_token", "refresh_token="+first.text("refresh_token")))
-		}, holds, "the refresh token is not valid"},
+		}, holds, "the refresh token is not valid", false},
 		{"ID-JAG", func(t *testing.T) func() reply {
 			return send("/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+w.jag(t, map[string]any{"sub": newID()})))
-		}, holds, ""},
+		}, holds, "", false},
 		{"ID-JAG of a public client", func(t *testing.T) func() reply {
 			jag := w.jag(t, map[string]any{"client_id": "mobile", "sub": newID()})
 			return send("/token", "", form("grant_type="+oauth.JWTBearer, "client_id=mobile", "assertion="+jag))
-		}, holds, "assertion is not acceptable"},
+		}, holds, "assertion is not acceptable", false},
 		{"client credentials", func(*testing.T) func() reply {
 			w.forward(24 * time.Hour) // a day has one record
 			return send("/token", "agent "+agentSecret, form("grant_type=client_credentials"))
-		}, holds, ""},
+		}, holds, "", false},
 		{"revoke", func(t *testing.T) func() reply {
 			r := post(w.as, "/token", desktop, redeem(t))
 			return func() reply {
@@ -240,7 +242,7 @@ func tokenFlows(w *world) []flow {
 				t.Error("revoked, and its token lives")
 			}
 			return r.status == http.StatusOK
-		}, ""},
+		}, "", false},
 		{"registration", func(t *testing.T) func() reply {
 			body := `{"client_name":"` + newID() + `","redirect_uris":["https://app.example/cb"]}`
 			return func() reply {
@@ -258,7 +260,7 @@ func tokenFlows(w *world) []flow {
 				t.Errorf("registered, and not there: %v", err)
 			}
 			return true
-		}, ""},
+		}, "", false},
 	}
 }
 
@@ -276,7 +278,7 @@ func pageFlows(s *site) []flow {
 		if err != nil || u.Query().Get("code") == "" {
 			return false
 		}
-		if _, err := s.byCode(t.Context(), u.Query().Get("code")); err != nil {
+		if _, _, err := s.byCode(t.Context(), u.Query().Get("code"), true); err != nil {
 			t.Errorf("a code without its record: %v", err)
 		}
 		return true
@@ -294,16 +296,20 @@ func pageFlows(s *site) []flow {
 			return press(b, b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "username", "alice", "password", password)
 		}, func(t *testing.T, r reply) bool {
 			return r.status == http.StatusOK && strings.Contains(r.body, `action="/consent"`)
-		}, ""},
+		}, "", false},
 		{"consent", func(t *testing.T) func() reply {
 			b := s.browser()
 			return press(b, b.signIn(b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "alice"))
-		}, codeHolds, "This was answered already"},
+		}, codeHolds, "This was answered already", false},
 		{"silent", func(t *testing.T) func() reply {
 			b := s.browser()
 			b.submit(b.signIn(b.get(s.ask("desktop", desktopCB, "prompt", "consent")), "alice"))
 			return func() reply { return as(b.get(s.ask("desktop", desktopCB))) }
-		}, codeHolds, ""},
+		}, codeHolds, "", true},
+		{"silent code", func(t *testing.T) func() reply {
+			code := s.lend(t).code
+			return func() reply { return s.redeem(code) }
+		}, func(t *testing.T, r reply) bool { return holdsRecord(t, s.Server, r) }, "the code is not valid", false},
 		{"pushed request", func(t *testing.T) func() reply {
 			u, err := url.Parse(s.ask("desktop", desktopCB))
 			if err != nil {
@@ -315,13 +321,13 @@ func pageFlows(s *site) []flow {
 				s.browser().get(s.url+"/authorize?client_id=desktop&request_uri="+url.QueryEscape(r.text("request_uri"))).shows(t, 200, "Sign in")
 			}
 			return r.status == http.StatusCreated
-		}, ""},
+		}, "", false},
 		{"pushed request at the browser", func(t *testing.T) func() reply {
 			b, target := s.browser(), s.push(t)
 			return func() reply { return as(b.get(target)) }
 		}, func(t *testing.T, r reply) bool {
 			return r.status == http.StatusOK && strings.Contains(r.body, `action="/login"`)
-		}, ""},
+		}, "", false},
 		{"device authorization", func(t *testing.T) func() reply {
 			return func() reply {
 				return post(s.Server, "/device_authorization", "", form("client_id=tv", "scope=files:read"))
@@ -331,7 +337,7 @@ func pageFlows(s *site) []flow {
 				t.Error("a device code without its record")
 			}
 			return r.status == http.StatusOK
-		}, ""},
+		}, "", false},
 		{"consent for a device", func(t *testing.T) func() reply {
 			s.wait(time.Minute) // codes can be typed so often
 			_, user := s.newCodes(t)
@@ -339,13 +345,13 @@ func pageFlows(s *site) []flow {
 			return press(b, b.submit(b.signIn(b.get(s.url+"/device?user_code="+user), "alice")))
 		}, func(t *testing.T, r reply) bool {
 			return r.status == http.StatusOK && strings.Contains(r.body, "Your device is connected")
-		}, "This code is over"},
+		}, "This code is over", false},
 		{"device code", func(t *testing.T) func() reply {
 			s.wait(time.Minute)
 			device, user := s.newCodes(t)
 			b := s.browser()
 			b.submit(b.submit(b.signIn(b.get(s.url+"/device?user_code="+user), "alice"))).shows(t, 200, "connected")
 			return func() reply { return s.poll(device) }
-		}, func(t *testing.T, r reply) bool { return holdsRecord(t, s.Server, r) }, "invalid_grant"},
+		}, func(t *testing.T, r reply) bool { return holdsRecord(t, s.Server, r) }, "invalid_grant", false},
 	}
 }

@@ -11,13 +11,13 @@ import (
 // grantCode redeems an authorization code (OAuth 2.1 section 4.1.3). The code
 // is used up in the commit that makes the grant's handles, so a request that
 // fails for any reason leaves it as it was, and of two one wins: both write over
-// the same version of the grant.
+// the same version of the grant, or both make it.
 func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 	a.Scope = nil // no parameter of this request
 	if a.Code == "" {
 		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "code is missing"}
 	}
-	g, err := s.byCode(ctx, a.Code)
+	g, lent, err := s.byCode(ctx, a.Code, a.again)
 	if notFound(err) {
 		return granted{}, a.invalid("code_unknown", nil)
 	}
@@ -32,6 +32,17 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 		_, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "code redeemed twice")
 		return granted{}, errors.Join(err, a.invalid("code_used", nil))
 	}
+	asLent := g.Grant
+	if lent {
+		g.Subject, err = s.lender(ctx, a, g.Grant)
+		switch {
+		case errors.Is(err, errNotLent):
+			return granted{}, a.invalid("code_not_lent", err)
+		case err != nil:
+			return granted{}, err
+		}
+		a.seen.Person = g.Subject.ID
+	}
 	res := a.st.byID(g.Resource)
 	if !g.Active(s.now()) || res == nil {
 		return granted{}, a.invalid("grant_over", nil)
@@ -44,6 +55,12 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 	out := granted{grant: g.Grant, stored: g, rules: res.rules, life: a.st.tokens.Access, write: true}
 	if a.st.mayUse(a.client.client, oauth.RefreshToken) { // AS-TOKEN-04
 		out.refresh, err = s.firstRefresh(g, a.st.tokens)
+	}
+	if lent { // the record must be there as long as somebody can show the code again
+		out.made, out.lent = true, &asLent
+		if g.Expires.Before(g.Code.Until) {
+			g.Expires = g.Code.Until
+		}
 	}
 	return out, err
 }

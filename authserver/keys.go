@@ -49,12 +49,12 @@ type keyring struct {
 
 // derivedKeys are the uses of the master key that token requests make.
 type derivedKeys struct {
-	refreshMAC, refreshNext, standing, assertion, userCode *macKey
+	refreshMAC, refreshNext, standing, assertion, userCode, code *macKey
 }
 
 func deriveKeys(v *vault.Vault) derivedKeys {
 	key := func(use string) *macKey { return newMACKey(v.Derive(use)) }
-	return derivedKeys{key("refresh"), key("refresh-next"), key("standing"), key("assertion"), key("user-code")}
+	return derivedKeys{key("refresh"), key("refresh-next"), key("standing"), key("assertion"), key("user-code"), key("code")}
 }
 
 // openVault finds or makes the store's owner and the master key.

@@ -59,15 +59,17 @@ type asked struct {
 
 // granted is what a grant function found.
 type granted struct {
-	grant    oauth.Grant   // what will be stated, to be narrowed
-	stored   *ledger.Grant // the record behind it; nil: there is none of its own
-	rules    access.Rules
-	life     time.Duration
-	write    bool       // the record changes (or is made) with this answer
-	made     bool       // the record is new
-	ops      []store.Op // more to write in the same commit
-	refresh  string     // refresh token to return
-	audience *audience  // token exchange: whom the ID-JAG is addressed to
+	grant   oauth.Grant   // what will be stated, to be narrowed
+	stored  *ledger.Grant // the record behind it; nil: there is none of its own
+	rules   access.Rules
+	life    time.Duration
+	write   bool       // the record changes (or is made) with this answer
+	made    bool       // the record is new
+	ops     []store.Op // more to write in the same commit
+	refresh string     // refresh token to return
+	// lent is the grant as a borrowed code says it, if one makes it; else nil.
+	lent     *oauth.Grant
+	audience *audience // token exchange: whom the ID-JAG is addressed to
 }
 
 // attempts is how often a request starts again because another one was faster
@@ -216,6 +218,9 @@ func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
 	case errors.Is(err, ledger.ErrLeft):
 		return a.invalid(leftReason(err), err)
 	case err != nil:
+		return err
+	}
+	if err := s.stillLent(ctx, a, g); err != nil {
 		return err
 	}
 	return s.endIfDistrusted(ctx, a, g.grant)

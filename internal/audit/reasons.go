@@ -137,6 +137,7 @@ var causes = map[string]cause{
 	"redirect_uri_differs":      {"redirect_uri", "The code was sent to another redirect URI than the one named now.", Maker, "Send the same redirect_uri in both requests."},
 	"wrong_verifier":            {"pkce", "code_verifier does not fit the code_challenge of the authorization request.", Maker, "Keep the verifier with the request that it was made for."},
 	"pkce":                      {"pkce", "PKCE with S256 is required, and what came is not that.", Maker, "Send code_challenge with code_challenge_method=S256, and code_verifier with the code."},
+	"code_not_lent":             {"alive", "The session that this code came of, or the consent that is remembered, ended before it was redeemed.", Person, "Sign in again."},
 	"code_used":                 {"single_use", "The code was redeemed before; its grant ended, since one of the two may be a thief.", Maker, "Redeem each code once; then sign in again."},
 	code + "grant_unknown":      {"alive", "The grant of this code is gone.", Person, "Sign in again."},
 	"refresh_unknown":           {"refresh", "This is no refresh token of this issuer.", Maker, "Keep the refresh token that came last, for this issuer."},

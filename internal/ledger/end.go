@@ -76,25 +76,33 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, erro
 	if err != nil {
 		return rec, err
 	}
-	if err := l.endGrants(ctx, q, w.Session, reason, &rec); err != nil || w.Session != "" {
-		return rec, err
-	}
-	if w.Person == "" && w.Client == "" && !w.All {
-		return rec, nil
-	}
-	if rec.Sessions, err = l.deleteAll(ctx, KindSession, q.Index); err != nil {
-		return rec, err
-	}
-	if w.Client == "" { // whose people stay signed in
-		if err = l.EndParties(ctx, q.Index); err != nil {
+	// What lets new grants be made goes first: one that it lets through before is
+	// in the list of those that end.
+	whole := w.Session == "" && (w.Person != "" || w.Client != "" || w.All)
+	if whole {
+		if err := l.endSources(ctx, w, q.Index, &rec); err != nil {
 			return rec, err
 		}
 	}
-	if _, err = l.deleteAll(ctx, KindUpstream, q.Index); err != nil {
+	if err := l.endGrants(ctx, q, w.Session, reason, &rec); err != nil || !whole {
 		return rec, err
 	}
-	rec.Consents, err = l.deleteAll(ctx, KindConsent, q.Index)
+	_, err = l.deleteAll(ctx, KindUpstream, q.Index) // grants that end take theirs along, to be revoked there
 	return rec, err
+}
+
+// endSources ends the sessions and consents of a person, a client or all.
+func (l *Ledger) endSources(ctx context.Context, w Which, index string, rec *Receipt) (err error) {
+	if rec.Sessions, err = l.deleteAll(ctx, KindSession, index); err != nil {
+		return err
+	}
+	if w.Client == "" { // whose people stay signed in
+		if err = l.EndParties(ctx, index); err != nil {
+			return err
+		}
+	}
+	rec.Consents, err = l.deleteAll(ctx, KindConsent, index)
+	return err
 }
 
 func (l *Ledger) endGrants(ctx context.Context, q store.Query, session, reason string, rec *Receipt) error {

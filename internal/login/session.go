@@ -35,6 +35,7 @@ type Session struct {
 	ID      string
 	Subject oauth.Subject
 	Created time.Time
+	Expires time.Time
 }
 
 // Sessions keeps the sessions of one issuer.
@@ -101,6 +102,7 @@ func (s *Sessions) StartUntil(ctx context.Context, w http.ResponseWriter, r *htt
 	if latest := sess.Created.Add(Lifetime); ends.IsZero() || ends.After(latest) {
 		ends = latest
 	}
+	sess.Expires = ends
 	ops := []store.Op{store.Add(store.Record{
 		Kind: ledger.KindSession, Key: sess.ID, Value: value,
 		Index: []string{"person=" + subject.ID}, Expires: ends,
@@ -132,7 +134,12 @@ func (s *Sessions) From(ctx context.Context, r *http.Request) (Session, bool, er
 	if !ok {
 		return Session{}, false, nil
 	}
-	id := s.id("session", secret)
+	return s.Named(ctx, s.id("session", secret))
+}
+
+// Named returns the session with that public id, and false if there is none
+// that lives. With an error nobody knows.
+func (s *Sessions) Named(ctx context.Context, id string) (Session, bool, error) {
 	rec, err := s.ledger.Store.Get(ctx, ledger.KindSession, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && !s.now().Before(rec.Expires) {
 		return Session{}, false, nil
@@ -145,7 +152,7 @@ func (s *Sessions) From(ctx context.Context, r *http.Request) (Session, bool, er
 		return Session{}, false, nil
 	}
 	v.Subject.Groups, v.Subject.AMR = slices.Clone(v.Subject.Groups), slices.Clone(v.Subject.AMR)
-	return Session{ID: id, Subject: v.Subject, Created: v.Created}, true, nil
+	return Session{ID: id, Subject: v.Subject, Created: v.Created, Expires: rec.Expires}, true, nil
 }
 
 // End ends the session of the browser and takes its cookies away.
