@@ -94,7 +94,7 @@ func (s *Server) spendProof(ctx context.Context, a *asked) error {
 }
 
 // seenBefore is the refusal after ErrSeen: the proof was used before, or the
-// assertion was.
+// assertion was. nil: that was the same request, which may be answered again.
 func (s *Server) seenBefore(ctx context.Context, a *asked) error {
 	if name, _ := a.proof.Once(); a.proof.Key() != "" {
 		_, err := s.ledger.Store.Get(ctx, store.Once(name, s.now()).Record.Kind, name)
@@ -105,7 +105,7 @@ func (s *Server) seenBefore(ctx context.Context, a *asked) error {
 			return err
 		}
 	}
-	return a.invalid("replay", nil)
+	return s.usedBefore(ctx, a)
 }
 
 // tokenType is what the client is told of its token (RFC 9449 section 5).

@@ -226,6 +226,15 @@ func tokenFlows(w *world) []flow {
 			jag := w.jag(t, map[string]any{"client_id": "mobile", "sub": newID()})
 			return send("/token", "", form("grant_type="+oauth.JWTBearer, "client_id=mobile", "assertion="+jag))
 		}, holds, "assertion is not acceptable", false},
+		{"ID-JAG, on a grant that stands", func(t *testing.T) func() reply {
+			w.stated(t, nil)
+			return send("/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+w.jag(t, nil)))
+		}, holds, "", false},
+		{"ID-JAG of a public client, on a grant that stands", func(t *testing.T) func() reply {
+			jag := func() string { return w.jag(t, map[string]any{"client_id": "mobile"}) }
+			post(w.as, "/token", "", form("grant_type="+oauth.JWTBearer, "client_id=mobile", "assertion="+jag()))
+			return send("/token", "", form("grant_type="+oauth.JWTBearer, "client_id=mobile", "assertion="+jag()))
+		}, holds, "assertion is not acceptable", false},
 		{"client credentials", func(*testing.T) func() reply {
 			w.forward(24 * time.Hour) // a day has one record
 			return send("/token", "agent "+agentSecret, form("grant_type=client_credentials"))

@@ -48,8 +48,9 @@ type standingGrants struct {
 // standingGrant is the nth of a client at a resource on a day: the ones before
 // it were ended.
 type standingGrant struct {
-	id string
-	n  int
+	id    string
+	n     int
+	until time.Time // tokens that name it may live so long
 }
 
 func (c *standingGrants) get(day, client, resource string) standingGrant {
@@ -70,8 +71,9 @@ func (c *standingGrants) put(day, client, resource string, g standingGrant) {
 	c.all[[2]string{client, resource}] = g
 }
 
-// maxStanding is how often a day a client's tokens for a resource can be ended.
-const maxStanding = 10_000
+// maxStanding is how many grants of a day all processes find. After so many ends
+// each process makes grants of its own.
+const maxStanding = 64
 
 // standingGrant returns the id of today's grant of a client at a resource, and
 // makes it if it is not there. After one was ended the next one counts.
@@ -79,43 +81,46 @@ func (s *Server) standingGrant(ctx context.Context, g oauth.Grant, res *resource
 	now := s.now().UTC()
 	day := now.Format(time.DateOnly)
 	last := s.standing.get(day, g.Client, g.Resource)
-	if last.id != "" && !s.ended.Has(last.id) {
+	if last.id != "" && !s.ended.Has(last.id) && !now.Add(life).After(last.until) {
 		return last.id, nil
 	}
-	for n := last.n; n < maxStanding; n++ {
-		g.ID = s.standingID(g.Client, g.Resource, day, n)
-		ended, err := s.findStanding(ctx, g, res, life)
+	for n := last.n; ; n++ {
+		if g.ID = newID(); n < maxStanding {
+			g.ID = s.standingID(g.Client, g.Resource, day, n)
+		}
+		rec, err := s.findStanding(ctx, g, res, life)
 		if err != nil {
 			return "", err
 		}
-		if !ended {
-			s.standing.put(day, g.Client, g.Resource, standingGrant{g.ID, n})
+		if rec.Ended.IsZero() {
+			s.standing.put(day, g.Client, g.Resource, standingGrant{g.ID, n, rec.TokensUntil})
 			return g.ID, nil
 		}
 	}
-	return "", &oauth.Error{Code: oauth.UnauthorizedClient, Reason: "ended_too_often",
-		Description: "the tokens of this client were revoked too often today"}
 }
 
-// findStanding finds or makes the grant with the id and says whether it ended.
-// It outlives the day by a day: the day's last tokens do, and lifetimes may be
-// made longer meanwhile.
-func (s *Server) findStanding(ctx context.Context, g oauth.Grant, res *resource, life time.Duration) (ended bool, err error) {
+// findStanding finds or makes the grant with the id. It outlives the day by a day,
+// or by a token's life if that is longer or was made so meanwhile.
+func (s *Server) findStanding(ctx context.Context, g oauth.Grant, res *resource, life time.Duration) (ledger.Grant, error) {
 	for range attempts {
-		rec, err := s.ledger.Grant(ctx, g.ID)
-		if err == nil || !notFound(err) {
-			return !rec.Ended.IsZero(), err
-		}
 		now := s.now().UTC()
-		midnight := now.Truncate(24 * time.Hour).Add(24 * time.Hour)
-		g.Created, g.Expires, g.Scopes = now, midnight.Add(max(life, 24*time.Hour)), res.scopes
-		rec = ledger.Grant{Grant: g, TokensUntil: g.Expires}
+		rec, err := s.ledger.Grant(ctx, g.ID)
+		switch until := now.Add(life); {
+		case err == nil && rec.Ended.IsZero() && until.After(rec.TokensUntil):
+			rec.Expires, rec.TokensUntil = until, until
+		case err == nil || !notFound(err):
+			return rec, err
+		default:
+			midnight := now.Truncate(24 * time.Hour).Add(24 * time.Hour)
+			g.Created, g.Expires, g.Scopes = now, midnight.Add(max(life, 24*time.Hour)), res.scopes
+			rec = ledger.Grant{Grant: g, TokensUntil: g.Expires}
+		}
 		err = s.ledger.Store.Commit(ctx, rec.Put())
-		if !errors.Is(err, store.ErrConflict) { // else another process made it: read it
-			return false, err
+		if !errors.Is(err, store.ErrConflict) { // else another process was faster: read what it wrote
+			return rec, err
 		}
 	}
-	return false, store.ErrConflict
+	return ledger.Grant{}, store.ErrConflict
 }
 
 // standingID is the same in every process on the store.

@@ -2,13 +2,8 @@ package authserver
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 
 	"doorward/internal/dpop"
 	"doorward/internal/jose"
@@ -43,6 +38,9 @@ func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) 
 	}
 	if a.keyBound && !claims.Has("cnf") { // AS-JAG-28
 		return granted{}, a.unacceptable(reject(dpop.ReasonKey, "the grant type jwt-dpop is for assertions that are bound to a key, and there is no cnf"))
+	}
+	if claims.Has("cnf") {
+		jag.key = a.proof.Key()
 	}
 	a.seen.JTI, a.seen.Person = jtiHash(jag.jti), jag.subject.ID
 	res, err := jag.pickResource(a.st, a.Resources)
@@ -124,58 +122,47 @@ func (a *asked) intersect(entitled oauth.Scopes, res *resource) error {
 	return nil
 }
 
-// grantOfAssertion finds or makes the grant. The name of the grant is derived
-// from the assertion's bytes, the client and the resource: the same request
-// finds the same grant, anything else makes a new one and meets the single use
-// of jti, which is spent in the same commit (AS-JAG-09).
+// grantOfAssertion finds or makes the grant of what the assertion states. The
+// single use of its jti is spent in the commit of all that the answer writes
+// (AS-JAG-09).
 func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, jag idjag, res *resource, scopes oauth.Scopes) (granted, error) {
-	hash := sha256.Sum256([]byte(a.Assertion))
-	id := s.assertionID(hash[:], a.client.client.ID, res.ID, jag.expires)
-	now := s.now()
-	out := granted{rules: res.rules, life: a.st.tokens.AccessIDJAG, write: true}
-	var rec ledger.Grant
-	err := error(store.ErrNotFound)
-	if a.again || s.ledger.SawGrant(id) { // else it is taken to be new: if it is there, the commit says so
-		rec, err = s.ledger.Grant(ctx, id)
+	out := granted{rules: res.rules, life: a.st.tokens.AccessIDJAG, stands: true}
+	if a.repeats != "" {
+		return s.grantAgain(ctx, a, jag, res, scopes, out)
 	}
-	switch {
-	case err == nil:
-		if from.Replay == replayNever || !a.client.proven {
-			return granted{}, a.invalid("replay", nil)
-		}
-		if !rec.Active(now) {
-			return granted{}, a.invalid("grant_over", nil)
-		}
-		rec.Scopes, rec.Subject = rec.Scopes.Union(scopes), jag.subject
-		out.withinKept(rec, now)
-	case notFound(err):
-		rec = ledger.Grant{Assertion: hash[:], Grant: oauth.Grant{ID: id, Subject: jag.subject, Client: a.client.client.ID,
-			Resource: res.ID, Scopes: scopes, Details: jag.details, Type: oauth.JWTBearer, Issuer: from.Issuer, Created: now,
-			Expires: jag.expires.Add(assertionSkew)}}
-		out.made = true
-		if out.ops, err = s.firstUse(ctx, a, from, jag); err != nil {
-			return granted{}, err
-		}
-	default:
+	var err error
+	if out.once, err = s.accountOps(ctx, a, from, jag); err != nil {
 		return granted{}, err
 	}
-	out.stored, out.grant = &rec, rec.Grant
-	out.grant.Scopes = scopes
+	stated := oauth.Grant{Subject: jag.subject, Client: a.client.client.ID, Resource: res.ID, Scopes: scopes, Details: jag.details,
+		Type: oauth.JWTBearer, Issuer: from.Issuer, Key: jag.key}
+	rec, err := s.grantOfStatement(ctx, stated, out.life)
+	if err != nil {
+		return granted{}, err
+	}
+	out.made = rec.New()
+	out.write, out.stored, out.grant = out.made, &rec, rec.Grant
+	a.use = s.useOf(a, from, jag, res.ID)
+	out.once = append([]store.Op{a.use.op(rec.ID)}, out.once...)
 	return out, nil
 }
 
-// firstUse is what a new grant of an assertion writes besides: the use of its
-// jti, and the account.
-func (s *Server) firstUse(ctx context.Context, a *asked, from *issuer, jag idjag) ([]store.Op, error) {
-	ops, err := s.accountOps(ctx, a, from, jag)
-	if err != nil {
-		return nil, err
+// grantAgain finds the grant that the same request was answered with.
+func (s *Server) grantAgain(ctx context.Context, a *asked, jag idjag, res *resource, scopes oauth.Scopes, out granted) (granted, error) {
+	now := s.now()
+	rec, err := s.ledger.Grant(ctx, a.repeats)
+	switch {
+	case notFound(err), err == nil && (!rec.Active(now) || rec.Subject.ID != jag.subject.ID):
+		return granted{}, a.invalid("grant_over", nil)
+	case err != nil:
+		return granted{}, err
 	}
-	if from.Replay == replayUntilExpiry && a.client.proven {
-		return ops, nil
+	if err := a.intersect(rec.Scopes.Intersect(scopes), res); err != nil {
+		return granted{}, err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q", from.Issuer, jag.jti))
-	return append(ops, store.Once("jag:"+hex.EncodeToString(sum[:]), jag.expires.Add(assertionSkew+afterwards))), nil
+	out.write, out.stored, out.grant = true, &rec, rec.Grant
+	out.withinKept(rec, now)
+	return out, nil
 }
 
 // accountOps makes the account of a person who is new, or refuses them; what
@@ -195,14 +182,6 @@ func (s *Server) accountOps(ctx context.Context, a *asked, from *issuer, jag idj
 	}
 	acc.Name, acc.Email = p.Name, p.Email
 	return []store.Op{acc.Put()}, nil
-}
-
-// assertionID is the name of the grant, which begins with the second of the
-// assertion's end, so that new grants lie together.
-func (s *Server) assertionID(hash []byte, client, resource string, end time.Time) string {
-	sum := s.derived.assertion.mac(fmt.Appendf(nil, "%x %q %q", hash, client, resource))
-	id := append(binary.BigEndian.AppendUint64(nil, uint64(end.Unix()))[4:], sum...)
-	return base64.RawURLEncoding.EncodeToString(id[:idSize])
 }
 
 // unacceptable makes a rejection look the same as every other from outside.

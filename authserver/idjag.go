@@ -20,6 +20,7 @@ import (
 // idjag is an acceptable assertion.
 type idjag struct {
 	jti       string
+	key       string // thumbprint of the key that it is bound to; "": none
 	expires   time.Time
 	subject   oauth.Subject
 	resources []string

@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"doorward/internal/ledger"
@@ -114,13 +115,29 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 	e := a.seen
 	e.Grant = g.grant.ID
 	e = s.event("token.issue", e)
-	if !g.write {
+	write := g.write || g.stands && until.Truncate(time.Second).After(g.stored.TokensUntil)
+	if !write && len(g.once) == 0 {
 		if err := s.spendProof(ctx, a); err != nil {
 			return err
 		}
 		s.audit.Add(e)
 		return nil
 	}
+	ops := append(make([]store.Op, 0, 8), g.once...)
+	if write {
+		changes, err := s.changes(ctx, a, g, until)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, changes...)
+	}
+	ops = append(ops, s.ledger.AuditOp(e))
+	ops = append(ops, a.proofOps()...)
+	return s.commit(ctx, ops[0], ops[1:]...)
+}
+
+// changes writes the record, first, and what goes with it.
+func (s *Server) changes(ctx context.Context, a *asked, g granted, until time.Time) ([]store.Op, error) {
 	rec := *g.stored
 	if until.After(rec.TokensUntil) {
 		rec.TokensUntil = until
@@ -128,17 +145,12 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 	if rec.Refresh == nil && until.After(rec.Expires) {
 		rec.Expires = until
 	}
-	ops := append([]store.Op{s.ledger.AuditOp(e)}, g.ops...)
-	lasts, err := s.upstreamLasts(ctx, a, rec)
-	if err != nil {
-		return err
-	}
-	ops = append(ops, lasts...)
 	put := s.ledger.PutGrant
 	if a.GrantType == oauth.AuthorizationCode { // read next when it is refreshed, which is not soon
 		put = ledger.Grant.Put
 	}
-	return s.commit(ctx, put(rec), append(ops, a.proofOps()...)...)
+	lasts, err := s.upstreamLasts(ctx, a, rec)
+	return slices.Concat([]store.Op{put(rec)}, g.ops, lasts), err
 }
 
 func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {

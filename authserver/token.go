@@ -47,14 +47,15 @@ type asked struct {
 	st       *settings
 	client   authenticated
 	proof    dpop.Proof // of possession of a key; the zero one: none came
-	again    bool       // a record was not as this request took it to be
 	keyBound bool       // the assertion must be bound to a key (jwt-dpop)
 	cert     string     // thumbprint of the certificate that the tokens are bound to; "": none
 	// encrypted: Assertion is what the encrypted one that came held.
 	encrypted bool
 	// workload is the JWT that says who asks, in place of a client's authentication.
 	workload *workloadJWT
-	seen     audit.Event // what the audit will say: grants fill in what they find out
+	use      assertionUse // of the ID-JAG
+	repeats  string       // the grant that the same ID-JAG was answered with before; "": none
+	seen     audit.Event  // what the audit will say: grants fill in what they find out
 }
 
 // granted is what a grant function found.
@@ -66,6 +67,8 @@ type granted struct {
 	write   bool       // the record changes (or is made) with this answer
 	made    bool       // the record is new
 	ops     []store.Op // more to write in the same commit
+	once    []store.Op // to write even if the record does not change, the first with a value that no other request writes
+	stands  bool       // other tokens stand on the record, which changes only if this one outlives it
 	refresh string     // refresh token to return
 	// lent is the grant as a borrowed code says it, if one makes it; else nil.
 	lent     *oauth.Grant
@@ -152,10 +155,12 @@ func (s *Server) issue(ctx context.Context, a *asked, grant grantFunc) (*oauth.T
 		res, err := s.mint(ctx, a, g)
 		switch {
 		case errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrTaken) || errors.Is(err, store.ErrNotFound):
-			a.again = true
 			continue
 		case errors.Is(err, store.ErrSeen):
-			return nil, s.seenBefore(ctx, a)
+			if err := s.seenBefore(ctx, a); err != nil {
+				return nil, err
+			}
+			continue
 		case err != nil:
 			return nil, err
 		}
@@ -207,10 +212,10 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 	return g, nil
 }
 
-// stillHere ends a new grant whose person left, or whose issuer was taken out,
-// while it was made.
+// stillHere ends a grant that is new, or that other tokens stand on, if its
+// person left or its issuer was taken out while the answer was made.
 func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
-	if !g.made {
+	if !g.made && !g.stands {
 		return nil
 	}
 	err := s.endIfLeft(ctx, g.grant)
@@ -223,7 +228,10 @@ func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
 	if err := s.stillLent(ctx, a, g); err != nil {
 		return err
 	}
-	return s.endIfDistrusted(ctx, a, g.grant)
+	if err := s.endIfDistrusted(ctx, a, g.grant); err != nil || !s.ended.Has(g.grant.ID) {
+		return err
+	}
+	return a.invalid("grant_over", nil) // its tokens are refused, so the client may as well know
 }
 
 // boundBy is the scopes that still exist at the resource and that the client's

@@ -145,7 +145,6 @@ var causes = map[string]cause{
 	"refresh_idle":              {"idle", "The refresh token was not used for too long (tokens.refresh_idle).", Person, "Sign in again."},
 	"refresh_reused":            {"single_use", "An older refresh token was used again; its grant ended, since one of the two holders may be a thief.", Maker, "Store each new refresh token before using it; then sign in again."},
 	"resource_gone":             {"resource", "The server that this was for is no longer here.", Operator, "Put the server back, or tell people that it is gone."},
-	"ended_too_often":           {"alive", "The tokens of this client were revoked too often today.", Operator, "Wait for tomorrow (UTC)."},
 
 	// Devices.
 	"device_code_unknown":           {"device", "No such device code: it was never made here, or is over for long.", Maker, "Begin again at the device authorization endpoint."},

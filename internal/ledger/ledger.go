@@ -80,7 +80,7 @@ type Grant struct {
 	TokensUntil time.Time `json:"tokens_until,omitzero"` // when the last access token that names it expires
 	Ended       time.Time `json:"ended,omitzero"`
 	EndReason   string    `json:"end_reason,omitempty"`
-	// Assertion names the ID-JAG it was made from: SHA-256 of the whole JWS.
+	// Assertion names the workload's JWT it was made from: SHA-256 of the whole JWS.
 	Assertion []byte `json:"assertion,omitempty"`
 	// Upstream: a record of KindUpstream under its id holds the tokens of a
 	// separate server, and ends with it.
@@ -111,6 +111,9 @@ type Refresh struct {
 
 // Active reports whether the grant may still be used at the time.
 func (g Grant) Active(now time.Time) bool { return g.Ended.IsZero() && now.Before(g.Expires) }
+
+// New reports whether the grant is not in the store yet, as far as was read.
+func (g Grant) New() bool { return g.version == 0 }
 
 // Put is the op that writes the grant: a new one must not exist yet, one that
 // was read must not have changed since.
