@@ -47,6 +47,7 @@ type asked struct {
 	st       *settings
 	client   authenticated
 	proof    dpop.Proof // of possession of a key; the zero one: none came
+	again    bool       // a record was not as this request took it to be
 	keyBound bool       // the assertion must be bound to a key (jwt-dpop)
 	cert     string     // thumbprint of the certificate that the tokens are bound to; "": none
 	// encrypted: Assertion is what the encrypted one that came held.
@@ -155,6 +156,7 @@ func (s *Server) issue(ctx context.Context, a *asked, grant grantFunc) (*oauth.T
 		res, err := s.mint(ctx, a, g)
 		switch {
 		case errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrTaken) || errors.Is(err, store.ErrNotFound):
+			a.again = true
 			continue
 		case errors.Is(err, store.ErrSeen):
 			if err := s.seenBefore(ctx, a); err != nil {

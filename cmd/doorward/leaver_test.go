@@ -183,8 +183,11 @@ func (r *leaverRig) upstream(w http.ResponseWriter, q *http.Request) {
 	<-q.Context().Done()
 }
 
-// token lets somebody in by an ID-JAG, as a grant of its own.
-func (r *leaverRig) token(person string) string { return r.tokenOf(person, nil) }
+// token lets somebody in by an ID-JAG, of another sign-in each time and so as a
+// grant of its own.
+func (r *leaverRig) token(person string) string {
+	return r.tokenOf(person, map[string]any{"auth_time": time.Now().Unix() - r.jags.Add(1)})
+}
 
 // tokenOf lets somebody in of whom the ID-JAG says more.
 func (r *leaverRig) tokenOf(person string, more map[string]any) string {

@@ -116,3 +116,12 @@ func (g Grant) atRest() Grant {
 }
 
 func wall(t time.Time) time.Time { return t.Round(0).UTC() }
+
+// SawGrant reports whether this process read or wrote the grant a while ago.
+// No says nothing.
+func (l *Ledger) SawGrant(id string) bool {
+	l.parsed.mu.Lock()
+	defer l.parsed.mu.Unlock()
+	_, ok := l.parsed.byID[memoKey{KindGrant, id}]
+	return ok
+}
