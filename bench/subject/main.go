@@ -18,6 +18,7 @@ import (
 	"doorward/internal/audit"
 	"doorward/internal/gateway"
 	"doorward/internal/ledger"
+	"doorward/internal/metrics"
 	"doorward/internal/vault"
 	"doorward/store/sqlite"
 )
@@ -59,7 +60,7 @@ func run(role, dir, upstream, issuer string) error {
 			return err
 		}
 		defer engine.Close()
-		return control.Serve(l, engine, nil)
+		return control.Serve(l, new(metrics.Registry).Served(engine, engine.Owns), nil)
 	}
 	return serve(cfg, db, upstream, issuer, func(h http.Handler) error { return control.Serve(l, h, nil) })
 }
@@ -102,7 +103,7 @@ func serve(cfg authserver.Config, db *sqlite.Store, upstream, issuer string, lis
 		caller, _ := doorward.CallerFrom(r.Context())
 		io.WriteString(w, caller.Subject)
 	}))
-	return listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return listen(new(metrics.Registry).Served(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case gate.Owns(r.URL.Path):
 			gate.ServeHTTP(w, r)
@@ -111,5 +112,5 @@ func serve(cfg authserver.Config, db *sqlite.Store, upstream, issuer string, lis
 		default:
 			engine.ServeHTTP(w, r)
 		}
-	}))
+	}), func(path string) bool { return gate.Owns(path) || engine.Owns(path) }))
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"net/http"
 	"runtime"
 	"runtime/metrics"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -19,21 +17,17 @@ import (
 // program and of the configuration; nothing that a caller sent is among them.
 type meters struct {
 	own.Registry
-	requests *own.Counter
-	answer   *own.Histogram
-	commits  *own.Counter
-	commit   *own.Histogram
-	grants   atomic.Uint64
+	committed, conflicts, failed *own.Series
+	commit                       *own.Times
+	grants                       atomic.Uint64
 }
 
 func newMeters() *meters {
 	m := &meters{}
-	m.requests = m.Counter("doorward_requests_total", "Requests by path, if there is something at it, and status.", "route", "status")
-	m.answer = m.Histogram("doorward_answer_seconds", "Time until an answer began; a stream goes on after that.",
-		[]float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10}, "route")
-	m.commits = m.Counter("doorward_store_commits_total", "Commits to the store; a conflict is tried again or is a refusal.", "result")
+	commits := m.Counter("doorward_store_commits_total", "Commits to the store; a conflict is tried again or is a refusal.", "result")
+	m.committed, m.conflicts, m.failed = commits.With("ok"), commits.With("conflict"), commits.With("failed")
 	m.commit = m.Histogram("doorward_store_commit_seconds", "Time of a commit that was written.",
-		[]float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1})
+		[]float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1}).With()
 	return m
 }
 
@@ -63,54 +57,10 @@ func (i *instance) measure() {
 	})
 }
 
-// counted counts the requests of a handler.
-func (i *instance) counted(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &countedAnswer{ResponseWriter: w, begun: time.Now()}
-		route := "other"
-		if i.gate != nil && i.gate.Owns(r.URL.Path) || i.engine.Owns(r.URL.Path) {
-			route = r.URL.Path // of the configuration, since there is something at it
-		}
-		defer func() {
-			if c.status == 0 {
-				c.WriteHeader(http.StatusOK)
-			}
-			i.meters.requests.Inc(route, strconv.Itoa(c.status))
-			i.meters.answer.Observe(c.took.Seconds(), route)
-		}()
-		h.ServeHTTP(c, r)
-	})
+// owns reports whether there is something at a path.
+func (i *instance) owns(path string) bool {
+	return i.gate != nil && i.gate.Owns(path) || i.engine.Owns(path)
 }
-
-// countedAnswer remembers the status of an answer and when it began.
-type countedAnswer struct {
-	http.ResponseWriter
-	begun  time.Time
-	took   time.Duration
-	status int
-}
-
-// WriteHeader is http.ResponseWriter.
-func (c *countedAnswer) WriteHeader(status int) {
-	if c.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		c.status, c.took = status, time.Since(c.begun)
-	}
-	c.ResponseWriter.WriteHeader(status)
-}
-
-// Write is http.ResponseWriter.
-func (c *countedAnswer) Write(b []byte) (int, error) {
-	if c.status == 0 {
-		c.status, c.took = http.StatusOK, time.Since(c.begun)
-	}
-	return c.ResponseWriter.Write(b)
-}
-
-// Flush is http.Flusher, which some handlers look for.
-func (c *countedAnswer) Flush() { _ = http.NewResponseController(c.ResponseWriter).Flush() }
-
-// Unwrap is for http.ResponseController.
-func (c *countedAnswer) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // countedStore counts the commits of a store.
 type countedStore struct {
@@ -124,7 +74,7 @@ func (c countedStore) Commit(ctx context.Context, ops ...store.Op) error {
 	err := c.Store.Commit(ctx, ops...)
 	switch {
 	case err == nil:
-		c.meters.commits.Inc("ok")
+		c.meters.committed.Inc()
 		c.meters.commit.Observe(time.Since(begun).Seconds())
 		for _, op := range ops {
 			if op.Record.Kind == ledger.KindGrant && op.Record.Version == 0 && (op.Do == store.DoPut || op.Do == store.DoCreate || op.Do == store.DoAdd) {
@@ -132,9 +82,9 @@ func (c countedStore) Commit(ctx context.Context, ops ...store.Op) error {
 			}
 		}
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrSeen), errors.Is(err, store.ErrNotFound):
-		c.meters.commits.Inc("conflict")
+		c.meters.conflicts.Inc()
 	default:
-		c.meters.commits.Inc("failed")
+		c.meters.failed.Inc()
 	}
 	return err
 }

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // mostSeries bounds what one metric keeps.
@@ -45,30 +46,46 @@ func (r *Registry) add(f family) {
 type Counter struct {
 	mu     sync.Mutex
 	labels []string
-	series map[string]uint64 // by the label values, written out
+	series map[string]*Series // by the label values, written out
+}
+
+// Series is one of a counter: one set of label values. nil counts nothing.
+type Series struct{ n atomic.Uint64 }
+
+// Inc adds one.
+func (s *Series) Inc() {
+	if s != nil {
+		s.n.Add(1)
+	}
 }
 
 // Counter makes a counter with labels.
 func (r *Registry) Counter(name, help string, labels ...string) *Counter {
-	c := &Counter{labels: labels, series: map[string]uint64{}}
+	c := &Counter{labels: labels, series: map[string]*Series{}}
 	r.add(family{name, help, "counter", func(w *bufio.Writer) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for _, s := range slices.Sorted(maps.Keys(c.series)) {
-			sample(w, name, s, strconv.FormatUint(c.series[s], 10))
+			sample(w, name, s, strconv.FormatUint(c.series[s].n.Load(), 10))
 		}
 	}})
 	return c
 }
 
 // Inc adds one to the series with these label values.
-func (c *Counter) Inc(values ...string) {
+func (c *Counter) Inc(values ...string) { c.With(values...).Inc() }
+
+// With is the series with these label values; nil if there are too many.
+func (c *Counter) With(values ...string) *Series {
 	s := written(c.labels, values)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.series[s]; ok || len(c.series) < mostSeries {
-		c.series[s]++
+	n := c.series[s]
+	if n == nil && len(c.series) < mostSeries {
+		n = new(Series)
+		c.series[s] = n
 	}
+	return n
 }
 
 // Count makes a counter that is kept elsewhere.
@@ -101,37 +118,49 @@ type Histogram struct {
 	mu     sync.Mutex
 	bounds []float64
 	labels []string
-	series map[string]*buckets
+	series map[string]*Times
 }
 
-type buckets struct {
+// Times is one series of a histogram: one set of label values. nil counts nothing.
+type Times struct {
+	of     *Histogram
 	counts []uint64 // the last: over all bounds
 	sum    float64
 }
 
+// Observe counts a value.
+func (t *Times) Observe(v float64) {
+	if t == nil {
+		return
+	}
+	i, _ := slices.BinarySearch(t.of.bounds, v)
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	t.counts[i]++
+	t.sum += v
+}
+
 // Histogram makes a histogram with labels. Its name ends in _seconds.
 func (r *Registry) Histogram(name, help string, bounds []float64, labels ...string) *Histogram {
-	h := &Histogram{bounds: bounds, labels: labels, series: map[string]*buckets{}}
+	h := &Histogram{bounds: bounds, labels: labels, series: map[string]*Times{}}
 	r.add(family{name, help, "histogram", func(w *bufio.Writer) { h.write(w, name) }})
 	return h
 }
 
 // Observe counts a value in the series with these label values.
-func (h *Histogram) Observe(v float64, values ...string) {
+func (h *Histogram) Observe(v float64, values ...string) { h.With(values...).Observe(v) }
+
+// With is the series with these label values; nil if there are too many.
+func (h *Histogram) With(values ...string) *Times {
 	s := written(h.labels, values)
-	i, _ := slices.BinarySearch(h.bounds, v)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b := h.series[s]
-	if b == nil {
-		if len(h.series) >= mostSeries {
-			return
-		}
-		b = &buckets{counts: make([]uint64, len(h.bounds)+1)}
-		h.series[s] = b
+	t := h.series[s]
+	if t == nil && len(h.series) < mostSeries {
+		t = &Times{of: h, counts: make([]uint64, len(h.bounds)+1)}
+		h.series[s] = t
 	}
-	b.counts[i]++
-	b.sum += v
+	return t
 }
 
 func (h *Histogram) write(w *bufio.Writer, name string) {
