@@ -35,7 +35,8 @@ type Event struct {
 	Step      string    `json:"step,omitempty"`     // of the ladder, where it broke; "": the reason says
 }
 
-// Sink keeps events. Write is called by one goroutine at a time.
+// Sink keeps events. Write is called by one goroutine at a time; the slice is
+// the caller's again when it returns.
 type Sink interface {
 	Write(ctx context.Context, events []Event) error
 }

@@ -206,13 +206,27 @@ func (ln *lane) write() error {
 		}
 		left -= n
 		ln.mu.Lock()
-		if ln.queue = ln.queue[n:]; len(ln.queue) == 0 {
-			ln.queue = nil
-		}
+		ln.drop(n)
 		ln.room.Broadcast()
 		ln.mu.Unlock()
 	}
 	return nil
+}
+
+// drop takes the first n events from the queue. Its memory is used again, unless
+// it is more than usual, or so many wait that it would take long to move them.
+func (ln *lane) drop(n int) {
+	left := len(ln.queue) - n
+	switch {
+	case left > batchSize:
+		ln.queue = ln.queue[n:]
+	case left == 0 && cap(ln.queue) > 2*batchSize:
+		ln.queue = nil
+	default:
+		copy(ln.queue, ln.queue[n:])
+		clear(ln.queue[left:])
+		ln.queue = ln.queue[:left]
+	}
 }
 
 // flushed asks the goroutine to write and waits for its answer.

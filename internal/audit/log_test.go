@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -280,5 +281,41 @@ func TestSlog(t *testing.T) {
 	}
 	if second["reason"] != "password" || second["level"] != "WARN" || second["detail"] != "a\nb" {
 		t.Errorf("second line: %v", second)
+	}
+}
+
+// The queue keeps its order and every event, whatever comes while a batch is
+// written, and holds on to no event that was written.
+func TestQueueIsUsedAgain(t *testing.T) {
+	for _, more := range []int{0, 1, batchSize, 3 * batchSize} {
+		m := &memory{}
+		ln := &lane{sink: m}
+		ln.room.L = &ln.mu
+		add := func(n int) {
+			for range n {
+				ln.queue = append(ln.queue, Event{Detail: strconv.Itoa(len(m.events) + len(ln.queue))})
+			}
+		}
+		add(batchSize / 2)
+		if err := ln.write(); err != nil || len(ln.queue) != 0 || cap(ln.queue) == 0 {
+			t.Fatalf("%v; %d events wait in room for %d", err, len(ln.queue), cap(ln.queue))
+		}
+		for _, e := range ln.queue[:cap(ln.queue)] {
+			if e != (Event{}) {
+				t.Fatalf("%v is still there", e)
+			}
+		}
+		add(batchSize + more)
+		if err := ln.write(); err != nil || len(ln.queue) != 0 || cap(ln.queue) > 2*batchSize {
+			t.Fatalf("%v; %d events wait in room for %d", err, len(ln.queue), cap(ln.queue))
+		}
+		for i, e := range m.events {
+			if e.Detail != strconv.Itoa(i) {
+				t.Fatalf("event %d is %s", i, e.Detail)
+			}
+		}
+		if len(m.events) != batchSize/2+batchSize+more {
+			t.Errorf("%d events", len(m.events))
+		}
 	}
 }

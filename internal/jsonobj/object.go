@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -167,10 +168,18 @@ func (o *Object) SomeRaw(name string, v json.RawMessage) error {
 // HTML gives a meaning, or that is not ASCII, is left to encoding/json.
 func appendText(b []byte, s string) []byte {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+		if !harmless[s[i]] {
 			quoted, _ := json.Marshal(s) // strings always can be
 			return append(b, quoted...)
 		}
 	}
 	return append(append(append(b, '"'), s...), '"')
 }
+
+// harmless are the bytes that a string is written with as they are.
+var harmless = func() (ok [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		ok[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return ok
+}()
