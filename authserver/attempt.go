@@ -88,6 +88,7 @@ type visit struct {
 	named   string         // what browser says, once it was asked
 	nobody  bool           // no cookie counts for browser
 	session *login.Session // nil: nobody is signed in
+	brought login.Session  // what session points to, if the browser brought it
 	unread  error          // why nobody knows whether somebody is
 	ends    time.Time      // of the session that is about to begin; zero: as long as sessions last
 	frames  []string       // URLs that the page loads in frames
@@ -103,9 +104,9 @@ func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
 	} else if !s.sessions.KnowsBrowser(r) {
 		v.named = s.sessions.Browser(w, r)
 	}
-	sess, ok, err := s.sessions.From(r.Context(), r)
-	if v.unread = err; ok {
-		v.session = &sess
+	var ok bool
+	if v.brought, ok, v.unread = s.sessions.From(r.Context(), r); ok {
+		v.session = &v.brought
 	}
 	return v
 }

@@ -207,7 +207,7 @@ func (s *Server) endNamed(ctx context.Context, p *provider, t logoutToken, c jos
 	}
 	people := map[string]bool{}
 	err := s.everyOf(ctx, ledger.KindUpstream, index, func(rec store.Record) error {
-		w, err := parseWord(rec)
+		w, err := s.parseWord(rec)
 		if err != nil || t.sub != "" && w.Sub != t.sub || t.tenant != "" && w.Tenant != t.tenant {
 			return err
 		}

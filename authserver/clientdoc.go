@@ -29,7 +29,7 @@ func (s *Server) documented(ctx context.Context, st *settings, id string) (ledge
 	if err != nil {
 		return ledger.Client{}, err
 	}
-	decided, err := s.ledger.Client(ctx, id)
+	decided, err := s.ledger.KnownClient(ctx, id)
 	if err != nil && !notFound(err) {
 		return ledger.Client{}, err
 	}

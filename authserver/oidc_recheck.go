@@ -51,12 +51,13 @@ func (s *Server) wordOf(ctx context.Context, session string) (lastWord, error) {
 	if err != nil {
 		return lastWord{}, err
 	}
-	return parseWord(rec)
+	return s.parseWord(rec)
 }
 
-func parseWord(rec store.Record) (lastWord, error) {
-	var w lastWord
-	if err := json.Unmarshal(rec.Value, &w); err != nil {
+// parseWord reads what a provider said; its slices are not to be written to.
+func (s *Server) parseWord(rec store.Record) (lastWord, error) {
+	w, err := ledger.Parse[lastWord](s.ledger, rec)
+	if err != nil {
 		return w, fmt.Errorf("what the provider said cannot be read: %w", err)
 	}
 	w.version, w.expires = rec.Version, rec.Expires

@@ -185,7 +185,7 @@ func (v *visit) answerURL(a *asking, params ...string) string {
 	params = append(append(room[:0], params...), "state", a.State, "iss", v.st.cfg.URL)
 	base, own, _ := strings.Cut(a.redirect, "?")
 	var q strings.Builder
-	q.Grow(len(a.redirect) + 256)
+	q.Grow(len(a.redirect) + len(a.State) + len(v.st.cfg.URL) + 128)
 	q.WriteString(base)
 	separator := byte('?')
 	if own != "" {

@@ -326,7 +326,7 @@ func (s *Server) JWKS(_ context.Context, issuer string) ([]byte, error) {
 
 // client returns a client: of the configuration, of its own metadata document
 // if its id is a URL, else of the store.
-// An unknown one is invalid_client.
+// An unknown one is invalid_client. Its slices are not to be written to.
 func (s *Server) client(ctx context.Context, st *settings, id string) (ledger.Client, error) {
 	if c, ok := st.clients[id]; ok {
 		return *c, nil
@@ -337,7 +337,7 @@ func (s *Server) client(ctx context.Context, st *settings, id string) (ledger.Cl
 	if oauth.IsClientURL(id) {
 		return s.documented(ctx, st, id)
 	}
-	c, err := s.ledger.Client(ctx, id)
+	c, err := s.ledger.KnownClient(ctx, id)
 	if notFound(err) {
 		return ledger.Client{}, unknownClient()
 	}

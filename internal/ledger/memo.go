@@ -29,11 +29,15 @@ type memoEntry struct {
 	parsed any
 }
 
-func (m *memo) get(r store.Record) (any, bool) {
+// get is what the record says, as far as it is remembered; nil: it is not.
+func (m *memo) get(r store.Record) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.byID[memoKey{r.Kind, r.Key}]
-	return e.parsed, ok && bytes.Equal(e.value, r.Value)
+	if !ok || !bytes.Equal(e.value, r.Value) {
+		return nil
+	}
+	return e.parsed
 }
 
 // take is get for one caller: what it returns is remembered no longer. nil: it is
@@ -70,8 +74,8 @@ func (m *memo) put(r store.Record, parsed any) {
 // Parse reads the JSON of a record of the store, once for the same bytes. What
 // it returns shares its slices with later callers: they are not to be written to.
 func Parse[T any](l *Ledger, r store.Record) (T, error) {
-	if v, ok := l.parsed.get(r); ok {
-		return v.(T), nil
+	if v, ok := l.parsed.get(r).(T); ok {
+		return v, nil
 	}
 	var v T
 	if err := decode(r, &v); err != nil {

@@ -67,3 +67,34 @@ func TestSpendGrant(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is remembered of a client ends with the bytes that it was read from.
+func TestKnownClient(t *testing.T) {
+	db, err := sqlite.Open(":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	l := &Ledger{Store: db}
+	if _, err := l.KnownClient(t.Context(), "c1"); !errors.Is(err, store.ErrNotFound) {
+		t.Error(err)
+	}
+	c := Client{ID: "c1", Name: "One", RedirectURIs: []string{"https://client.example/"}, GrantTypes: []string{oauth.AuthorizationCode}, Source: FromDynamic}
+	for i, name := range []string{"One", "Two", "Two"} {
+		c.Name = name
+		if err := db.Commit(t.Context(), c.Put()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if c, err = l.KnownClient(t.Context(), "c1"); err != nil || c.Name != name || c.Version != uint64(i+1) || len(c.RedirectURIs) != 1 {
+				t.Fatalf("%+v %v", c, err)
+			}
+		}
+	}
+	if err := db.Commit(t.Context(), store.Delete(KindClient, "c1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.KnownClient(t.Context(), "c1"); !errors.Is(err, store.ErrNotFound) {
+		t.Error(err)
+	}
+}
