@@ -14,6 +14,7 @@ import (
 type signedIn struct {
 	code, access, refresh, idCode, idAccess, idRefresh, idToken, jag string
 	assertion, proof                                                 string // of a client
+	caller, idCaller                                                 string // statements of who calls, by each server
 }
 
 // everything signs alice in at both servers and gives one of each.
@@ -40,7 +41,19 @@ func (w *world) everything(t *testing.T) signedIn {
 		t.Fatal(err)
 	}
 	x.proof = proof
+	x.caller, x.idCaller = w.callerJWT(t, w.as, "desktop"), w.callerJWT(t, w.idp, "desktop-idp")
 	return x
+}
+
+// callerJWT is a caller JWT about alice with that client, addressed to whom it
+// would do the most harm at.
+func (w *world) callerJWT(t *testing.T, s *Server, client string) string {
+	t.Helper()
+	token, err := s.SignCaller(oauth.CallerClaims{Audience: filesURL, Subject: "alice", Client: client, Scope: "files:read openid", Grant: "g"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 const desktopIdP = "desktop-idp " + desktopIdPSecret
@@ -98,7 +111,7 @@ func TestConfusionMatrix(t *testing.T) {
 		{"code at the identity provider", x.idCode, token(w.idp, desktopIdP, oauth.AuthorizationCode, "code", "code_verifier="+codeVerifier)},
 	}
 	all := map[string]string{"code": x.code, "access token": x.access, "refresh token": x.refresh, "IdP's code": x.idCode,
-		"IdP's access token": x.idAccess, "IdP's refresh token": x.idRefresh, "ID token": x.idToken, "ID-JAG": x.jag, "client assertion": x.assertion, "DPoP proof": x.proof}
+		"IdP's access token": x.idAccess, "IdP's refresh token": x.idRefresh, "ID token": x.idToken, "ID-JAG": x.jag, "client assertion": x.assertion, "DPoP proof": x.proof, "caller JWT": x.caller, "IdP's caller JWT": x.idCaller}
 	for _, p := range places {
 		for name, credential := range all {
 			if credential != p.good && p.try(credential) {
@@ -117,7 +130,7 @@ func TestConfusionMatrix(t *testing.T) {
 func TestNoKeysNoAssertions(t *testing.T) {
 	w := newWorld(t)
 	x := w.everything(t)
-	for _, assertion := range []string{x.access, x.idToken, x.jag, "x"} {
+	for _, assertion := range []string{x.access, x.idToken, x.jag, x.caller, "x"} {
 		r := post(w.as, "/token", "", form("grant_type=client_credentials", "client_assertion="+assertion,
 			"client_assertion_type="+oauth.ClientAssertionJWT))
 		if r.status != http.StatusUnauthorized || r.text("error") != "invalid_client" {

@@ -63,6 +63,8 @@ func (s *Server) relayTable(st *settings) map[string]route {
 		p + "/token":          {post, corsEndpoint, s.limited(s.relayForm(relayToken))},
 		p + "/revoke":         {post, corsEndpoint, s.limited(s.relayForm(relayRevoke))},
 		p + "/register":       {post, corsEndpoint, s.limitedTo(registering, s.relayRegister)},
+		// Tokens are the separate server's; ours are the keys of SignCaller.
+		p + "/jwks": {[]string{http.MethodGet}, corsDocument, s.answerDocument(func(*settings) []byte { return s.ring.Load().document })},
 
 		p + "/callback/" + separateName: {[]string{http.MethodGet}, noCORS, s.relayReturn},
 	}

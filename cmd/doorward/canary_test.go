@@ -179,7 +179,8 @@ clients:
   registered:
     desktop: {secret: "${CLIENT}", redirect_uris: ["http://127.0.0.1/callback"], grant_types: [authorization_code, refresh_token, jwt-bearer, client_credentials, device_code]}
 servers:
-  one: {path: /one/mcp, upstream: "%[2]s/mcp", credential: {header: {X-Key: "${UPSTREAM}"}}, allow: [{who: [everyone, "client:desktop"]}]}
+  one: {path: /one/mcp, default: true, upstream: "%[2]s/mcp", credential: {header: {X-Key: "${UPSTREAM}"}}, allow: [{who: [everyone, "client:desktop"]}]}
+  told: {path: /told/mcp, upstream: "%[2]s/mcp", credential: caller-jwt, allow: [{who: "client:desktop"}]}
 `
 
 func newAviary(t *testing.T) *aviary {
@@ -341,6 +342,18 @@ func (a *aviary) device() {
 	a.form(a.url+"/token", "desktop", secret, 400, "grant_type", oauth.DeviceCode, "device_code", "device-"+canary)
 }
 
+// told is a call at a server that is told who calls.
+func (a *aviary) told() {
+	got := a.form(a.url+"/token", "desktop", a.d.vars["CLIENT"], 200, "grant_type", "client_credentials", "resource", a.url+"/told/mcp")
+	access, _ := got["access_token"].(string)
+	if r := post(a.t, a.url+"/told/mcp", "Authorization: Bearer "+access, initialize); r.status != http.StatusOK {
+		a.t.Errorf("%d %s", r.status, r.body)
+	}
+	a.upstream.mu.Lock()
+	defer a.upstream.mu.Unlock()
+	a.keep("caller JWT", strings.TrimPrefix(a.upstream.seen.Get("Authorization"), "Bearer "))
+}
+
 // calls reach the MCP server, or do not.
 func (a *aviary) calls(access string) {
 	if r := post(a.t, a.url+"/one/mcp", "Authorization: Bearer "+access, initialize); r.status != http.StatusOK {
@@ -371,6 +384,7 @@ func TestCanary(t *testing.T) {
 	a.wrongSecrets()
 	a.registrations()
 	a.device()
+	a.told()
 	a.calls(access)
 	for _, s := range []struct {
 		name, file, ops string
@@ -397,7 +411,7 @@ func TestCanary(t *testing.T) {
 		t.Errorf("only %d secrets were seen: %v", len(a.secrets), a.secrets)
 	}
 	for _, what := range []string{"member access_token", "member refresh_token", "member id_token", "member client_secret", "member registration_access_token",
-		"member device_code", "member user_code", "code", "parameter password", "basic secret"} {
+		"member device_code", "member user_code", "code", "caller JWT", "parameter password", "basic secret"} {
 		seen := false
 		for _, w := range a.secrets {
 			seen = seen || w == what

@@ -349,9 +349,10 @@ type ServerConfig struct {
 	Default bool `yaml:"default"`
 	// AllowedOrigins are browser origins besides the URL's own. Default: none.
 	AllowedOrigins []string `yaml:"allowed_origins"`
-	// Credential goes on upstream: none (the default); {header: {NAME: VALUE}}; or
+	// Credential goes on upstream: none (the default); {header: {NAME: VALUE}};
+	// caller-jwt, a statement of who calls, which we sign, as a Bearer token; or
 	// vault, the access token that the server under separate issued for the person
-	// whose grant it is, as a Bearer token (mode: proxy).
+	// whose grant it is, likewise (mode: proxy).
 	Credential CredentialConfig `yaml:"credential"`
 	// Scopes are its scopes with the words of the consent page. Default: one
 	// scope, the server's name.
@@ -394,8 +395,30 @@ type IntrospectConfig struct {
 type CredentialConfig struct {
 	// Header are headers, by name; the values are secrets.
 	Header map[string]secret `yaml:"header"`
+	// CallerJWT is caller-jwt with settings.
+	CallerJWT *CallerJWTConfig `yaml:"caller-jwt"`
 	// Word is what stands there instead.
 	Word string `yaml:"-"`
+}
+
+// CallerJWTConfig is what a caller JWT says besides sub (the account), client_id,
+// scope, gid and how the person signed in.
+type CallerJWTConfig struct {
+	// Claims go into it: email, name, groups. Default: none.
+	Claims []string `yaml:"claims" enum:"email name groups"`
+}
+
+// kind is the word for what goes on upstream.
+func (c CredentialConfig) kind() string {
+	switch {
+	case c.CallerJWT != nil:
+		return "caller-jwt"
+	case len(c.Header) > 0:
+		return "header"
+	case c.Word == "":
+		return "none"
+	}
+	return c.Word
 }
 
 // ServerRule says who may, or may not. An empty list means all.

@@ -334,7 +334,9 @@ func (k *checker) grantTypes(at keyPath, cl ClientConfig) {
 // must not set.
 var notForUs = []string{"Connection", "Content-Length", "Cookie", "Host", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
-func (k *checker) credential(p keyPath, c CredentialConfig) {
+func (k *checker) credential(at keyPath, c CredentialConfig) {
+	k.must(c.CallerJWT == nil || len(c.Header) == 0, at, "header and caller-jwt exclude each other: keep one")
+	p := at.add("header")
 	for _, name := range sortedNames(c.Header) {
 		at, value := p.add(name), c.Header[name]
 		k.must(headerName.MatchString(name), at, "is not the name of a header")

@@ -58,7 +58,7 @@ func (k *checker) servers() {
 			marked = name
 		}
 		k.origins(at.add("allowed_origins"), s.AllowedOrigins)
-		k.credential(at.add("credential").add("header"), s.Credential)
+		k.credential(at.add("credential"), s.Credential)
 		k.serverScopes(at, s)
 		k.furtherIssuers(at.add("issuers"), s)
 		for i, r := range s.Allow {
@@ -119,7 +119,7 @@ func (k *checker) upstream(at keyPath, s ServerConfig) {
 		k.must(k.broken(p) || k.broken(at.add("run")), at, "needs an upstream, the URL of the MCP server, or run, its command (run: sample is the built-in one)")
 		return
 	case s.Upstream == "":
-		k.must(len(s.Credential.Header) == 0 && s.Credential.Word != "vault", at.add("credential"), "is for an upstream: %s", runsNoCredential[s.Run.sample])
+		k.must(s.Credential.kind() == "none" || k.broken(at.add("credential")), at.add("credential"), "is for an upstream: %s", runsNoCredential[s.Run.sample])
 		k.command(at, s)
 		return
 	case s.Run.isSet():

@@ -216,6 +216,15 @@ func TestMistakesOfSense(t *testing.T) {
 			"c.yaml:1:76: servers.a.credential.header.Host: must not be set: it belongs to the connection\n" +
 				"c.yaml:1:86: servers.a.credential.header.b c: is not the name of a header\n" +
 				"c.yaml:1:96: servers.a.credential.header.X-Key: has no value"},
+		{"callers", "servers: {a: {path: /a, upstream: \"http://x/\", credential: caller-jwt}, b: {path: /b, upstream: \"http://x/\", credential: {caller-jwt: {}}}, c: {path: /c, upstream: \"http://x/\", credential: {caller-jwt: {claims: [email, name, groups]}}}}\n", ""},
+		{"callers", "servers:\n  a: {path: /a, upstream: \"http://x/\", credential: {caller-jwt: {claims: [phone]}}}\n  b: {path: /b, upstream: \"http://x/\", credential: {caller-jwt: }}\n" +
+			"  c: {path: /c, upstream: \"http://x/\", credential: {caller-jwt: {}, header: {X-Key: a}}}\n  d: {path: /d, run: sample, credential: caller-jwt}\n  e: {path: /e, run: [x], credential: {caller-jwt: {}}}\n  f: {path: /f, upstream: \"http://x/\", credential: callerjwt}\n",
+			"c.yaml:2:75: servers.a.credential.caller-jwt.claims[0]: \"phone\" is not one of email, name, groups\n" +
+				"c.yaml:3:53: servers.b.credential.caller-jwt is empty: write {} to switch it on, or remove the key\n" +
+				"c.yaml:4:40: servers.c.credential: header and caller-jwt exclude each other: keep one\n" +
+				"c.yaml:5:42: servers.d.credential: is for an upstream: the built-in server takes none\n" +
+				"c.yaml:6:27: servers.e.credential: is for an upstream: a command gets its secrets by env\n" +
+				"c.yaml:7:52: servers.f.credential: \"callerjwt\" is not one of none, {header: {NAME: VALUE}}, caller-jwt, vault, exchange"},
 		{"no servers", "servers: {}\n", "c.yaml:1:1: warning: servers: there are none: nobody can get a token for anything ({run: sample, path: /mcp} is the built-in one)"},
 		{"the other role", "servers: {a: {path: /a, run: sample}}\naudiences: {}\n", "c.yaml:2:1: audiences is a key of `doorward idp`, and this file was given to `doorward serve`"},
 	} {

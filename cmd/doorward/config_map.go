@@ -275,6 +275,9 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 		if s.Run.sample {
 			g.Handler = sample
 		}
+		if to := s.Credential.CallerJWT; to != nil {
+			g.CallerJWT, g.CallerClaims = true, to.Claims
+		}
 		for header, value := range s.Credential.Header {
 			if g.Header == nil {
 				g.Header = http.Header{}

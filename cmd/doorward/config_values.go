@@ -351,7 +351,7 @@ func readSecretFile(path string) (string, error) {
 	return text, nil
 }
 
-// fromYAML reads none, {header: {…}}, vault and the words that are not built.
+// fromYAML reads a word, or {header: {…}} or {caller-jwt: {…}}.
 func (c *CredentialConfig) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 	if n.Kind == yaml.MappingNode {
 		l.structure(n, reflect.ValueOf(c).Elem(), p)
@@ -359,7 +359,9 @@ func (c *CredentialConfig) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 	}
 	text, ok := l.str(n, p)
 	switch text {
-	case "", "none", "caller-jwt", "vault", "exchange":
+	case "caller-jwt":
+		c.CallerJWT = &CallerJWTConfig{}
+	case "", "none", "vault", "exchange":
 		c.Word = text
 	default:
 		if ok {

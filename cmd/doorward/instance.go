@@ -125,7 +125,7 @@ func (i *instance) build(ctx context.Context) error {
 	keep()
 	i.gate, err = gateway.New(gateway.Config{
 		URL: originOf(i.cfg.URL), Issuer: i.cfg.URL, InsecureHTTP: i.cfg.InsecurePublic, Keys: i.engine.JWKS, Ended: i.ended, Grant: i.ledger.Grant, Groups: i.engine.Groups,
-		Vault: i.engine.UpstreamToken, Servers: servers, SessionKey: v.Derive("mcp-session"), DPoPNonceKey: v.Derive("dpop nonce guard"), BodyLimit: int64(i.cfg.Limits.Body),
+		Vault: i.engine.UpstreamToken, SignCaller: i.engine.SignCaller, Servers: servers, SessionKey: v.Derive("mcp-session"), DPoPNonceKey: v.Derive("dpop nonce guard"), BodyLimit: int64(i.cfg.Limits.Body),
 		Audit: i.audit, Attempts: i.engine.Attempts(), Logger: i.log,
 	})
 	return err

@@ -20,6 +20,10 @@
 // itself), Doorward-Client (the client id) and Doorward-Scope (the token's
 // scopes with what they imply).
 //
+// With Server.CallerJWT an upstream gets who calls as a signed statement
+// (oauth.CallerClaims), for itself alone and for a minute at most. It may be told
+// more than the account: e-mail address, name, groups (Server.CallerClaims).
+//
 // # Whom other issuers vouch for
 //
 // A server may take tokens of further issuers (Server.Issuers). Their people are

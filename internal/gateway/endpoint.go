@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,6 +27,8 @@ type endpoint struct {
 	guarding doorward.GuardConfig
 	guard    *doorward.Guard
 	handler  http.Handler // the endpoint behind its guard
+
+	statements recent[[sha256.Size]byte, *statement]
 }
 
 func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
@@ -41,8 +43,8 @@ func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
 	if err := s.checkScopes(); err != nil {
 		return fail(err)
 	}
-	if s.Vault && g.c.Vault == nil {
-		return fail(errors.New("sends what is in the vault, and there is none"))
+	if err := s.checkCredential(g.c); err != nil {
+		return fail(err)
 	}
 	e := &endpoint{g: g, key: key, s: s, resource: g.c.URL + s.Path, upstream: upstream, needed: s.DefaultScopes, implies: map[string]oauth.Scopes{}}
 	for broad, narrow := range s.Implies {
@@ -140,7 +142,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{e: e, w: w, r: r}
 	x.caller, _ = doorward.CallerFrom(r.Context())
 	defer x.leave()
-	for _, step := range [...]func() *refusal{x.identify, x.enter, x.read, x.decide, x.openSession, x.openEvent, x.openVault} {
+	for _, step := range [...]func() *refusal{x.identify, x.enter, x.read, x.decide, x.openSession, x.openEvent, x.openVault, x.openCaller} {
 		if refused := step(); refused != nil {
 			x.refuse(refused)
 			return

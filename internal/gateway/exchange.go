@@ -25,7 +25,9 @@ type exchange struct {
 	call      call   // of a POST
 	session   string // the upstream's own id of it; "" if the request names none
 	lastEvent string // likewise
-	vaulted   string // Authorization for the upstream; "": none of this grant
+	name      string // of the person, for people to read
+	// credential is Authorization for the upstream; "": none of this caller.
+	credential string
 
 	entered bool  // counts among those that are open
 	held    int64 // bytes of its message that count
@@ -78,6 +80,9 @@ func (x *exchange) identify() *refusal {
 // today makes the exchange one of that person, with the groups of now.
 func (x *exchange) today(p *person) *refusal {
 	x.subject = p.subject
+	if p.subject.Person != "" {
+		x.name = p.who.Name
+	}
 	if x.e.g.c.Groups == nil || p.subject.Person == "" {
 		return nil
 	}

@@ -46,8 +46,8 @@ func (x *exchange) request(ctx context.Context) *http.Request {
 	h := outgoing(x.r.Header)
 	x.names(h)
 	maps.Copy(h, x.e.s.Header)
-	if x.vaulted != "" {
-		h.Set("Authorization", x.vaulted)
+	if x.credential != "" {
+		h.Set("Authorization", x.credential)
 	}
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{""} // else net/http adds its own
@@ -91,8 +91,8 @@ func (x *exchange) requestHere(ctx context.Context) *http.Request {
 	h.Set("Doorward-Client", x.subject.Client)
 	h.Set("Doorward-Scope", x.scopes().String())
 	maps.Copy(h, x.e.s.Header)
-	if x.vaulted != "" {
-		h.Set("Authorization", x.vaulted)
+	if x.credential != "" {
+		h.Set("Authorization", x.credential)
 	}
 	return out.WithContext(ctx)
 }

@@ -48,6 +48,9 @@ type Config struct {
 	// of internal/ledger (ErrNoUpstream and its neighbours), or of the store. nil:
 	// no server has Vault.
 	Vault func(ctx context.Context, grant string) (string, error)
+	// SignCaller makes a caller JWT; of the claims it sets iss, iat and jti, and
+	// bounds exp. nil: no server has CallerJWT.
+	SignCaller func(oauth.CallerClaims) (string, error)
 	// Servers are the MCP servers, by their name in the configuration.
 	Servers map[string]Server
 	// SessionKey ties session ids to their owners; at least 32 bytes, the same in
@@ -116,6 +119,10 @@ type Server struct {
 	// Vault sends the token that Config.Vault has for the caller's grant, as a
 	// Bearer token. Who has none is refused.
 	Vault bool
+	// CallerJWT sends a signed statement of who calls (Config.SignCaller), as a
+	// Bearer token, to an Upstream. CallerClaims go into it, of email, groups, name.
+	CallerJWT    bool
+	CallerClaims []string
 }
 
 // Gateway is an http.Handler for its servers' paths and their metadata.
@@ -270,6 +277,21 @@ func (g *Gateway) boundBody(w http.ResponseWriter, r *http.Request) {
 	default:
 		r.Body = http.MaxBytesReader(w, r.Body, g.c.BodyLimit+1)
 	}
+}
+
+// checkCredential finds a credential that the gateway cannot give.
+func (s Server) checkCredential(c Config) error {
+	switch {
+	case s.Vault && c.Vault == nil:
+		return errors.New("sends what is in the vault, and there is none")
+	case s.CallerJWT && c.SignCaller == nil:
+		return errors.New("sends a caller JWT, and nothing signs it")
+	case s.CallerJWT && s.Upstream == "":
+		return errors.New("sends a caller JWT, which needs an upstream to be addressed to")
+	case s.CallerJWT && s.Vault:
+		return errors.New("sends either a caller JWT or what is in the vault")
+	}
+	return nil
 }
 
 // checkUpstream says what is wrong with a server's upstream, or nil.

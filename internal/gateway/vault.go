@@ -19,7 +19,7 @@ func (x *exchange) openVault() *refusal {
 	token, err := x.e.g.c.Vault(x.r.Context(), x.caller.Grant)
 	switch {
 	case err == nil:
-		x.vaulted = "Bearer " + token
+		x.credential = "Bearer " + token
 		return nil
 	case errors.Is(err, ledger.ErrUpstreamOver):
 		return x.invalidToken("the separate server's token behind it is over")

@@ -30,6 +30,7 @@ const (
 	TypClientAssertion = "client-authentication+jwt"
 	TypIDToken         = "JWT"
 	TypDPoP            = "dpop+jwt"
+	TypCallerJWT       = "caller+jwt" // ours: CallerClaims
 )
 
 // Client authentication methods.
