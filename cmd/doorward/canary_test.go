@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,19 +182,20 @@ clients:
 servers:
   one: {path: /one/mcp, default: true, upstream: "%[2]s/mcp", credential: {header: {X-Key: "${UPSTREAM}"}}, allow: [{who: [everyone, "client:desktop"]}]}
   told: {path: /told/mcp, upstream: "%[2]s/mcp", credential: caller-jwt, allow: [{who: "client:desktop"}]}
+  given: {path: /given/mcp, upstream: "%[2]s/mcp", credential: {exchange: {issuer: "%[3]s", token_url: "%[3]s/token", client_id: gate, client_secret: "${EXCHANGE}"}}, allow: [{who: "client:desktop"}]}
 `
 
 func newAviary(t *testing.T) *aviary {
 	t.Helper()
 	a := &aviary{wire: &wire{t: t, secrets: map[string]string{}}, arrived: make(chan url.Values, 10), upstream: newUpstream(t)}
 	a.d = newDesk(t)
-	for _, name := range []string{"PASSWORD", "PROVIDER", "CLIENT", "REGISTRATION", "UPSTREAM"} {
+	for _, name := range []string{"PASSWORD", "PROVIDER", "CLIENT", "REGISTRATION", "UPSTREAM", "EXCHANGE"} {
 		a.d.vars[name] = strings.ToLower(name) + "-" + canary + "-of-some-length"
 	}
 	idpListen, listen := free(t), free(t)
 	a.idpURL, a.url, a.idpOps, a.ops = a.front(idpListen), a.front(listen), free(t), free(t)
 	a.idpDir = write(t, map[string]string{"idp.yaml": fmt.Sprintf("url: %s\nlisten: %s\nops: %s", a.idpURL, idpListen, a.idpOps) + fmt.Sprintf(aviaryIdP, a.url)})
-	a.dir = write(t, map[string]string{"serve.yaml": fmt.Sprintf("url: %s\nlisten: %s\nops: %s", a.url, listen, a.ops) + fmt.Sprintf(aviaryServe, a.idpURL, a.upstream.URL)})
+	a.dir = write(t, map[string]string{"serve.yaml": fmt.Sprintf("url: %s\nlisten: %s\nops: %s", a.url, listen, a.ops) + fmt.Sprintf(aviaryServe, a.idpURL, a.upstream.URL, a.exchanger().URL)})
 	a.idp = a.d.start("idp", "--config", filepath.Join(a.idpDir, "idp.yaml"))
 	a.serve = a.d.start("serve", "--config", filepath.Join(a.dir, "serve.yaml"))
 	client := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -342,16 +344,48 @@ func (a *aviary) device() {
 	a.form(a.url+"/token", "desktop", secret, 400, "grant_type", oauth.DeviceCode, "device_code", "device-"+canary)
 }
 
-// told is a call at a server that is told who calls.
+// exchanger gives a token for the first subject token, and says no with all that
+// it was told after that.
+func (a *aviary) exchanger() *httptest.Server {
+	var asked atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.asked(r)
+		w.Header().Set("Content-Type", "application/json")
+		if asked.Add(1) == 1 {
+			io.WriteString(w, `{"access_token":"exchanged-`+canary+`","token_type":"Bearer"}`)
+			return
+		}
+		_, secret, _ := r.BasicAuth()
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": r.PostFormValue("subject_token") + " of " + secret})
+	}))
+	a.t.Cleanup(srv.Close)
+	return srv
+}
+
+// told are calls at servers that are told who calls, by a statement or by a token
+// that is given for one.
 func (a *aviary) told() {
-	got := a.form(a.url+"/token", "desktop", a.d.vars["CLIENT"], 200, "grant_type", "client_credentials", "resource", a.url+"/told/mcp")
-	access, _ := got["access_token"].(string)
-	if r := post(a.t, a.url+"/told/mcp", "Authorization: Bearer "+access, initialize); r.status != http.StatusOK {
-		a.t.Errorf("%d %s", r.status, r.body)
+	call := func(path string, want int) {
+		a.t.Helper()
+		got := a.form(a.url+"/token", "desktop", a.d.vars["CLIENT"], 200, "grant_type", "client_credentials", "resource", a.url+path)
+		access, _ := got["access_token"].(string)
+		if r := post(a.t, a.url+path, "Authorization: Bearer "+access, initialize); r.status != want {
+			a.t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
 	}
-	a.upstream.mu.Lock()
-	defer a.upstream.mu.Unlock()
-	a.keep("caller JWT", strings.TrimPrefix(a.upstream.seen.Get("Authorization"), "Bearer "))
+	sent := func() string {
+		a.upstream.mu.Lock()
+		defer a.upstream.mu.Unlock()
+		return strings.TrimPrefix(a.upstream.seen.Get("Authorization"), "Bearer ")
+	}
+	call("/told/mcp", http.StatusOK)
+	a.keep("caller JWT", sent())
+	call("/given/mcp", http.StatusOK)
+	if sent() != "exchanged-"+canary {
+		a.t.Errorf("the MCP server got %q", sent())
+	}
+	call("/given/mcp", http.StatusForbidden) // another access token, another exchange
 }
 
 // calls reach the MCP server, or do not.
@@ -411,7 +445,7 @@ func TestCanary(t *testing.T) {
 		t.Errorf("only %d secrets were seen: %v", len(a.secrets), a.secrets)
 	}
 	for _, what := range []string{"member access_token", "member refresh_token", "member id_token", "member client_secret", "member registration_access_token",
-		"member device_code", "member user_code", "code", "caller JWT", "parameter password", "basic secret"} {
+		"member device_code", "member user_code", "code", "caller JWT", "parameter password", "parameter subject_token", "basic secret"} {
 		seen := false
 		for _, w := range a.secrets {
 			seen = seen || w == what

@@ -352,7 +352,8 @@ type ServerConfig struct {
 	// Credential goes on upstream: none (the default); {header: {NAME: VALUE}};
 	// caller-jwt, a statement of who calls, which we sign, as a Bearer token; or
 	// vault, the access token that the server under separate issued for the person
-	// whose grant it is, likewise (mode: proxy).
+	// whose grant it is, likewise (mode: proxy); or {exchange: {…}}, a token that the
+	// MCP server's own authorization server gives for the caller (RFC 8693), likewise.
 	Credential CredentialConfig `yaml:"credential"`
 	// Scopes are its scopes with the words of the consent page. Default: one
 	// scope, the server's name.
@@ -397,6 +398,8 @@ type CredentialConfig struct {
 	Header map[string]secret `yaml:"header"`
 	// CallerJWT is caller-jwt with settings.
 	CallerJWT *CallerJWTConfig `yaml:"caller-jwt"`
+	// Exchange is our client where tokens are exchanged.
+	Exchange *ExchangeConfig `yaml:"exchange"`
 	// Word is what stands there instead.
 	Word string `yaml:"-"`
 }
@@ -408,11 +411,35 @@ type CallerJWTConfig struct {
 	Claims []string `yaml:"claims" enum:"email name groups"`
 }
 
+// ExchangeConfig is our client at the authorization server that an MCP server
+// takes tokens of. What is exchanged there is a caller JWT; with mode: proxy the
+// token that the server under separate issued for the person.
+type ExchangeConfig struct {
+	// Issuer is its issuer identifier, to the letter: aud of the caller JWT.
+	// Required; with mode: proxy it is that of separate, which is the default.
+	Issuer string `yaml:"issuer"`
+	// TokenURL is its token endpoint. Required.
+	TokenURL string `yaml:"token_url"`
+	// ClientID and ClientSecret are required; with mode: proxy their default are
+	// those of separate.
+	ClientID     string `yaml:"client_id"`
+	ClientSecret secret `yaml:"client_secret"`
+	// AuthMethod is how the secret is sent. Default: client_secret_basic.
+	AuthMethod string `yaml:"auth_method" enum:"client_secret_basic client_secret_post"`
+	// Audience and Resource name the MCP server as that server knows it, Scopes what
+	// is wanted there. Default: not sent.
+	Audience string   `yaml:"audience"`
+	Resource string   `yaml:"resource"`
+	Scopes   []string `yaml:"scopes"`
+}
+
 // kind is the word for what goes on upstream.
 func (c CredentialConfig) kind() string {
 	switch {
 	case c.CallerJWT != nil:
 		return "caller-jwt"
+	case c.Exchange != nil:
+		return "exchange"
 	case len(c.Header) > 0:
 		return "header"
 	case c.Word == "":

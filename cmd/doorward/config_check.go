@@ -335,7 +335,16 @@ func (k *checker) grantTypes(at keyPath, cl ClientConfig) {
 var notForUs = []string{"Connection", "Content-Length", "Cookie", "Host", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
 func (k *checker) credential(at keyPath, c CredentialConfig) {
-	k.must(c.CallerJWT == nil || len(c.Header) == 0, at, "header and caller-jwt exclude each other: keep one")
+	given := 0
+	for _, is := range []bool{len(c.Header) > 0, c.CallerJWT != nil, c.Exchange != nil} {
+		if is {
+			given++
+		}
+	}
+	k.must(given < 2, at, "header, caller-jwt and exchange exclude each other: keep one")
+	if c.Exchange != nil {
+		k.exchange(at.add("exchange"), *c.Exchange)
+	}
 	p := at.add("header")
 	for _, name := range sortedNames(c.Header) {
 		at, value := p.add(name), c.Header[name]

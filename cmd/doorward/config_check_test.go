@@ -86,7 +86,6 @@ func TestNotInThisVersion(t *testing.T) {
 		{"postgres", "database: postgres://u:p@db/x\n", "c.yaml:1:1: database: not in this version"},
 		{"another database", "database: mysql://x\n", `c.yaml:1:11: database must be sqlite:PATH or "sqlite::memory:"`},
 		{"tls", "tls:\n  cert: x\n", "c.yaml:2:9: tls.cert: goes with tls.key, the private key of that certificate"},
-		{"credentials", "servers: {s: {path: /mcp, upstream: \"http://127.0.0.1:1\", credential: exchange}}\n", "c.yaml:1:59: servers.s.credential: not in this version (exchange)"},
 		{"forms of tokens", "tokens: {alg: EdDSA, format: opaque}\n", "c.yaml:1:22: tokens.format: not in this version"},
 		{"from the environment", "mode: direct\nredis: ${SET}\ntokens: {format: \"${EMPTY}\"}\n", "c.yaml:2:1: redis: not in this version"},
 		{"strangers' URLs", "fetch: {proxy: \"http://p\", private: [10.0.0.0/8]}\n", "c.yaml:1:9: fetch.proxy: not in this version"},
@@ -221,10 +220,26 @@ func TestMistakesOfSense(t *testing.T) {
 			"  c: {path: /c, upstream: \"http://x/\", credential: {caller-jwt: {}, header: {X-Key: a}}}\n  d: {path: /d, run: sample, credential: caller-jwt}\n  e: {path: /e, run: [x], credential: {caller-jwt: {}}}\n  f: {path: /f, upstream: \"http://x/\", credential: callerjwt}\n",
 			"c.yaml:2:75: servers.a.credential.caller-jwt.claims[0]: \"phone\" is not one of email, name, groups\n" +
 				"c.yaml:3:53: servers.b.credential.caller-jwt is empty: write {} to switch it on, or remove the key\n" +
-				"c.yaml:4:40: servers.c.credential: header and caller-jwt exclude each other: keep one\n" +
+				"c.yaml:4:40: servers.c.credential: header, caller-jwt and exchange exclude each other: keep one\n" +
 				"c.yaml:5:42: servers.d.credential: is for an upstream: the built-in server takes none\n" +
 				"c.yaml:6:27: servers.e.credential: is for an upstream: a command gets its secrets by env\n" +
-				"c.yaml:7:52: servers.f.credential: \"callerjwt\" is not one of none, {header: {NAME: VALUE}}, caller-jwt, vault, exchange"},
+				"c.yaml:7:52: servers.f.credential: \"callerjwt\" is not one of none, {header: {NAME: VALUE}}, caller-jwt, vault, {exchange: {…}}"},
+		{"exchanges", "servers: {a: {path: /a, upstream: \"http://x/\", credential: {exchange: {issuer: \"https://as.example\", token_url: \"https://as.example/token\", client_id: gate, client_secret: \"${STRONG}\", auth_method: client_secret_post, audience: files, resource: \"https://files.example/mcp\", scopes: [a]}}}}\n", ""},
+		{"exchanges", "servers:\n  a: {path: /a, upstream: \"http://x/\", credential: exchange}\n  b: {path: /b, upstream: \"http://x/\", credential: {exchange: {}}}\n" +
+			"  c: {path: /c, upstream: \"http://x/\", credential: {exchange: {issuer: \"http://127.0.0.1:8080\", token_url: \"http://as.example/t\", client_id: g, client_secret: \"${STRONG}\", resource: x, scopes: [\"a b\"]}, caller-jwt: {}}}\n" +
+			"  d: {path: /d, run: sample, credential: {exchange: {issuer: \"https://as.example\", token_url: \"https://as.example/token\", client_id: gate, client_secret: \"${STRONG}\"}}}\n  e: {path: /e, upstream: \"http://x/\", credential: {exchange: }}\n",
+			"c.yaml:2:52: servers.a.credential: exchange needs settings: write {exchange: {issuer: …, token_url: …, client_id: …, client_secret: …, audience: …}}\n" +
+				"c.yaml:3:53: servers.b.credential.exchange.client_id: is missing: write the id of our client there\n" +
+				"c.yaml:3:53: servers.b.credential.exchange.client_secret: is missing: a public client cannot exchange tokens\n" +
+				"c.yaml:3:53: servers.b.credential.exchange.issuer: must be the issuer identifier of that authorization server\n" +
+				"c.yaml:3:53: servers.b.credential.exchange.token_url: is missing: write the token endpoint of the MCP server's authorization server\n" +
+				"c.yaml:4:40: servers.c.credential: header, caller-jwt and exchange exclude each other: keep one\n" +
+				"c.yaml:4:72: servers.c.credential.exchange.issuer: is this server itself: its tokens are for the gateway\n" +
+				"c.yaml:4:108: servers.c.credential.exchange.token_url: must be an https URL (http on loopback)\n" +
+				"c.yaml:4:183: servers.c.credential.exchange.resource: must be an absolute URI without a fragment (RFC 8707)\n" +
+				"c.yaml:4:195: servers.c.credential.exchange.scopes[0]: \"a b\" is not one scope (RFC 6749 section 3.3)\n" +
+				"c.yaml:5:30: servers.d.credential: is for an upstream: the built-in server takes none\n" +
+				"c.yaml:6:53: servers.e.credential.exchange is empty: write {} to switch it on, or remove the key"},
 		{"no servers", "servers: {}\n", "c.yaml:1:1: warning: servers: there are none: nobody can get a token for anything ({run: sample, path: /mcp} is the built-in one)"},
 		{"the other role", "servers: {a: {path: /a, run: sample}}\naudiences: {}\n", "c.yaml:2:1: audiences is a key of `doorward idp`, and this file was given to `doorward serve`"},
 	} {

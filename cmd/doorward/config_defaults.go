@@ -94,6 +94,7 @@ func (c *Config) settle() {
 	}
 	c.Limits.settle(local)
 	c.settleSeparate()
+	c.settleExchanges()
 	for name, p := range c.Providers {
 		if p.Name == "" {
 			p.Name = name

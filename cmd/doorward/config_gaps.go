@@ -19,7 +19,6 @@ var gaps = []gap{
 	{Key: "redis"},
 	{Key: "database", Only: []string{"postgres:*", "postgresql:*"}},
 	{Key: "tls.acme"},
-	{Key: "servers.*.credential", Only: []string{"exchange"}},
 	{Key: "admins"},
 	{Key: "tokens.format", Except: []string{"jwt"}},
 	{Key: "fetch.proxy"},
@@ -28,7 +27,7 @@ var gaps = []gap{
 
 // switches are on when their key is present, be it {}: an empty one is not
 // nothing.
-var switches = []string{"providers.*.sign_in", "providers.*.id_jag", "servers.*.credential.caller-jwt"}
+var switches = []string{"providers.*.sign_in", "providers.*.id_jag", "servers.*.credential.caller-jwt", "servers.*.credential.exchange"}
 
 // findGap returns the row of a key.
 func findGap(p keyPath) (gap, bool) {

@@ -275,6 +275,10 @@ func (c *Config) gatewayServers(sample http.Handler) map[string]gateway.Server {
 		if s.Run.sample {
 			g.Handler = sample
 		}
+		if to := s.Credential.Exchange; to != nil {
+			g.Exchange = &gateway.Exchange{Issuer: to.Issuer, TokenURL: to.TokenURL, ClientID: to.ClientID, ClientSecret: string(to.ClientSecret), AuthMethod: to.AuthMethod,
+				Audience: to.Audience, Resource: to.Resource, Scopes: to.Scopes, Vault: c.Mode == "proxy"}
+		}
 		if to := s.Credential.CallerJWT; to != nil {
 			g.CallerJWT, g.CallerClaims = true, to.Claims
 		}

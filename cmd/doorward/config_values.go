@@ -351,7 +351,7 @@ func readSecretFile(path string) (string, error) {
 	return text, nil
 }
 
-// fromYAML reads a word, or {header: {…}} or {caller-jwt: {…}}.
+// fromYAML reads a word, or {header: {…}}, {caller-jwt: {…}} or {exchange: {…}}.
 func (c *CredentialConfig) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 	if n.Kind == yaml.MappingNode {
 		l.structure(n, reflect.ValueOf(c).Elem(), p)
@@ -361,11 +361,13 @@ func (c *CredentialConfig) fromYAML(l *loader, n *yaml.Node, p keyPath) {
 	switch text {
 	case "caller-jwt":
 		c.CallerJWT = &CallerJWTConfig{}
-	case "", "none", "vault", "exchange":
+	case "", "none", "vault":
 		c.Word = text
+	case "exchange":
+		l.fail(l.place(n), "%s: exchange needs settings: write {exchange: {issuer: …, token_url: …, client_id: …, client_secret: …, audience: …}}", p)
 	default:
 		if ok {
-			l.fail(l.place(n), "%s: %q is not one of none, {header: {NAME: VALUE}}, caller-jwt, vault, exchange", p, n.Value)
+			l.fail(l.place(n), "%s: %q is not one of none, {header: {NAME: VALUE}}, caller-jwt, vault, {exchange: {…}}", p, n.Value)
 		}
 	}
 }

@@ -85,6 +85,9 @@ func (a *answer) judge(status int, h http.Header, length int64) (mode, *refusal)
 	case status/100 == 3:
 		return refused, x.badUpstream("upstream_redirect", server+" answers with a redirect")
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired:
+		if status == http.StatusUnauthorized {
+			x.spent()
+		}
 		return refused, x.badUpstream("upstream_refused", fmt.Sprintf("%s refused the gateway (%d): its own credential is missing or wrong", server, status))
 	case coding != "" && coding != "identity":
 		return refused, x.badUpstream("upstream_unreadable", server+" compresses its answers unasked")

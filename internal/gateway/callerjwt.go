@@ -43,15 +43,19 @@ func (x *exchange) openCaller() *refusal {
 	}
 	token, err := x.e.g.c.SignCaller(x.callerClaims(groups, unknown))
 	if err != nil {
-		x.e.g.c.Logger.Error("a caller JWT could not be made", "server", x.e.key, "error", err)
-		return &refusal{status: http.StatusServiceUnavailable, code: codeInternal, reason: oauth.ServerError,
-			message: "this cannot be sent on now; try again"}
+		return x.unsigned(err)
 	}
 	life := min(oauth.CallerJWTLife, x.caller.Expires.Sub(now))
 	s := &statement{bearer: "Bearer " + token, groups: groups, until: now.Add(life * 2 / 3), unknown: unknown}
 	x.e.statements.put(key, s, maxStatements)
 	x.credential = s.bearer
 	return nil
+}
+
+func (x *exchange) unsigned(err error) *refusal {
+	x.e.g.c.Logger.Error("a caller JWT could not be made", "server", x.e.key, "error", err)
+	return &refusal{status: http.StatusServiceUnavailable, code: codeInternal, reason: oauth.ServerError,
+		message: "this cannot be sent on now; try again"}
 }
 
 // callerClaims say who calls as rules and audit name them, so that nobody of a

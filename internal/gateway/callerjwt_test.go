@@ -232,9 +232,9 @@ func TestCallerJWTNeeds(t *testing.T) {
 		sign func(oauth.CallerClaims) (string, error)
 		s    gateway.Server
 	}{
-		"nothing signs it":               {nil, gateway.Server{Path: "/a", Upstream: "http://127.0.0.1:1", CallerJWT: true}},
-		"needs an upstream":              {sign, gateway.Server{Path: "/a", Handler: http.NotFoundHandler(), CallerJWT: true}},
-		"either a caller JWT or what is": {sign, gateway.Server{Path: "/a", Upstream: "http://127.0.0.1:1", CallerJWT: true, Vault: true}},
+		"nothing signs it":             {nil, gateway.Server{Path: "/a", Upstream: "http://127.0.0.1:1", CallerJWT: true}},
+		"needs an upstream":            {sign, gateway.Server{Path: "/a", Handler: http.NotFoundHandler(), CallerJWT: true}},
+		"either a caller JWT, what is": {sign, gateway.Server{Path: "/a", Upstream: "http://127.0.0.1:1", CallerJWT: true, Vault: true}},
 	} {
 		conf := r.config
 		conf.SignCaller, conf.Vault, conf.Servers = c.sign, vault, map[string]gateway.Server{"a": c.s}

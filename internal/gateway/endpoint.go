@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"doorward"
@@ -29,6 +30,8 @@ type endpoint struct {
 	handler  http.Handler // the endpoint behind its guard
 
 	statements recent[[sha256.Size]byte, *statement]
+	obtaining  sync.Mutex
+	obtained   recent[[sha256.Size]byte, *obtained]
 }
 
 func (g *Gateway) endpoint(key string, s Server) (*endpoint, error) {
@@ -142,7 +145,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{e: e, w: w, r: r}
 	x.caller, _ = doorward.CallerFrom(r.Context())
 	defer x.leave()
-	for _, step := range [...]func() *refusal{x.identify, x.enter, x.read, x.decide, x.openSession, x.openEvent, x.openVault, x.openCaller} {
+	for _, step := range [...]func() *refusal{x.identify, x.enter, x.read, x.decide, x.openSession, x.openEvent, x.openVault, x.openCaller, x.openExchange} {
 		if refused := step(); refused != nil {
 			x.refuse(refused)
 			return

@@ -28,6 +28,7 @@ type exchange struct {
 	name      string // of the person, for people to read
 	// credential is Authorization for the upstream; "": none of this caller.
 	credential string
+	obtained   *obtained // what it is, by an exchange
 
 	entered bool  // counts among those that are open
 	held    int64 // bytes of its message that count

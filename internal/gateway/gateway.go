@@ -123,6 +123,9 @@ type Server struct {
 	// Bearer token, to an Upstream. CallerClaims go into it, of email, groups, name.
 	CallerJWT    bool
 	CallerClaims []string
+	// Exchange gets a token for each caller from the authorization server of an
+	// Upstream, which goes there as a Bearer token. nil: none.
+	Exchange *Exchange
 }
 
 // Gateway is an http.Handler for its servers' paths and their metadata.
@@ -288,8 +291,14 @@ func (s Server) checkCredential(c Config) error {
 		return errors.New("sends a caller JWT, and nothing signs it")
 	case s.CallerJWT && s.Upstream == "":
 		return errors.New("sends a caller JWT, which needs an upstream to be addressed to")
-	case s.CallerJWT && s.Vault:
-		return errors.New("sends either a caller JWT or what is in the vault")
+	case s.CallerJWT && s.Vault, s.Exchange != nil && (s.CallerJWT || s.Vault):
+		return errors.New("sends either a caller JWT, what is in the vault or an exchanged token")
+	case s.Exchange == nil:
+		return nil
+	case s.Upstream == "":
+		return errors.New("exchanges tokens, which needs an upstream to send them to")
+	case s.Exchange.Vault && c.Vault == nil || !s.Exchange.Vault && c.SignCaller == nil:
+		return errors.New("exchanges tokens, and there is nothing to give for them")
 	}
 	return nil
 }
