@@ -33,7 +33,8 @@ func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.Authoriza
 	g.Created, g.Expires = now, now.Add(codeLife)
 	g.Nonce = req.Nonce
 	handle := &ledger.Code{Hash: hashText(code), Until: g.Expires, RedirectURI: redirectURI, Challenge: req.CodeChallenge, Key: req.DPoPKey}
-	if err := s.commit(ctx, s.ledger.AddGrant(ledger.Grant{Grant: g, Code: handle, Upstream: s.current().proxied != nil}), more...); err != nil {
+	grant := s.ledger.AddGrant(ledger.Grant{Grant: g, Code: handle, Upstream: s.current().proxied != nil})
+	if err := s.commit(ctx, append([]store.Op{grant}, more...)...); err != nil {
 		return "", err
 	}
 	if err := s.endIfLeft(ctx, g); err != nil {

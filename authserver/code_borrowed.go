@@ -43,14 +43,14 @@ const (
 	maxBorrowed = 1024
 )
 
-func (c *borrowedCode) fields() []*string {
-	return []*string{&c.grant, &c.session, &c.client, &c.redirect, &c.resource, &c.scopes, &c.nonce, &c.proof, &c.key}
+func (c *borrowedCode) fields() [9]*string {
+	return [9]*string{&c.grant, &c.session, &c.client, &c.redirect, &c.resource, &c.scopes, &c.nonce, &c.proof, &c.key}
 }
 
 // text is the code as clients hold it; "" if it is too long.
-func (c borrowedCode) text(key *macKey) string {
-	b := make([]byte, 0, maxBorrowed*3/4)
-	b = append(b, borrowedVersion)
+func (c *borrowedCode) text(key *macKey) string {
+	var room [maxBorrowed * 3 / 4]byte
+	b := append(room[:0], borrowedVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.until.UnixMilli()))
 	for _, f := range c.fields() {
 		b = binary.AppendUvarint(b, uint64(len(*f)))
@@ -60,7 +60,8 @@ func (c borrowedCode) text(key *macKey) string {
 	if n := base64.RawURLEncoding.EncodedLen(len(b)); n <= codeText || n > maxBorrowed {
 		return ""
 	}
-	return base64.RawURLEncoding.EncodeToString(b)
+	var written [maxBorrowed]byte
+	return string(base64.RawURLEncoding.AppendEncode(written[:0], b))
 }
 
 // parseBorrowed opens a code; false if it is not one of ours of this form.
@@ -69,19 +70,23 @@ func parseBorrowed(key *macKey, text string) (borrowedCode, bool) {
 	if len(text) <= codeText || len(text) > maxBorrowed {
 		return c, false
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	var given [maxBorrowed]byte
+	var room [maxBorrowed * 3 / 4]byte
+	b, err := base64.RawURLEncoding.Strict().AppendDecode(room[:0], append(given[:0], text...))
 	body := len(b) - sha256.Size
 	if err != nil || body < 1+8 || b[0] != borrowedVersion || !hmac.Equal(b[body:], key.mac(b[:body])) {
 		return c, false
 	}
 	c.until = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
 	rest := b[1+8 : body]
+	said := string(rest) // the fields are pieces of it
 	for _, f := range c.fields() {
 		n, w := binary.Uvarint(rest)
 		if w <= 0 || n > uint64(len(rest)-w) {
 			return c, false
 		}
-		*f, rest = string(rest[w:w+int(n)]), rest[w+int(n):]
+		end := w + int(n)
+		*f, rest, said = said[w:end], rest[end:], said[end:]
 	}
 	return c, len(rest) == 0
 }
@@ -93,13 +98,14 @@ func (v *visit) borrowed(a *asking, id string, now time.Time) string {
 		v.session.Expires.Before(now.Add(codeLife)) {
 		return ""
 	}
-	return borrowedCode{grant: id, session: v.session.ID, until: now.Add(codeLife), client: a.client.ID, redirect: a.redirect,
-		resource: a.resource.ID, scopes: a.scopes.String(), nonce: a.Nonce, proof: a.CodeChallenge, key: a.DPoPKey}.text(v.s.derived.code)
+	c := borrowedCode{grant: id, session: v.session.ID, until: now.Add(codeLife), client: a.client.ID, redirect: a.redirect,
+		resource: a.resource.ID, scopes: a.scopes.String(), nonce: a.Nonce, proof: a.CodeChallenge, key: a.DPoPKey}
+	return c.text(v.s.derived.code)
 }
 
 // record is the grant as it would lie here if the code had been kept. Whose it
 // is comes from the session, when everything else is right.
-func (c borrowedCode) record(code string) *ledger.Grant {
+func (c *borrowedCode) record(code string) *ledger.Grant {
 	g := &ledger.Grant{Code: &ledger.Code{Hash: hashText(code), Until: c.until, RedirectURI: c.redirect, Challenge: c.proof, Key: c.key}}
 	g.ID, g.Client, g.Resource, g.Scopes, g.Nonce = c.grant, c.client, c.resource, scopesOf(c.scopes), c.nonce
 	g.Type, g.Created, g.Expires = oauth.AuthorizationCode, c.until.Add(-codeLife), c.until
@@ -118,22 +124,29 @@ func scopesOf(text string) oauth.Scopes {
 // errNotLent: the session or the consent that a code stands on is not there any more.
 var errNotLent = errors.New("the session or the consent behind the code is over")
 
+// loan is what a borrowed code stands on.
+type loan struct {
+	session  string
+	resource string
+	scopes   oauth.Scopes
+}
+
 // lender is whose session lends a code what it stands on. errNotLent if the
 // session is over, or the consent does not cover the scopes any more.
-func (s *Server) lender(ctx context.Context, a *asked, g oauth.Grant) (oauth.Subject, error) {
-	sess, ok, err := s.sessions.Named(ctx, g.Subject.Session)
+func (s *Server) lender(ctx context.Context, a *asked, l loan) (oauth.Subject, error) {
+	sess, ok, err := s.sessions.Named(ctx, l.session)
 	if err != nil {
 		return oauth.Subject{}, err
 	}
-	res := a.st.byID(g.Resource)
+	res := a.st.byID(l.resource)
 	if !ok || res == nil {
 		return oauth.Subject{}, errNotLent
 	}
-	given, err := s.consents(ctx, sess.Subject.ID, &asking{client: &a.client.client, resource: res})
+	given, err := s.consents(ctx, sess.Subject.ID, &a.client.client, res)
 	if err != nil {
 		return oauth.Subject{}, err
 	}
-	if len(given) == 0 || !given.HasAll(g.Scopes) {
+	if len(given) == 0 || !given.HasAll(l.scopes) {
 		return oauth.Subject{}, errNotLent
 	}
 	return sess.Subject, nil

@@ -9,17 +9,16 @@ import (
 	"doorward/store"
 )
 
-// commit commits wrote, which writes a record that no other request writes with
-// the same value, and more. When the store's answer is lost, which is an error
+// commit commits ops, the first of which writes a record that no other request
+// writes with the same value. When the store's answer is lost, which is an error
 // that is none of its refusals, the record says whether the commit was done: it
 // is all or nothing. A code whose redemption was done is then not spent in vain.
-func (s *Server) commit(ctx context.Context, wrote store.Op, more ...store.Op) error {
-	ops := append(make([]store.Op, 0, 1+len(more)), wrote)
-	err := s.ledger.Store.Commit(ctx, append(ops, more...)...)
+func (s *Server) commit(ctx context.Context, ops ...store.Op) error {
+	err := s.ledger.Store.Commit(ctx, ops...)
 	if err == nil || refusedByStore(err) {
 		return err
 	}
-	r := wrote.Record
+	r := ops[0].Record
 	if got, getErr := s.ledger.Store.Get(ctx, r.Kind, r.Key); getErr != nil || !bytes.Equal(got.Value, r.Value) {
 		return err
 	}

@@ -75,7 +75,7 @@ func (v *visit) decide(a *asking, at attempt) {
 		v.approveDevice(a, store.Once("consent/"+at.ID, at.Until.Add(afterwards)))
 		return
 	}
-	remembered, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
+	remembered, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a.client, a.resource)
 	if err != nil {
 		v.turnDown(a, err)
 		return
@@ -112,7 +112,7 @@ func (v *visit) mustConsent(a *asking) (bool, error) {
 	if v.st.forAll(*a.client) {
 		return false, nil
 	}
-	given, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a)
+	given, err := v.s.consents(v.r.Context(), v.session.Subject.ID, a.client, a.resource)
 	a.remembered = err == nil && given.HasAll(a.scopes) && len(given) > 0
 	return !a.remembered, err
 }
@@ -129,8 +129,8 @@ func proven(a *asking) bool {
 
 // consents is what the person has let the client do there, as far as it is
 // remembered. They are not to be written to.
-func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.Scopes, error) {
-	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, consentKey(person, a.client.ID, a.resource.ID))
+func (s *Server) consents(ctx context.Context, person string, c *ledger.Client, res *resource) (oauth.Scopes, error) {
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, consentKey(person, c.ID, res.ID))
 	if notFound(err) {
 		return nil, nil
 	}
@@ -141,7 +141,7 @@ func (s *Server) consents(ctx context.Context, person string, a *asking) (oauth.
 	if err != nil {
 		return nil, fmt.Errorf("consent of %s cannot be read: %w", person, err)
 	}
-	if given.Described != described(*a.client) { // AS-CIMD-16
+	if given.Described != described(*c) { // AS-CIMD-16
 		return nil, nil
 	}
 	return given.Scopes, nil

@@ -240,9 +240,10 @@ func (v *visit) answerDevice(a *asking, d deviceRecord, more ...store.Op) error 
 	if err != nil {
 		return fmt.Errorf("authserver: device: %w", err)
 	}
-	return v.s.commit(v.r.Context(),
+	ops := append([]store.Op{
 		store.Put(store.Record{Kind: ledger.KindDevice, Key: a.device.key, Value: value, Version: a.device.version, Expires: d.Until.Add(deviceLife)}),
-		append(more, store.Delete(ledger.KindUserCode, v.s.userCodeKey(a.device.userCode)))...)
+	}, more...)
+	return v.s.commit(v.r.Context(), append(ops, store.Delete(ledger.KindUserCode, v.s.userCodeKey(a.device.userCode)))...)
 }
 
 func (v *visit) afterDevice(a *asking, done string, err error) {

@@ -32,9 +32,10 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 		_, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "code redeemed twice")
 		return granted{}, errors.Join(err, a.invalid("code_used", nil))
 	}
-	asLent := g.Grant
+	var on *loan
 	if lent {
-		g.Subject, err = s.lender(ctx, a, g.Grant)
+		on = &loan{g.Subject.Session, g.Resource, g.Scopes}
+		g.Subject, err = s.lender(ctx, a, *on)
 		switch {
 		case errors.Is(err, errNotLent):
 			return granted{}, a.invalid("code_not_lent", err)
@@ -57,7 +58,7 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 		out.refresh, err = s.firstRefresh(g, a.st.tokens)
 	}
 	if lent { // the record must be there as long as somebody can show the code again
-		out.made, out.lent = true, &asLent
+		out.made, out.lent = true, on
 		if g.Expires.Before(g.Code.Until) {
 			g.Expires = g.Code.Until
 		}

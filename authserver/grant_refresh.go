@@ -79,16 +79,24 @@ type macKey struct{ idle sync.Pool }
 
 func newMACKey(key []byte) *macKey {
 	k := &macKey{}
-	k.idle.New = func() any { return hmac.New(sha256.New, key) }
+	k.idle.New = func() any { return &macOf{hash: hmac.New(sha256.New, key)} }
 	return k
 }
 
+// macOf is an HMAC and a copy of what it is of, so that the original can lie on a stack.
+type macOf struct {
+	hash hash.Hash
+	data []byte
+}
+
 func (k *macKey) mac(data []byte) []byte {
-	m := k.idle.Get().(hash.Hash)
+	m := k.idle.Get().(*macOf)
 	defer k.idle.Put(m)
-	m.Reset()
-	m.Write(data)
-	return m.Sum(nil)
+	m.data = append(m.data[:0], data...)
+	m.hash.Reset()
+	m.hash.Write(m.data)
+	clear(m.data)
+	return m.hash.Sum(nil)
 }
 
 func hashText(text string) []byte {

@@ -2,7 +2,6 @@ package authserver
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"doorward/internal/ledger"
@@ -123,21 +122,19 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 		s.audit.Add(e)
 		return nil
 	}
-	ops := append(make([]store.Op, 0, 8), g.once...)
+	ops := append(make([]store.Op, 0, 3+len(g.once)+len(g.ops)), g.once...)
 	if write {
-		changes, err := s.changes(ctx, a, g, until)
-		if err != nil {
+		var err error
+		if ops, err = s.changes(ctx, a, g, until, ops); err != nil {
 			return err
 		}
-		ops = append(ops, changes...)
 	}
 	ops = append(ops, s.ledger.AuditOp(e))
-	ops = append(ops, a.proofOps()...)
-	return s.commit(ctx, ops[0], ops[1:]...)
+	return s.commit(ctx, append(ops, a.proofOps()...)...)
 }
 
-// changes writes the record, first, and what goes with it.
-func (s *Server) changes(ctx context.Context, a *asked, g granted, until time.Time) ([]store.Op, error) {
+// changes adds to ops what writes the record, first, and what goes with it.
+func (s *Server) changes(ctx context.Context, a *asked, g granted, until time.Time, ops []store.Op) ([]store.Op, error) {
 	rec := *g.stored
 	if until.After(rec.TokensUntil) {
 		rec.TokensUntil = until
@@ -150,7 +147,7 @@ func (s *Server) changes(ctx context.Context, a *asked, g granted, until time.Ti
 		put = ledger.Grant.Put
 	}
 	lasts, err := s.upstreamLasts(ctx, a, rec)
-	return slices.Concat([]store.Op{put(rec)}, g.ops, lasts), err
+	return append(append(append(ops, put(rec)), g.ops...), lasts...), err
 }
 
 func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {

@@ -100,11 +100,11 @@ func (s *Server) keepPushed(ctx context.Context, req oauth.AuthorizationRequest,
 	if err != nil {
 		return nil, fmt.Errorf("authserver: pushed request: %w", err)
 	}
-	var more []store.Op
+	ops := []store.Op{store.Create(store.Record{Kind: ledger.KindPushed, Key: codeKey(name), Value: value, Expires: s.now().Add(pushedLife)})}
 	if proof.Key() != "" {
-		more = append(more, store.Once(proof.Once()))
+		ops = append(ops, store.Once(proof.Once()))
 	}
-	err = s.commit(ctx, store.Create(store.Record{Kind: ledger.KindPushed, Key: codeKey(name), Value: value, Expires: s.now().Add(pushedLife)}), more...)
+	err = s.commit(ctx, ops...)
 	if errors.Is(err, store.ErrSeen) {
 		return nil, dpop.Replayed()
 	}

@@ -116,7 +116,7 @@ func (v *visit) approveProxied(a *asking, at attempt) {
 		more = append(more, store.Once("consent/"+at.AgreedIn, at.AgreedUntil.Add(2*attemptLife+afterwards)))
 		if a.device == nil {
 			var remembered oauth.Scopes
-			remembered, err = v.s.consents(ctx, subject.ID, a)
+			remembered, err = v.s.consents(ctx, subject.ID, a.client, a.resource)
 			more = append(more, v.s.consentOp(subject.ID, a, remembered.Union(a.scopes)))
 		}
 	}

@@ -71,8 +71,8 @@ type granted struct {
 	once    []store.Op // to write even if the record does not change, the first with a value that no other request writes
 	stands  bool       // other tokens stand on the record, which changes only if this one outlives it
 	refresh string     // refresh token to return
-	// lent is the grant as a borrowed code says it, if one makes it; else nil.
-	lent     *oauth.Grant
+	// lent is what the borrowed code stands on that makes the grant; nil: none does.
+	lent     *loan
 	audience *audience // token exchange: whom the ID-JAG is addressed to
 }
 
