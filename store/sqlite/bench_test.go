@@ -148,3 +148,32 @@ func cpuTime() time.Duration {
 	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
+
+// BenchmarkList lists the ten records of one person out of 10,000, made far
+// apart, with a hundred of a resource beside each.
+func BenchmarkList(b *testing.B) {
+	db, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	var ops []store.Op
+	for i := range 10000 {
+		ops = append(ops, store.Create(store.Record{Kind: "bench", Key: fmt.Sprint(i), Value: make([]byte, 600),
+			Index: []string{fmt.Sprint("person=", i%1000), fmt.Sprint("client=", i), "resource=https://mcp.example/mcp"}}))
+	}
+	if err := db.Commit(b.Context(), ops...); err != nil {
+		b.Fatal(err)
+	}
+	for _, q := range []store.Query{{Index: "person=500"}, {Index: "client=5000"}, {Index: "resource=https://mcp.example/mcp"}} {
+		q.Kind = "bench"
+		b.Run(q.Index[:6], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if recs, _, err := db.List(b.Context(), q); err != nil || len(recs) == 0 {
+					b.Fatal(len(recs), err)
+				}
+			}
+		})
+	}
+}

@@ -46,6 +46,7 @@ const (
 	insertName
 	insertNames
 	removeName
+	blockNames
 	insertLog
 	insertLogs
 	findLog
@@ -86,11 +87,14 @@ var statementText = [statements]string{
 	listKind: "SELECT " + columns + ` FROM record WHERE kind = ?1 AND key > ?2 AND (ends = 0 OR ends > ?3)
 		UNION ALL SELECT key, 1, expires, 0, NULL, value, 0 FROM journal WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
 		ORDER BY 1 LIMIT ?4+0`,
-	// CROSS JOIN keeps the order of the loops: the index leads.
+	// CROSS JOIN keeps the order of the loops: the index leads. Whether a record
+	// has the name, and not one with it inside, the reader looks. The plus keeps
+	// the kind from leading to the rows instead of their numbers.
 	listIndex: "SELECT " + columns + ` FROM named CROSS JOIN record
-		WHERE named.kind = ? AND named.name = ? AND named.row > ?
-		AND record.row = named.row
-		AND (record.ends = 0 OR record.ends > ?) ORDER BY named.row LIMIT ?+0`,
+		WHERE named.kind = ?1 AND named.name = ?2 AND named.block >= ?3 / 32
+		AND record.row >= named.block * 32 AND record.row < named.block * 32 + 32 AND record.row > ?3
+		AND +record.kind = ?1 AND instr(record.names, ?2) > 0
+		AND (record.ends = 0 OR record.ends > ?4) ORDER BY named.block, record.row`,
 
 	load:        "SELECT row, writes, ends, taken, names FROM record WHERE kind = ? AND key = ?",
 	insert:      "INSERT INTO record (kind, key, writes, ends, taken, names, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -98,9 +102,11 @@ var statementText = [statements]string{
 	update:      "UPDATE record SET writes = ?2, ends = ?3, taken = ?4, names = ?5, value = ?6 WHERE row = ?1",
 	updateTaken: "UPDATE record SET writes = ?2, taken = ?3 WHERE row = ?1",
 	remove:      "DELETE FROM record WHERE row = ?",
-	insertName:  "INSERT INTO named (kind, name, row) VALUES (?, ?, ?)",
-	insertNames: "INSERT OR FAIL INTO named (kind, name, row) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", namesAtOnce-1),
-	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND row = ?",
+	insertName:  "INSERT OR IGNORE INTO named (kind, name, block) VALUES (?, ?, ?)",
+	insertNames: "INSERT OR IGNORE INTO named (kind, name, block) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", namesAtOnce-1),
+	removeName:  "DELETE FROM named WHERE kind = ? AND name = ? AND block = ?",
+
+	blockNames: "SELECT kind, names FROM record WHERE row >= ? AND row < ? AND names IS NOT NULL",
 
 	insertLog:  "INSERT OR FAIL INTO journal (kind, key, expires, value) VALUES (?, ?, ?, ?)",
 	insertLogs: "INSERT OR FAIL INTO journal (kind, key, expires, value) VALUES (?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?)", logsAtOnce-1),

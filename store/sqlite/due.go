@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	blockRows    = 64        // rows that are looked at together; see the migration
+	dueRows      = 64        // rows that are looked at together; see the migration
 	dueUnit      = 60 * 1000 // milliseconds; what ends within them shares an entry
 	blocksAtOnce = 16        // blocks that one transaction looks at
 )
@@ -18,7 +18,7 @@ type duePlace struct{ at, block int64 }
 
 // dueFor is the entry for a row that ends then.
 func dueFor(row, ends int64) duePlace {
-	return duePlace{ends - ends%dueUnit, row / blockRows}
+	return duePlace{ends - ends%dueUnit, row / dueRows}
 }
 
 // noteEnd makes sure that a row of ours is looked at when it ends. before is
@@ -85,24 +85,25 @@ func (t *transaction) sweepRows(block int64, limit int, now int64) (int, error) 
 			row:         row[3].(int64),
 		})
 		return true
-	}, block*blockRows, (block+1)*blockRows, now, int64(limit))
+	}, block*dueRows, (block+1)*dueRows, now, int64(limit))
 	for _, e := range gone {
 		t.wrote = true
 		t.swept = append(t.swept, e.id)
 		if err == nil {
 			err = t.writeRow(e)
 		}
-		if err == nil {
-			err = t.removeNames(e)
-		}
+		t.noteNames(e)
+	}
+	if err == nil {
+		err = t.removeNames()
 	}
 	return len(gone), err
 }
 
 // lookLater moves the entry of a block to when the first of its records ends.
 func (t *transaction) lookLater(p duePlace) error {
-	ends, err := t.c.number(firstEnd, p.block*blockRows, (p.block+1)*blockRows)
-	next := dueFor(p.block*blockRows, ends)
+	ends, err := t.c.number(firstEnd, p.block*dueRows, (p.block+1)*dueRows)
+	next := dueFor(p.block*dueRows, ends)
 	if err != nil || next == p {
 		return err
 	}

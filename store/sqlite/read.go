@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"doorward/store"
 )
@@ -97,10 +98,13 @@ func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Rec
 	}
 	size, row, more := 0, int64(0), false
 	each := func(columns []driver.Value) bool {
+		r := recordOf(q.Kind, columns)
+		if q.Index != "" && !slices.Contains(r.Index, q.Index) {
+			return true
+		}
 		if more = len(recs) == limit || size > pageBytes; more {
 			return false
 		}
-		r := recordOf(q.Kind, columns)
 		recs, row = append(recs, r), columns[6].(int64)
 		size += len(r.Value)
 		return true
@@ -111,7 +115,7 @@ func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Rec
 	case q.Index == "":
 		err = c.query(listKind, each, string(q.Kind), after, now, int64(limit)+1)
 	default:
-		err = c.query(listIndex, each, string(q.Kind), []byte(q.Index), rowOf(after), now, int64(limit)+1)
+		err = c.query(listIndex, each, string(q.Kind), []byte(q.Index), rowOf(after), now)
 	}
 	switch {
 	case !more:

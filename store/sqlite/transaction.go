@@ -54,6 +54,7 @@ type transaction struct {
 	undo    []entry        // what the ops of a commit found
 	fresh   []*entry       // to be inserted
 	news    []naming       // likewise
+	lost    []naming       // what may be removed
 	ends    []remembered   // what the cache is to know
 	wrote   bool           // there is something to commit
 	failed  error          // the database could not be read: nothing may be written
@@ -85,7 +86,7 @@ func (w *work) clear() {
 	}
 	clear(t.entries)
 	*t = transaction{entries: t.entries, order: emptied(t.order), puts: emptied(t.puts), logs: emptied(t.logs), undo: emptied(t.undo[:cap(t.undo)]),
-		fresh: emptied(t.fresh), news: emptied(t.news), seen: emptied(t.seen), due: t.due[:0], ends: emptied(t.ends)}
+		fresh: emptied(t.fresh), news: emptied(t.news), lost: emptied(t.lost), seen: emptied(t.seen), due: t.due[:0], ends: emptied(t.ends)}
 }
 
 // emptied is the slice without its elements.
@@ -254,8 +255,7 @@ func (e *entry) record() store.Record {
 	}
 }
 
-// flush writes the entries that changed: what was there first, so that a row
-// that is removed has lost its names before its number is given again.
+// flush writes the entries that changed: what was there first, then what is new.
 func (t *transaction) flush() error {
 	for _, e := range t.order {
 		if e.assumed && e.changed && !e.exists { // made and removed: was there one before?
@@ -280,24 +280,18 @@ func (t *transaction) flush() error {
 			t.noteEnd(e.row, e.storedExpires, e.expires)
 		}
 		if e.written || !e.exists {
-			if err := t.removeNames(e); err != nil {
-				return err
-			}
+			t.noteNames(e)
 		}
 	}
 	if err := t.insertRows(t.fresh); err != nil {
 		return err
 	}
-	if err := t.insertNames(); err != nil {
-		return err
+	for _, rest := range []func() error{t.insertNames, t.removeNames, t.flushDue, t.flushSeen, t.flushLogs} {
+		if err := rest(); err != nil {
+			return err
+		}
 	}
-	if err := t.flushDue(); err != nil {
-		return err
-	}
-	if err := t.flushSeen(); err != nil {
-		return err
-	}
-	return t.flushLogs()
+	return nil
 }
 
 // writeRow writes an entry that is stored.
