@@ -157,6 +157,10 @@ func registering(l *limits) *limit.Limiter { return l.register }
 func (s *Server) limitedTo(pick func(*limits) *limit.Limiter, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		l := pick(s.current().limits)
+		if l == nil {
+			h(w, r)
+			return
+		}
 		if wait := l.Take(s.now(), limit.Network(r.RemoteAddr)); wait > 0 {
 			announce(w.Header(), l)
 			s.refuse(w, r, tooMany(wait))

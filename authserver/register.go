@@ -66,7 +66,7 @@ func (s *Server) register(ctx context.Context, st *settings, r *http.Request, bo
 	if err != nil {
 		return nil, err
 	}
-	c, err := st.wished(w)
+	c, err := st.wished(&w)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (s *Server) register(ctx context.Context, st *settings, r *http.Request, bo
 	if c, err = s.addClient(ctx, st, c); err != nil {
 		return nil, err
 	}
-	out := answerFor(c, w.redirectURIs())
+	out := answerFor(c, c.RedirectURIs)
 	out.Secret = secret
 	return out.managed(st, token), nil
 }
@@ -117,7 +117,7 @@ func (st *settings) mayRegister(h http.Header) error {
 
 // wished is the client that a registration comes to, with what policy says of
 // it.
-func (st *settings) wished(w wish) (ledger.Client, error) {
+func (st *settings) wished(w *wish) (ledger.Client, error) {
 	c, err := w.check()
 	if err != nil {
 		return c, err
@@ -157,7 +157,7 @@ func badMetadata(description string) error {
 
 // check applies the defaults and the rules, and returns the client that the
 // wish comes to.
-func (w wish) check() (ledger.Client, error) {
+func (w *wish) check() (ledger.Client, error) {
 	c := ledger.Client{Source: ledger.FromDynamic, Name: cleanName(w.Name), AuthMethod: w.AuthMethod, Application: w.Application,
 		DPoPBound: w.DPoPBound, PushedOnly: w.PushedOnly, Logout: w.Logout}
 	if err := w.checkStatement(); err != nil {
@@ -184,11 +184,11 @@ func (w wish) check() (ledger.Client, error) {
 // checkStatement refuses software statements (RFC 7591 section 2.3): nobody's
 // are approved here, and one that is passed over in silence would look as if
 // what it says had been checked.
-func (w wish) checkStatement() error {
-	var text string
+func (w *wish) checkStatement() error {
 	if len(w.Statement) == 0 || string(w.Statement) == "null" {
 		return nil
 	}
+	var text string
 	if json.Unmarshal(w.Statement, &text) == nil {
 		if _, _, err := jose.Peek(text); err == nil {
 			return &oauth.Error{Code: oauth.UnapprovedSoftwareStatement, Description: "no issuer's software statements are approved here: leave it out"}
@@ -199,35 +199,37 @@ func (w wish) checkStatement() error {
 
 // readKeys keeps the keys of a client that signs; those of another one are of
 // no use here, but a set that publishes a private key is refused in any case.
-func (w wish) readKeys(c *ledger.Client) (err error) {
-	if string(w.JWKS) == "null" {
-		w.JWKS = nil
+func (w *wish) readKeys(c *ledger.Client) (err error) {
+	keys := w.JWKS
+	if string(keys) == "null" {
+		keys = nil
 	}
-	if len(w.JWKS) > 0 && w.JWKSURI != "" { // RFC 7591 section 2
+	if len(keys) > 0 && w.JWKSURI != "" { // RFC 7591 section 2
 		return errors.New("jwks and jwks_uri exclude each other")
 	}
 	if c.AuthMethod != authPrivateKey {
-		if len(w.JWKS) == 0 {
+		if len(keys) == 0 {
 			return nil
 		}
-		return privateKeys(w.JWKS)
+		return privateKeys(keys)
 	}
 	if err := checkAuthAlg(w.AuthAlg); err != nil {
 		return err
 	}
 	c.AuthAlg, c.JWKSURI = w.AuthAlg, w.JWKSURI
-	c.JWKS, err = checkClientKeys(w.JWKS, w.JWKSURI)
+	c.JWKS, err = checkClientKeys(keys, w.JWKSURI)
 	return err
 }
 
 // checkGrants keeps what a client may give itself: the code and its refresh
 // token. Others are ignored, since real clients list them for servers that
 // want them (AS-DCR-08).
-func (w wish) checkGrants(c *ledger.Client) error {
+func (w *wish) checkGrants(c *ledger.Client) error {
 	asked := w.GrantTypes
 	if asked == nil {
 		asked = []string{oauth.AuthorizationCode}
 	}
+	c.GrantTypes = make([]string, 0, 2)
 	for _, g := range []string{oauth.AuthorizationCode, oauth.RefreshToken} {
 		if slices.Contains(asked, g) {
 			c.GrantTypes = append(c.GrantTypes, g)
@@ -244,8 +246,8 @@ func (w wish) checkGrants(c *ledger.Client) error {
 	return nil
 }
 
-func (w wish) redirectURIs() []string {
-	var out []string
+func (w *wish) redirectURIs() []string {
+	out := make([]string, 0, len(w.RedirectURIs))
 	for _, uri := range w.RedirectURIs {
 		if !slices.Contains(out, uri) {
 			out = append(out, uri)
@@ -256,7 +258,7 @@ func (w wish) redirectURIs() []string {
 
 // checkRedirects applies AS-DCR-05 and, if application_type is there, its rules
 // (OpenID Connect Registration section 2).
-func (w wish) checkRedirects(c *ledger.Client) error {
+func (w *wish) checkRedirects(c *ledger.Client) error {
 	bad := func(reason string) error { return &oauth.Error{Code: oauth.InvalidRedirectURI, Description: reason} }
 	switch w.Application {
 	case "", "native", "web":

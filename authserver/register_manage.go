@@ -141,7 +141,7 @@ func (s *Server) replaceRegistration(ctx context.Context, st *settings, r *http.
 		if err := checkUpdate(body, old); err != nil {
 			return nil, err
 		}
-		c, err := st.wished(w)
+		c, err := st.wished(&w)
 		if err != nil {
 			return nil, err
 		}
