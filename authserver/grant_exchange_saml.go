@@ -63,7 +63,7 @@ func (s *Server) samlSubject(ctx context.Context, a *asked) (samlSubject, error)
 	if err != nil {
 		return none, a.invalid("saml_assertion", err)
 	}
-	ops, err := s.accountOps(ctx, a, p.trust, who)
+	_, ops, err := s.accountOps(ctx, a, p.trust, who)
 	if err != nil {
 		return none, err
 	}

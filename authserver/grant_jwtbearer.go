@@ -131,7 +131,8 @@ func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, j
 		return s.grantAgain(ctx, a, jag, res, scopes, out)
 	}
 	var err error
-	if out.once, err = s.accountOps(ctx, a, from, jag); err != nil {
+	var news []store.Op
+	if out.person, news, err = s.accountOps(ctx, a, from, jag); err != nil {
 		return granted{}, err
 	}
 	stated := oauth.Grant{Subject: jag.subject, Client: a.client.client.ID, Resource: res.ID, Scopes: scopes, Details: jag.details,
@@ -143,7 +144,7 @@ func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, j
 	out.made = rec.New()
 	out.write, out.stored, out.grant = out.made, &rec, rec.Grant
 	a.use = s.useOf(a, from, jag, res.ID)
-	out.once = append([]store.Op{a.use.op(rec.ID)}, out.once...)
+	out.once = append(append(make([]store.Op, 0, 2), a.use.op(rec.ID)), news...)
 	return out, nil
 }
 
@@ -165,23 +166,23 @@ func (s *Server) grantAgain(ctx context.Context, a *asked, jag idjag, res *resou
 	return out, nil
 }
 
-// accountOps makes the account of a person who is new, or refuses them; what
-// the issuer says now of name and address replaces what it said before.
-func (s *Server) accountOps(ctx context.Context, a *asked, from *issuer, jag idjag) ([]store.Op, error) {
+// accountOps reads the account of a person, makes it if they are new, or refuses
+// them; what the issuer says now of name and address replaces what it said before.
+func (s *Server) accountOps(ctx context.Context, a *asked, from *issuer, jag idjag) (*ledger.Account, []store.Op, error) {
 	p := jag.subject
 	acc, err := s.ledger.Account(ctx, p.ID)
 	switch {
 	case notFound(err) && from.ExistingOnly:
-		return nil, a.invalid("no_account", fmt.Errorf("%s has no account here and %s may not make one", p.ID, from.name))
+		return nil, nil, a.invalid("no_account", fmt.Errorf("%s has no account here and %s may not make one", p.ID, from.name))
 	case notFound(err):
 		acc = ledger.Account{ID: p.ID, Provider: p.Provider, Account: p.Account, Created: s.now()}
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case acc.Name == p.Name && acc.Email == p.Email:
-		return nil, nil
+		return &acc, nil, nil
 	}
 	acc.Name, acc.Email = p.Name, p.Email
-	return []store.Op{acc.Put()}, nil
+	return &acc, []store.Op{acc.Put()}, nil
 }
 
 // unacceptable makes a rejection look the same as every other from outside.

@@ -76,8 +76,12 @@ func checkIDJAG(c jose.Claims, from *issuer, own, client, key string, now time.T
 
 // required checks aud, client_id, sub and jti (AS-JAG-05, 06, 07).
 func (a *idjag) required(c jose.Claims, own, client string) error {
-	texts := map[string]string{}
-	for _, name := range []string{"iss", "sub", "client_id", "jti"} {
+	var asks string
+	for _, claim := range [...]struct {
+		name string
+		to   *string
+	}{{"iss", new(string)}, {"sub", new(string)}, {"client_id", &asks}, {"jti", &a.jti}} {
+		name := claim.name
 		text, err := c.Text(name)
 		if err != nil {
 			return reject("claim_type", "%v", err)
@@ -85,7 +89,7 @@ func (a *idjag) required(c jose.Claims, own, client string) error {
 		if text == "" || len(text) > maxText {
 			return reject("claim_missing", "%s is missing or too long", name)
 		}
-		texts[name] = text
+		*claim.to = text
 	}
 	aud, err := c.Texts("aud")
 	if err != nil {
@@ -94,10 +98,9 @@ func (a *idjag) required(c jose.Claims, own, client string) error {
 	if single, ok := oauth.SingleAudience(aud); !ok || single != own {
 		return reject("wrong_audience", "aud is %.200q, not this issuer alone", aud)
 	}
-	if texts["client_id"] != client {
-		return reject("wrong_client", "client_id is %.200q, but %.200q asks", texts["client_id"], client)
+	if asks != client {
+		return reject("wrong_client", "client_id is %.200q, but %.200q asks", asks, client)
 	}
-	a.jti = texts["jti"]
 	return nil
 }
 
@@ -261,12 +264,15 @@ func unprintable(r rune) bool { return r < 0x20 || r == 0x7f || r == '\ufffd' }
 func (a *idjag) person(c jose.Claims, from *issuer) error {
 	p := &a.subject
 	var email string
-	for name, to := range map[string]*string{"email": &email, "name": &p.Name, "acr": &p.ACR} {
-		v, err := c.Text(name)
+	for _, claim := range [...]struct {
+		name string
+		to   *string
+	}{{"email", &email}, {"name", &p.Name}, {"acr", &p.ACR}} {
+		v, err := c.Text(claim.name)
 		if err != nil || len(v) > maxText {
-			return reject("claim_type", "%s must be a short string", name)
+			return reject("claim_type", "%s must be a short string", claim.name)
 		}
-		*to = v
+		*claim.to = v
 	}
 	if believed(email, from.EmailDomains) && !unverified(c) {
 		p.Email = email

@@ -8,7 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
+	"strconv"
 	"time"
 
 	"doorward/internal/jsonobj"
@@ -57,7 +57,7 @@ func (s *Server) grantOfStatement(ctx context.Context, stated oauth.Grant, life 
 // statementText is everything that is stated, and of which span.
 func statementText(stated oauth.Grant, span time.Time) ([]byte, error) {
 	stated.Created = span
-	o := jsonobj.Begin(make([]byte, 0, 1024))
+	o := jsonobj.Begin(make([]byte, 0, 640))
 	err := stated.AppendMembers(&o)
 	return o.End(), err
 }
@@ -83,14 +83,20 @@ type assertionUse struct {
 func (s *Server) useOf(a *asked, from *issuer, jag idjag, resource string) assertionUse {
 	u := assertionUse{until: jag.expires.Add(assertionSkew + afterwards), again: a.client.proven && from.Replay != replayNever}
 	hash := sha256.Sum256([]byte(a.Assertion))
-	u.same = s.derived.assertion.mac(fmt.Appendf(nil, "%x %q %q", hash, a.client.client.ID, resource))
-	name := fmt.Appendf(nil, "%q %q", from.Issuer, jag.jti)
+	var room [512]byte
+	u.same = s.derived.assertion.mac(quoted(append(room[:0], hash[:]...), a.client.client.ID, resource))
+	name := quoted(room[:0], from.Issuer, jag.jti)
 	if u.again && from.Replay == replayUntilExpiry {
 		name = append(name, u.same...)
 	}
-	sum := sha256.Sum256(name)
-	u.name = "jag:" + hex.EncodeToString(sum[:])
+	hash = sha256.Sum256(name)
+	u.name = "jag:" + hex.EncodeToString(hash[:])
 	return u
+}
+
+// quoted appends two texts so that no other two make the same.
+func quoted(b []byte, one, two string) []byte {
+	return strconv.AppendQuote(append(strconv.AppendQuote(b, one), ' '), two)
 }
 
 // useNonce is the size of what makes the value of each use another one, so that

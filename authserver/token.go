@@ -65,12 +65,13 @@ type granted struct {
 	stored  *ledger.Grant // the record behind it; nil: there is none of its own
 	rules   access.Rules
 	life    time.Duration
-	write   bool       // the record changes (or is made) with this answer
-	made    bool       // the record is new
-	ops     []store.Op // more to write in the same commit
-	once    []store.Op // to write even if the record does not change, the first with a value that no other request writes
-	stands  bool       // other tokens stand on the record, which changes only if this one outlives it
-	refresh string     // refresh token to return
+	write   bool            // the record changes (or is made) with this answer
+	made    bool            // the record is new
+	ops     []store.Op      // more to write in the same commit
+	once    []store.Op      // to write even if the record does not change, the first with a value that no other request writes
+	person  *ledger.Account // of the subject, as it is once this is written; nil: it was not read
+	stands  bool            // other tokens stand on the record, which changes only if this one outlives it
+	refresh string          // refresh token to return
 	// lent is what the borrowed code stands on that makes the grant; nil: none does.
 	lent     *loan
 	audience *audience // token exchange: whom the ID-JAG is addressed to
@@ -178,7 +179,7 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 	a.seen.Resource, a.seen.Scope = g.grant.Resource, g.grant.Scopes.String()
 	if !subject.IsClient() {
 		a.seen.Person = subject.ID
-		if err := s.ledger.CheckPerson(ctx, subject.ID); errors.Is(err, ledger.ErrLeft) {
+		if err := s.here(ctx, g); errors.Is(err, ledger.ErrLeft) {
 			return g, a.invalid(leftReason(err), err)
 		} else if err != nil {
 			return g, err
@@ -212,6 +213,14 @@ func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, erro
 	}
 	a.seen.Rule, a.seen.Scope = answer.Rule, g.grant.Scopes.String()
 	return g, nil
+}
+
+// here is ledger.CheckPerson of the grant's person, whose account may be at hand.
+func (s *Server) here(ctx context.Context, g granted) error {
+	if g.person != nil {
+		return g.person.Here()
+	}
+	return s.ledger.CheckPerson(ctx, g.grant.Subject.ID)
 }
 
 // stillHere ends a grant that is new, or that other tokens stand on, if its

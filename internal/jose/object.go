@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ func object(data []byte) (map[string]json.RawMessage, error) {
 		return nil, errors.New("no JSON object")
 	}
 	// From here on the text is known to be well formed.
-	members := make(map[string]json.RawMessage, 12)
+	members := make(map[string]json.RawMessage, min(12, bytes.Count(data, []byte{':'}))) // no more than there are
 	for i = space(data, i+1); data[i] != '}'; {
 		end := value(data, i)
 		name, err := text(data[i:end])
