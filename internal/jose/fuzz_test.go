@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	gojose "github.com/go-jose/go-jose/v4"
 )
@@ -160,6 +162,31 @@ func FuzzParseSet(f *testing.F) {
 		}
 		if err != nil || strings.Join(again.IDs(), " ") != strings.Join(set.IDs(), " ") {
 			t.Fatalf("%v read again: %v", set.IDs(), err)
+		}
+	})
+}
+
+// An object is read where encoding/json sees one in UTF-8 without a member twice,
+// and every member is the same.
+func FuzzObject(f *testing.F) {
+	for _, s := range []string{`{}`, `{"a":null}`, ` { "a" : 1 , "b":[1,-2.5e-3,{"c":null}],"d":"x\u00e9\n","e":true,"f":false}` + "\n", `{"a":}`, `{"a":01}`, `{"a":-}`, `{"a":1.}`,
+		`{"a":1e}`, `{"a":"\u12g4"}`, `{"a":"` + "\x01" + `"}`, `{"a":1,}`, `{,}`, `{"a":[1,]}`, `{"a":{"b"}}`, `{"a" "b"}`, `{"a":1}x`, `[1]`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`,
+		`{"a":tru}`, `{"a":nulll}`, `{"a":"\ud800"}`, `{"a":1 2}`, `{"a":"b`, `{"a":"b\`, `{"a`, `{`, ``, ` `, "{\"\x00\":1}", "{\"a\":0\x00}", "{\"a\":\"\xff\"}",
+		`{"a":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`, `{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := object(data)
+		var want map[string]json.RawMessage
+		wantErr := json.Unmarshal(data, &want)
+		if err != nil {
+			if wantErr == nil && want != nil && utf8.Valid(data) && !strings.Contains(err.Error(), "twice") {
+				t.Errorf("%q: %v", data, err)
+			}
+			return
+		}
+		if wantErr != nil || !utf8.Valid(data) || !maps.EqualFunc(got, want, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
+			t.Errorf("%q: %s, want %s (%v)", data, got, want, wantErr)
 		}
 	})
 }

@@ -9,77 +9,74 @@ import (
 	"unicode/utf8"
 )
 
+var errNotJSON = errors.New("no valid JSON")
+
 // object reads one JSON object into its members by exact name. Anything after
 // it, a repeated member and text that is no UTF-8 are errors: two readers of
 // such a text could see two different things (RFC 8725 section 2.4, RFC 7519
-// section 4). The values share data.
+// section 4). The values share data, and are valid JSON each.
 func object(data []byte) (map[string]json.RawMessage, error) {
-	if !json.Valid(data) || !utf8.Valid(data) {
-		return nil, errors.New("no valid JSON")
-	}
 	i := space(data, 0)
-	if data[i] != '{' {
+	switch {
+	case !utf8.Valid(data):
+		return nil, errNotJSON
+	case at(data, i) != '{':
 		return nil, errors.New("no JSON object")
 	}
-	// From here on the text is known to be well formed.
-	members := make(map[string]json.RawMessage, min(12, bytes.Count(data, []byte{':'}))) // no more than there are
-	for i = space(data, i+1); data[i] != '}'; {
-		end := value(data, i)
-		name, err := text(data[i:end])
+	// No more members than colons.
+	members := make(map[string]json.RawMessage, min(12, bytes.Count(data, []byte{':'})))
+	i = space(data, i+1)
+	for more := at(data, i) != '}'; more; {
+		end := value(data, i, 1)
+		colon := space(data, end)
+		start := space(data, colon+1)
+		if at(data, i) != '"' || end < 0 || at(data, colon) != ':' {
+			return nil, errNotJSON
+		}
+		name, err := memberName(data[i:end])
 		if err != nil {
 			return nil, err
 		}
-		start := space(data, space(data, end)+1) // past the colon
-		end = value(data, start)
+		if end = value(data, start, 1); end < 0 {
+			return nil, errNotJSON
+		}
 		if _, twice := members[name]; twice {
 			return nil, fmt.Errorf("member %.64q stands there twice", name)
 		}
 		members[name] = data[start:end:end]
-		if i = space(data, end); data[i] == ',' {
+		switch i = space(data, end); at(data, i) {
+		case ',':
 			i = space(data, i+1)
+		case '}':
+			more = false
+		default:
+			return nil, errNotJSON
 		}
+	}
+	if space(data, i+1) != len(data) {
+		return nil, errNotJSON
 	}
 	return members, nil
 }
 
-// space is the index of the first byte from i on that is no white space.
-func space(data []byte, i int) int {
-	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
-		i++
+// common are the names that most tokens have, so that they need not be copied.
+var common = named("alg kid typ iss sub aud exp nbf iat jti client_id scope gid resource auth_time acr amr azp sid nonce cnf jkt " +
+	"act email email_verified name groups tenant tid oid htm htu ath kty crv x y")
+
+func named(names string) map[string]string {
+	m := map[string]string{}
+	for _, name := range strings.Fields(names) {
+		m[name] = name
 	}
-	return i
+	return m
 }
 
-// value is the index after the value that starts at i.
-func value(data []byte, i int) int {
-	depth := 0
-	for ; i < len(data); i++ {
-		switch data[i] {
-		case '"':
-			for i++; data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
-			if depth == 0 {
-				return i + 1
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i // the end of a number or literal
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case ',', ' ', '\t', '\n', '\r':
-			if depth == 0 {
-				return i
-			}
-		}
+// memberName is the string that raw is in JSON, as text has it.
+func memberName(raw []byte) (string, error) {
+	if name, ok := common[string(raw[1:len(raw)-1])]; ok {
+		return name, nil
 	}
-	return i
+	return text(raw)
 }
 
 // text is the string that raw is in JSON.
