@@ -281,12 +281,24 @@ func (v *visit) showAccount() {
 	v.show(http.StatusOK, "account.html", view, "")
 }
 
+// knownHere is a client, without asking anybody else: the page waits for no
+// application's server.
+func (v *visit) knownHere(id string) (ledger.Client, bool) {
+	if _, inFile := v.st.clients[id]; !inFile && oauth.IsClientURL(id) {
+		c, ok := v.st.documents.lastKept(id)
+		c.Known = knownDocument(v.st.cfg.KnownClients, c)
+		return c, ok
+	}
+	c, err := v.s.client(v.r.Context(), v.st, id)
+	return c, err == nil
+}
+
 // entry is what was given in words. A client or a server that is no longer
 // there is shown by its identifier.
 func (v *visit) entry(g *given) givenView {
 	out := givenView{Key: g.key, Client: g.client, Server: g.resource, ID: g.resource, Since: moment{g.since}, Until: moment{g.until},
 		Used: moment{g.used}, Remembered: len(g.grants) == 0}
-	if c, err := v.s.client(v.r.Context(), v.st, g.client); err == nil {
+	if c, ok := v.knownHere(g.client); ok {
 		if name := cleanName(c.Name); name != "" {
 			out.Client = name
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -90,6 +91,12 @@ func newDocuments(cfg Config, loopback bool) *documents {
 	}
 }
 
+// same reports whether what was fetched by one may be used by the other.
+func (f Fetch) same(g Fetch) bool {
+	roots := f.Roots == g.Roots || f.Roots != nil && g.Roots != nil && f.Roots.Equal(g.Roots)
+	return roots && f.MaxBytes == g.MaxBytes && slices.Equal(f.Private, g.Private)
+}
+
 // get returns the client of a document, fetched at most once at a time.
 func (d *documents) get(ctx context.Context, id string, now time.Time) (ledger.Client, error) {
 	d.mu.Lock()
@@ -126,6 +133,17 @@ func (d *documents) get(ctx context.Context, id string, now time.Time) (ledger.C
 	f.client, f.err = d.land(context.WithoutCancel(ctx), id, place, old, now) // others may wait for it
 	close(f.done)
 	return f.client, f.err
+}
+
+// lastKept is the client of a document as it was when it was fetched last.
+func (d *documents) lastKept(id string) (ledger.Client, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.kept[id]
+	if k == nil {
+		return ledger.Client{}, false
+	}
+	return k.client, true
 }
 
 // land fetches the document, and keeps it or counts the failure.

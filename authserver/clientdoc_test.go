@@ -387,6 +387,16 @@ func TestDocumentsOnTheAccountPage(t *testing.T) {
 	}
 	b.submit(b.get(s.ask(d.put("/c", nil), "https://notes.example/cb")))
 	b.get(s.url+"/account").shows(t, http.StatusOK, "Note Taker", "chose this name itself")
+
+	// It waits for nobody's server: what was kept is shown, else the address.
+	before := d.count("/c")
+	s.wait(time.Hour)
+	b.get(s.url+"/account").shows(t, http.StatusOK, "Note Taker", "chose this name itself")
+	clear(s.current().documents.kept)
+	b.get(s.url+"/account").shows(t, http.StatusOK, d.URL+"/c", d.URL+"/known")
+	if n := d.count("/c"); n != before {
+		t.Errorf("the page made %d fetches", n-before)
+	}
 }
 
 // An administrator's word is kept under the URL; the name that a document gives
@@ -525,4 +535,49 @@ func FuzzParseDocument(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What was fetched outlives new settings, so that a client whose server is away
+// stays known, and so do the bounds; with other rules for fetching nothing does.
+//
+// covers: AS-CIMD-12, AS-CIMD-13
+func TestDocumentsOutliveAReload(t *testing.T) {
+	s, d := docSite(t, nil)
+	id := d.put("/c", nil)
+	ask := func() reply { return begin(s, "192.0.2.1:1", id) }
+	if got := ask(); got.status != http.StatusSeeOther {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	d.raw("/c", func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) })
+	d.raw("/jwks", func(w http.ResponseWriter) { w.Write(jwksOf("es")) })
+	signer := ledger.Client{ID: "c", Source: ledger.FromDynamic, JWKSURI: d.URL + "/jwks"}
+	roots := x509.NewCertPool()
+	roots.AddCert(d.Certificate())
+	s.cfg.Name, s.cfg.Fetch.Roots = "Another", roots // the same ones, read again
+	for range 3 {
+		if _, err := s.current().clientKeys.set(t.Context(), signer, s.now); err != nil {
+			t.Fatal(err)
+		}
+		s.wait(6 * time.Minute) // past the time of the document
+		if err := s.Reload(s.cfg); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(); got.status != http.StatusSeeOther {
+			t.Errorf("after a reload: %d %s", got.status, got.body)
+		}
+		s.clock.Add(-int64(6 * time.Minute))
+	}
+	if d.count("/jwks") != 1 {
+		t.Errorf("keys are fetched %d times", d.count("/jwks"))
+	}
+	if s.current().documents.failed[askedHost(id)] == nil {
+		t.Error("the failures of a host are forgotten")
+	}
+	s.cfg.Fetch.MaxBytes = 1 << 10
+	if err := s.Reload(s.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got.status != http.StatusBadRequest {
+		t.Errorf("by other rules: %d %s", got.status, got.body)
+	}
 }

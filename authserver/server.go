@@ -167,7 +167,11 @@ func (s *Server) use(cfg Config) error {
 		return err
 	}
 	st.publish(s.grantTypes())
-	st.limits = newLimits(cfg, st.loopback, s.current().limits)
+	old := s.current()
+	st.limits = newLimits(cfg, st.loopback, old.limits)
+	if cfg.Fetch.same(old.cfg.Fetch) { // else what clients published, and the bounds on asking for it, would be forgotten
+		st.documents, st.clientKeys = old.documents, old.clientKeys
+	}
 	ctx := context.Background()
 	if err := s.openDecrypters(ctx, st); err != nil {
 		return err
