@@ -60,8 +60,10 @@ type attempt struct {
 	Anew     bool   `json:"anew,omitempty"`    // it does not know prompt=select_account: login does instead
 	Switch   bool   `json:"switch,omitempty"`  // the person wants another account
 	Account  bool   `json:"account,omitempty"` // with no Request: they came for their account page
-	// Pushed is the key of the pushed request that Request is.
-	Pushed string `json:"pushed,omitempty"`
+	// Pushed is the key of the pushed request that Request is; from PushedUntil on
+	// no page of it goes on, however young the page is.
+	Pushed      string    `json:"pushed,omitempty"`
+	PushedUntil time.Time `json:"pushed_until,omitzero"`
 	// Entering, with no Request: they came to type the code of a device. Device
 	// is the key of its record once they have, UserCode what they typed, and Done
 	// how it ended.
@@ -165,9 +167,12 @@ func (v *visit) examine(at attempt) (*asking, error) {
 	if at.Device != "" {
 		return v.s.examineDevice(v.asRequester(), v.st, at.Device, at.UserCode)
 	}
+	if at.Pushed != "" && !v.s.now().Before(at.PushedUntil) {
+		return nil, errPushedOver
+	}
 	a, err := v.s.examine(v.readingClient(at.Request.ClientID), v.st, *at.Request)
 	if a != nil {
-		a.pushed = at.Pushed
+		a.pushed, a.pushedUntil = at.Pushed, at.PushedUntil
 	}
 	return a, err
 }

@@ -31,6 +31,8 @@ type asking struct {
 	pushed   string        // key of the pushed request that it is; "": none
 	// remembered: a consent that is kept lets it through, which nothing else need do.
 	remembered bool
+	// pushedUntil is when that can bring no code any more.
+	pushedUntil time.Time
 }
 
 // authorizePage is the authorization endpoint (OAuth 2.1 section 4.1.1). It

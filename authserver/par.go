@@ -22,6 +22,7 @@ import (
 const (
 	pushedPrefix = "urn:ietf:params:oauth:request_uri:"
 	pushedLife   = 90 * time.Second
+	pushedPages  = 2 * attemptLife // from the end of that, of all pages until the code
 )
 
 // pushedRecord is a request that was pushed. Its key in the store is the
@@ -130,57 +131,57 @@ func pushedURI(query url.Values) (string, bool) {
 // counts besides its name (RFC 9126 section 4).
 func (v *visit) authorizePushed(clients []string, uri string) {
 	key := codeKey(strings.TrimPrefix(uri, pushedPrefix))
-	req, err := v.firstBrowser(key, clients)
+	req, until, err := v.firstBrowser(key, clients)
 	if err != nil {
 		v.turnDown(nil, err)
 		return
 	}
-	v.goOn(attempt{Request: &req, Pushed: key})
+	v.goOn(attempt{Request: &req, Pushed: key, PushedUntil: until.Add(pushedPages)})
 }
 
 // firstBrowser reads a pushed request for the browser that brings its name, and
-// its client's, first, and for no other.
-func (v *visit) firstBrowser(key string, clients []string) (oauth.AuthorizationRequest, error) {
-	ctx := v.r.Context()
+// its client's, first, and for no other; and until when the name is good.
+func (v *visit) firstBrowser(key string, clients []string) (oauth.AuthorizationRequest, time.Time, error) {
+	ctx, none := v.r.Context(), oauth.AuthorizationRequest{}
 	for range attempts {
 		rec, err := v.s.ledger.Store.Get(ctx, ledger.KindPushed, key)
 		if notFound(err) {
-			return oauth.AuthorizationRequest{}, errPushedOver
+			return none, time.Time{}, errPushedOver
 		}
 		if err != nil {
-			return oauth.AuthorizationRequest{}, err
+			return none, time.Time{}, err
 		}
 		var p pushedRecord
 		if err := json.Unmarshal(rec.Value, &p); err != nil {
-			return oauth.AuthorizationRequest{}, fmt.Errorf("authserver: pushed request cannot be read: %w", err)
+			return none, time.Time{}, fmt.Errorf("authserver: pushed request cannot be read: %w", err)
 		}
 		if len(clients) != 1 || clients[0] != p.Request.ClientID {
-			return oauth.AuthorizationRequest{}, errPushedOver
+			return none, time.Time{}, errPushedOver
 		}
 		switch p.Browser {
 		case v.browser():
-			return p.Request, nil
+			return p.Request, rec.Expires, nil
 		case "":
 		default:
-			return oauth.AuthorizationRequest{}, errPushedOver
+			return none, time.Time{}, errPushedOver
 		}
 		p.Browser = v.browser()
 		if rec.Value, err = json.Marshal(p); err != nil {
-			return oauth.AuthorizationRequest{}, fmt.Errorf("authserver: pushed request: %w", err)
+			return none, time.Time{}, fmt.Errorf("authserver: pushed request: %w", err)
 		}
 		err = v.s.ledger.Store.Commit(ctx, store.Put(rec))
 		if !errors.Is(err, store.ErrConflict) { // else another browser was faster: look again
-			return p.Request, err
+			return p.Request, rec.Expires, err
 		}
 	}
-	return oauth.AuthorizationRequest{}, errPushedOver
+	return none, time.Time{}, errPushedOver
 }
 
 // pushedOnce lets a pushed request bring one code, however often its page was
-// loaded.
+// loaded: the mark lives as long as any of its pages can.
 func (v *visit) pushedOnce(a *asking) []store.Op {
 	if a.pushed == "" {
 		return nil
 	}
-	return []store.Op{store.Once("pushed/"+a.pushed, v.s.now().Add(pushedLife+attemptLife))}
+	return []store.Op{store.Once("pushed/"+a.pushed, a.pushedUntil)}
 }

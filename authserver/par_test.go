@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"doorward/internal/oauth"
 )
@@ -86,6 +87,42 @@ func TestPushedRequestThatIsTooOld(t *testing.T) {
 	b.submit(p).shows(t, 400, "request_uri")
 	if n := len(s.grantsOf("alice")); n != 0 {
 		t.Errorf("%d grants", n)
+	}
+}
+
+// A pushed request brings one code, though each page of it lives ten minutes
+// more and two of them are answered far apart.
+//
+// covers: AS-PAR-04
+func TestPushedRequestBringsNoSecondCodeLate(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browser()
+	target := s.push(t, "prompt", "consent")
+	first, second := b.get(target), b.get(target)
+	b.submit(b.signIn(first, "alice")).arrived(t, desktopCB)
+	later := func() {
+		s.wait(9 * time.Minute)
+		if _, err := s.ledger.Store.Sweep(t.Context(), 1<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later()
+	page := b.signIn(second, "alice")
+	page.shows(t, http.StatusOK, "Allow")
+	later()
+	b.submit(page).shows(t, http.StatusBadRequest, "answered already")
+	// By more pages, of a provider for instance, it could go on for longer: none
+	// outlives the mark of its code.
+	r := httptest.NewRequest(http.MethodGet, s.ask("desktop", desktopCB), nil)
+	req, err := oauth.ParseAuthorizationRequest(r.URL.Query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for left, want := range map[time.Duration]error{time.Second: nil, 0: errPushedOver} {
+		_, err := s.visit(httptest.NewRecorder(), r).examine(attempt{Request: &req, Pushed: "x", PushedUntil: s.now().Add(left)})
+		if err != want {
+			t.Errorf("%s before the end: %v", left, err)
+		}
 	}
 }
 
