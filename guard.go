@@ -263,7 +263,10 @@ func (g *Guard) Handler(h http.Handler, needed ...string) http.Handler {
 		}
 		caller, refusal := g.check(r)
 		if refusal == nil {
-			refusal = g.prove(w, r, caller)
+			var over func()
+			if over, refusal = g.prove(w, r, caller); over != nil {
+				defer over()
+			}
 		}
 		if refusal != nil {
 			g.refuse(w, r, refusal)

@@ -47,9 +47,10 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 		copied.Description = referred(e.Description, g.c.Refused(r, e.Reason, detail))
 		e = &copied
 	}
-	if status == http.StatusServiceUnavailable {
+	switch status {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests: // a matter of time, not of the token
 		w.Header().Set("Retry-After", "5")
-	} else {
+	default:
 		var said []string
 		if e.Code != "" {
 			said = []string{"error", e.Code, "error_description", e.Description}

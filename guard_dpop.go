@@ -1,11 +1,9 @@
 package doorward
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -22,15 +20,18 @@ const (
 	dpopOff      = "off"
 )
 
-// maxDigested is how much of a body is read to compare it with what a proof
-// says of it, in bytes.
-const maxDigested = 8 << 20
+// Bounds on what is read to compare it with what a proof says of it, in bytes.
+const (
+	maxDigested         = 8 << 20  // of a body
+	maxDigestedOfCaller = 64 << 20 // of all bodies of one caller that are in memory
+)
 
 // guardProofs is how a guard demands proofs of possession (RFC 9449 section 7).
 type guardProofs struct {
 	mode    string
 	checker dpop.Checker
 	seen    dpop.Seen
+	bodies  digestedBodies
 }
 
 func (g *Guard) demandProofs() error {
@@ -114,31 +115,32 @@ func holdsCertificate(r *http.Request, thumbprint string) bool {
 
 // prove checks that a request with a good token has the key and the certificate
 // that the token is bound to. A bound token does not come as a bearer token, nor the other way
-// round (RFC 9449 sections 7.1, 7.2).
-func (g *Guard) prove(w http.ResponseWriter, r *http.Request, c *Caller) *oauth.Error {
+// round (RFC 9449 sections 7.1, 7.2). over, if there is one, is to be called when
+// the request is.
+func (g *Guard) prove(w http.ResponseWriter, r *http.Request, c *Caller) (over func(), refusal *oauth.Error) {
 	with := g.withDPoP(r)
 	switch {
 	case c.cert != "" && !holdsCertificate(r, c.cert):
-		return badToken(fault("token_certificate", "it is bound to a certificate, and came over a connection without it"))
+		return nil, badToken(fault("token_certificate", "it is bound to a certificate, and came over a connection without it"))
 	case with && c.key == "":
-		return badToken(fault("token_unbound", "it is bound to no key, and came with a proof of one"))
+		return nil, badToken(fault("token_unbound", "it is bound to no key, and came with a proof of one"))
 	case !with && c.key != "":
-		return badToken(fault("token_bound", "it is bound to a key, and came without a proof of it"))
+		return nil, badToken(fault("token_bound", "it is bound to a key, and came without a proof of it"))
 	case !with && g.proofs.mode == dpopRequired:
-		return badToken(fault("dpop_required", "it is bound to no key, which is required here"))
+		return nil, badToken(fault("dpop_required", "it is bound to no key, which is required here"))
 	case !with:
-		return nil
+		return nil, nil
 	}
 	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	p, refusal := g.proofs.checker.Check(r.Header, dpop.Target{Method: r.Method, URL: g.target(r), Token: strings.Trim(token, " ")})
 	switch {
 	case refusal != nil:
 	case p.Key() != c.key:
-		return badToken(fault(dpop.ReasonKey, "it is bound to another key than that of the proof"))
+		return nil, badToken(fault(dpop.ReasonKey, "it is bound to another key than that of the proof"))
 	case !g.proofs.seen.First(p, g.c.Now()): // before the body is read: one proof holds memory once
 		refusal = dpop.Replayed()
 	default:
-		refusal = checkDigest(p, r)
+		over, refusal = g.checkDigest(p, r, c)
 	}
 	if refusal != nil && refusal.Status == 0 {
 		refusal.Status = http.StatusUnauthorized
@@ -146,7 +148,7 @@ func (g *Guard) prove(w http.ResponseWriter, r *http.Request, c *Caller) *oauth.
 	if refusal == nil && p.Renew() || refusal != nil && refusal.Code == oauth.UseDPoPNonce { // section 8
 		w.Header().Set(dpop.NonceHeader, g.proofs.checker.Nonces.Current(g.c.Now()))
 	}
-	return refusal
+	return over, refusal
 }
 
 // target is the URL of a request as its client sees it: under the resource's
@@ -157,35 +159,6 @@ func (g *Guard) target(r *http.Request) string {
 		return strings.TrimSuffix(g.c.Resource, g.path) + path
 	}
 	return g.c.Resource
-}
-
-// checkDigest compares the body with what the proof says of it, and puts it
-// back. Whoever serves the Guard may bound the body by less (http.MaxBytesReader).
-func checkDigest(p dpop.Proof, r *http.Request) *oauth.Error {
-	if !p.HasDigest() {
-		return nil
-	}
-	var body []byte
-	if r.Body != nil {
-		var err error
-		if r.ContentLength <= maxDigested {
-			body, err = io.ReadAll(io.LimitReader(r.Body, maxDigested+1))
-		}
-		var bounded *http.MaxBytesError
-		switch {
-		case errors.As(err, &bounded):
-			return &oauth.Error{Code: oauth.InvalidRequest, Status: http.StatusRequestEntityTooLarge, Reason: "body_too_large",
-				Description: "the request body is larger than this server takes", Err: err}
-		case err != nil || max(r.ContentLength, int64(len(body))) > maxDigested:
-			return dpop.Refuse(dpop.ReasonBody, "the body cannot be read, or is too large to be compared with content_digest", err)
-		}
-		rest := r.Body
-		r.Body = struct {
-			io.Reader
-			io.Closer
-		}{bytes.NewReader(body), rest}
-	}
-	return p.CheckBody(body)
 }
 
 // Challenge sets WWW-Authenticate for a refusal of a request: a Bearer and a

@@ -1,6 +1,7 @@
 package doorward_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -477,6 +478,55 @@ func TestGuardReadsNoMoreThanIsTaken(t *testing.T) {
 		})
 		if w.Code != c.status || body.n.Load() > c.most {
 			t.Errorf("%s: %d after %d bytes: %s", c.name, w.Code, body.n.Load(), w.Body)
+		}
+	}
+}
+
+// Who sends many proofs with a digest each, and bodies that do not end, makes
+// the guard hold so many bytes and no more; others are served.
+//
+// covers: RS-DPOP-04
+func TestGuardHoldsFewBodiesOfOneCaller(t *testing.T) {
+	issuer, key := guardKey(t), guardKey(t)
+	_, h := newGuard(t, doorward.GuardConfig{Keys: guardKeySets(t, map[string][]*jose.Key{guardIssuer: {issuer}})})
+	now := time.Now()
+	const size = 7 << 20 // nine fit into 64 MiB
+	sum := sha256.Sum256(bytes.Repeat([]byte{' '}, size))
+	digest := "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
+	ask := func(subject string, body io.Reader) *httptest.ResponseRecorder {
+		bound := guardSign(t, issuer, oauth.TypAccessToken, guardClaims(now, map[string]any{"cnf": map[string]string{"jkt": key.ID()}, "sub": subject}))
+		return guardAsk(h, func(r *http.Request) {
+			r.Method, r.Body, r.ContentLength = http.MethodPost, io.NopCloser(body), -1
+			prove(t, key, bound, now, map[string]any{"content_digest": digest})(r)
+		})
+	}
+	whole := func() io.Reader { return bytes.NewReader(bytes.Repeat([]byte{' '}, size)) }
+	var ends []*io.PipeWriter
+	done := make(chan int)
+	for range 9 {
+		in, out := io.Pipe()
+		ends = append(ends, out)
+		go func() { done <- ask("alice", in).Code }()
+		if _, err := io.Copy(out, whole()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := ask("alice", whole())
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "5" || w.Header().Get("WWW-Authenticate") != "" {
+		t.Errorf("the tenth: %d %v %s", w.Code, w.Header(), w.Body)
+	}
+	if w := ask("bob", whole()); w.Code != http.StatusOK {
+		t.Errorf("another: %d %s", w.Code, w.Body)
+	}
+	for _, out := range ends {
+		_ = out.Close()
+		if code := <-done; code != http.StatusOK {
+			t.Errorf("one that ends: %d", code)
+		}
+	}
+	for range 12 {
+		if w := ask("alice", whole()); w.Code != http.StatusOK {
+			t.Fatalf("afterwards: %d %s", w.Code, w.Body)
 		}
 	}
 }
