@@ -197,13 +197,10 @@ func (s *Server) endGiven(ctx context.Context, person, key, from string) error {
 		return err
 	}
 	for _, grant := range g.grants {
-		receipt, err := s.ledger.End(ctx, ledger.Which{Grant: grant.ID}, "ended by the person")
-		if err != nil {
+		event := s.event("revoke", audit.Event{Grant: grant.ID, Person: person, Client: grant.Client, Resource: grant.Resource,
+			Scope: grant.Scopes.String(), Address: from, Detail: "by the person"})
+		if _, err := s.ledger.End(ctx, ledger.Which{Grant: grant.ID}, "ended by the person", s.ledger.AuditOp(event)); err != nil {
 			return err
-		}
-		for _, ended := range receipt.Grants {
-			s.audit.Add(s.event("revoke", audit.Event{Grant: ended.ID, Person: person, Client: ended.Client, Resource: ended.Resource,
-				Scope: ended.Scope, Address: from, Detail: "by the person"}))
 		}
 	}
 	return nil

@@ -25,9 +25,8 @@ func (st *settings) trusts(issuer string) bool {
 // on the store, and that st does not trust: taking one out
 // of the configuration is an off switch, also while the server does not run.
 func (s *Server) endDistrusted(ctx context.Context, st *settings) error {
-	var done []store.Op // the events of what has ended so far
 	for range attempts {
-		err := s.endDistrustedOnce(ctx, st, &done)
+		err := s.endDistrustedOnce(ctx, st)
 		if !errors.Is(err, store.ErrConflict) { // else another process wrote the list meanwhile: read it
 			return err
 		}
@@ -35,7 +34,7 @@ func (s *Server) endDistrusted(ctx context.Context, st *settings) error {
 	return store.ErrConflict
 }
 
-func (s *Server) endDistrustedOnce(ctx context.Context, st *settings, done *[]store.Op) error {
+func (s *Server) endDistrustedOnce(ctx context.Context, st *settings) error {
 	now := slices.AppendSeq(slices.Collect(maps.Keys(st.issuers)), maps.Keys(st.workloads))
 	slices.Sort(now)
 	now = slices.Compact(now)
@@ -47,21 +46,21 @@ func (s *Server) endDistrustedOnce(ctx context.Context, st *settings, done *[]st
 		if st.trusts(issuer) {
 			continue
 		}
-		receipt, err := s.ledger.End(ctx, ledger.Which{Issuer: issuer}, "issuer not trusted")
+		event := s.ledger.AuditOp(s.event("revoke", audit.Event{Issuer: issuer, Detail: "the issuer is trusted no longer"}))
+		receipt, err := s.ledger.End(ctx, ledger.Which{Issuer: issuer}, "issuer not trusted", event)
 		if err != nil {
 			return err
 		}
 		if len(receipt.Grants) == 0 {
 			continue
 		}
-		*done = append(*done, s.ledger.AuditOp(s.event("revoke", audit.Event{Issuer: issuer, Detail: "the issuer is trusted no longer"})))
 		s.log.Info("an issuer is trusted no longer: what came of it has ended", "issuer", issuer, "grants", len(receipt.Grants))
 	}
 	// None is taken off the list: a process that still has the old configuration may
 	// go on to honour it until it starts or reloads, too.
 	all := slices.Concat(before, now)
 	slices.Sort(all)
-	if all = slices.Compact(all); len(*done) == 0 && slices.Equal(before, all) {
+	if all = slices.Compact(all); slices.Equal(before, all) {
 		return nil
 	}
 	list, err := json.Marshal(all)
@@ -72,7 +71,7 @@ func (s *Server) endDistrustedOnce(ctx context.Context, st *settings, done *[]st
 	if version != 0 {
 		write = store.Put // over that version
 	}
-	return s.ledger.Store.Commit(ctx, append(*done, write(store.Record{Kind: ledger.KindMeta, Key: metaTrusted, Value: list, Version: version}))...)
+	return s.ledger.Store.Commit(ctx, write(store.Record{Kind: ledger.KindMeta, Key: metaTrusted, Value: list, Version: version}))
 }
 
 // finishDistrusted does what a reload could not, because the store failed.

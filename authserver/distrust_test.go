@@ -2,7 +2,10 @@ package authserver
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -190,6 +193,61 @@ func TestTrustedIssuersOfTwoProcesses(t *testing.T) {
 	for _, name := range []string{"one", "two", "three", "four"} {
 		if err != nil || !slices.Contains(all, "https://"+name+".example") {
 			t.Errorf("%s is not in %v (%v)", name, all, err)
+		}
+	}
+}
+
+// endEvents are the events of an action that lie in the store at this moment.
+func endEvents(t *testing.T, db store.Store, action string) (n int) {
+	t.Helper()
+	recs, _, err := db.List(t.Context(), store.Query{Kind: ledger.KindAudit, Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range recs {
+		if strings.Contains(string(r.Value), `"`+action+`"`) {
+			n++
+		}
+	}
+	return n
+}
+
+// What an end is in the audit is in the commit that ends the grants: wherever
+// the store fails, there is one exactly if they have ended.
+func TestEndsAreInTheAuditAtOnce(t *testing.T) {
+	for name, end := range map[string]struct {
+		action string
+		do     func(w *world, user string) error
+	}{
+		"an issuer is taken out": {"revoke", func(w *world, _ string) error {
+			err := w.as.Reload(withoutIssuers(w))
+			if err == nil {
+				err = w.as.finishDistrusted(t.Context())
+			}
+			return err
+		}},
+		"a directory takes a person out": {"leave", func(w *world, user string) error {
+			if r := provisioning(w.as, "DELETE", "/Users/"+user, ""); r.status != http.StatusNoContent {
+				return errors.New(r.body)
+			}
+			return nil
+		}},
+	} {
+		for n := 1; ; n++ {
+			f := &faulty{}
+			w := newWorld(t, withDirectory, func(as, _ *Config) { f.Store = as.Store; as.Store = f })
+			user := provisioning(w.as, "POST", "/Users", `{"userName":"alice","externalId":"alice"}`).text("id")
+			token := w.redeemedJAG(t)
+			f.arm(n, false)
+			err := end.do(w, user)
+			tripped := f.disarm()
+			ended, said := w.as.ended.Has(gid(t, token)), endEvents(t, f.Store, end.action)
+			if ended != (said == 1) || said > 1 || err == nil && !ended {
+				t.Errorf("%s, fault %d: ended %t, %d events (%v)", name, n, ended, said, err)
+			}
+			if !tripped {
+				break
+			}
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
@@ -231,16 +230,11 @@ func (c *scimCall) commitUser(ctx context.Context, gone []string, ops []store.Op
 	}
 	ctx = context.WithoutCancel(ctx) // it goes on if the directory's client does not wait
 	for _, person := range gone {
-		rec, err := c.s.ledger.EndWith(ctx, person, c.reason(), ops...)
-		if err != nil {
+		event := c.s.event("leave", audit.Event{Person: person, Issuer: c.d.trust.Issuer, Detail: "directory " + c.d.name})
+		if _, err := c.s.ledger.EndWith(ctx, person, c.reason(), append(ops, c.s.ledger.AuditOp(event))...); err != nil {
 			return err
 		}
 		ops = nil
-		event := c.s.event("leave", audit.Event{Person: person, Issuer: c.d.trust.Issuer,
-			Detail: fmt.Sprintf("directory %s; ended: %d grants, %d sessions, %d consents", c.d.name, len(rec.Grants), rec.Sessions, rec.Consents)})
-		if err := c.s.ledger.Store.Commit(ctx, c.s.ledger.AuditOp(event)); err != nil {
-			return err
-		}
 	}
 	return nil
 }

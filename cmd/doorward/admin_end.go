@@ -115,12 +115,14 @@ func (i *instance) revoke(ctx context.Context, in revokeIn) (receipt, error) {
 	if err != nil {
 		return receipt{}, err
 	}
-	got, err := i.ledger.End(ctx, which, "revoke")
+	event := i.ledger.AuditOp(audit.Event{Time: start, Action: "revoke", Outcome: "ok", Detail: in.Name})
+	got, err := i.ledger.End(ctx, which, "revoke", event)
 	if err != nil {
 		return receipt{}, err
 	}
 	note := ""
-	switch nothing := len(got.Grants)+got.Sessions+got.Consents == 0; {
+	nothing := got.Nothing()
+	switch {
 	case which.Grant != "" && nothing:
 		return receipt{}, fmt.Errorf("there is no living grant %q", which.Grant)
 	case which.Client != "" && nothing && !i.knowsClient(ctx, which.Client):
@@ -128,9 +130,10 @@ func (i *instance) revoke(ctx context.Context, in revokeIn) (receipt, error) {
 	case which.Client != "":
 		note = "the client may ask again: `doorward client remove` keeps it out"
 	}
-	// The receipt says that it is written down.
-	if err := i.store.Commit(ctx, i.ledger.AuditOp(audit.Event{Time: start, Action: "revoke", Outcome: "ok", Detail: in.Name})); err != nil {
-		return receipt{}, fmt.Errorf("all of it ended, but the audit event was not written: %w", err)
+	if nothing { // the receipt says that it is written down
+		if err := i.store.Commit(ctx, event); err != nil {
+			return receipt{}, fmt.Errorf("there was nothing to end, and the audit event was not written: %w", err)
+		}
 	}
 	r := i.receipt(in.Name, "revoke", got, start)
 	r.Note = note

@@ -47,12 +47,16 @@ func (i *instance) endChanged(ctx context.Context, cfg *Config) error {
 			return fmt.Errorf("the database's note of the configuration file cannot be read: %w", err)
 		}
 	}
-	var ops []store.Op
+	var ops []store.Op // the events of what had nothing
 	for _, w := range before.changed(now) {
-		if _, err := i.ledger.End(ctx, w, "changed in the configuration file"); err != nil {
+		event := i.ledger.AuditOp(audit.Event{Action: "revoke", Outcome: "ok", Person: w.Person, Client: w.Client, Issuer: w.Issuer, Detail: "changed in the configuration file"})
+		got, err := i.ledger.End(ctx, w, "changed in the configuration file", event)
+		if err != nil {
 			return fmt.Errorf("changed in the configuration file, but not everything of theirs ended: %w (use doorward leave or revoke)", err)
 		}
-		ops = append(ops, i.ledger.AuditOp(audit.Event{Action: "revoke", Outcome: "ok", Person: w.Person, Client: w.Client, Issuer: w.Issuer, Detail: "changed in the configuration file"}))
+		if got.Nothing() && w.Issuer == "" { // the server's reload ends what came of an issuer, too, and says so
+			ops = append(ops, event)
+		}
 	}
 	value, err := json.Marshal(now)
 	if err != nil {

@@ -30,6 +30,9 @@ type Receipt struct {
 	Consents int          `json:"consents"`
 }
 
+// Nothing reports whether nothing ended.
+func (r Receipt) Nothing() bool { return len(r.Grants)+r.Sessions+r.Consents == 0 }
+
 // EndedGrant is one grant of a receipt.
 type EndedGrant struct {
 	ID       string    `json:"id"`
@@ -60,13 +63,27 @@ func (w Which) query() (store.Query, error) {
 	return q, nil
 }
 
+// along are ops that go with the first commit that ends something.
+type along struct{ ops []store.Op }
+
+func (a *along) commit(ctx context.Context, s store.Store, ops ...store.Op) error {
+	err := s.Commit(ctx, append(ops, a.ops...)...)
+	if err == nil {
+		a.ops = nil
+	}
+	return err
+}
+
 // End ends grants, and with a person, a client or all also the sign-in
 // sessions and remembered consents. Every process on the store refuses the
-// grants' tokens from its next request on (within a second elsewhere).
-func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, error) {
+// grants' tokens from its next request on (within a second elsewhere). ops, which
+// must not be able to conflict (events), are in the first commit that ends
+// something of the receipt; if nothing ends they are not done.
+func (l *Ledger) End(ctx context.Context, w Which, reason string, ops ...store.Op) (Receipt, error) {
 	var rec Receipt
+	with := &along{ops}
 	if w.Grant != "" {
-		ended, err := l.endOne(ctx, w.Grant, reason)
+		ended, err := l.endOne(ctx, w.Grant, reason, with)
 		if ended != nil {
 			rec.Grants = append(rec.Grants, *ended)
 		}
@@ -80,20 +97,20 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string) (Receipt, erro
 	// in the list of those that end.
 	whole := w.Session == "" && (w.Person != "" || w.Client != "" || w.All)
 	if whole {
-		if err := l.endSources(ctx, w, q.Index, &rec); err != nil {
+		if err := l.endSources(ctx, w, q.Index, &rec, with); err != nil {
 			return rec, err
 		}
 	}
-	if err := l.endGrants(ctx, q, w.Session, reason, &rec); err != nil || !whole {
+	if err := l.endGrants(ctx, q, w.Session, reason, &rec, with); err != nil || !whole {
 		return rec, err
 	}
-	_, err = l.deleteAll(ctx, KindUpstream, q.Index) // grants that end take theirs along, to be revoked there
+	_, err = l.deleteAll(ctx, KindUpstream, q.Index, &along{}) // grants that end take theirs along, to be revoked there
 	return rec, err
 }
 
 // endSources ends the sessions and consents of a person, a client or all.
-func (l *Ledger) endSources(ctx context.Context, w Which, index string, rec *Receipt) (err error) {
-	if rec.Sessions, err = l.deleteAll(ctx, KindSession, index); err != nil {
+func (l *Ledger) endSources(ctx context.Context, w Which, index string, rec *Receipt, with *along) (err error) {
+	if rec.Sessions, err = l.deleteAll(ctx, KindSession, index, with); err != nil {
 		return err
 	}
 	if w.Client == "" { // whose people stay signed in
@@ -101,17 +118,17 @@ func (l *Ledger) endSources(ctx context.Context, w Which, index string, rec *Rec
 			return err
 		}
 	}
-	rec.Consents, err = l.deleteAll(ctx, KindConsent, index)
+	rec.Consents, err = l.deleteAll(ctx, KindConsent, index, with)
 	return err
 }
 
-func (l *Ledger) endGrants(ctx context.Context, q store.Query, session, reason string, rec *Receipt) error {
+func (l *Ledger) endGrants(ctx context.Context, q store.Query, session, reason string, rec *Receipt, with *along) error {
 	for {
 		recs, next, err := l.Store.List(ctx, q)
 		if err != nil {
 			return err
 		}
-		if err := l.endPage(ctx, recs, session, reason, rec); err != nil {
+		if err := l.endPage(ctx, recs, session, reason, rec, with); err != nil {
 			return err
 		}
 		if next == "" {
@@ -123,7 +140,7 @@ func (l *Ledger) endGrants(ctx context.Context, q store.Query, session, reason s
 
 // endPage ends a page in one commit; if one of its grants changed meanwhile
 // (a refresh at this moment) they are ended one by one. session "": of any.
-func (l *Ledger) endPage(ctx context.Context, recs []store.Record, session, reason string, rec *Receipt) error {
+func (l *Ledger) endPage(ctx context.Context, recs []store.Record, session, reason string, rec *Receipt, with *along) error {
 	var ops []store.Op
 	var ended []EndedGrant
 	for _, r := range recs {
@@ -139,7 +156,7 @@ func (l *Ledger) endPage(ctx context.Context, recs []store.Record, session, reas
 	if len(ops) == 0 {
 		return nil
 	}
-	err := l.Store.Commit(ctx, ops...)
+	err := with.commit(ctx, l.Store, ops...)
 	if err == nil {
 		rec.Grants = append(rec.Grants, ended...)
 		return nil
@@ -148,7 +165,7 @@ func (l *Ledger) endPage(ctx context.Context, recs []store.Record, session, reas
 		return err
 	}
 	for _, e := range ended {
-		one, err := l.endOne(ctx, e.ID, reason)
+		one, err := l.endOne(ctx, e.ID, reason, with)
 		if err != nil {
 			return err
 		}
@@ -160,7 +177,7 @@ func (l *Ledger) endPage(ctx context.Context, recs []store.Record, session, reas
 }
 
 // endOne ends one grant; nil if it is not there or had ended.
-func (l *Ledger) endOne(ctx context.Context, id, reason string) (*EndedGrant, error) {
+func (l *Ledger) endOne(ctx context.Context, id, reason string, with *along) (*EndedGrant, error) {
 	for {
 		g, err := l.Grant(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -172,7 +189,7 @@ func (l *Ledger) endOne(ctx context.Context, id, reason string) (*EndedGrant, er
 		if !g.Ended.IsZero() {
 			return nil, nil
 		}
-		err = l.Store.Commit(ctx, l.endOps(ctx, g, reason)...)
+		err = with.commit(ctx, l.Store, l.endOps(ctx, g, reason)...)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
@@ -211,7 +228,7 @@ func receiptOf(g Grant) EndedGrant {
 		Scope: g.Scopes.String(), Since: g.Created}
 }
 
-func (l *Ledger) deleteAll(ctx context.Context, kind store.Kind, index string) (int, error) {
+func (l *Ledger) deleteAll(ctx context.Context, kind store.Kind, index string, with *along) (int, error) {
 	n := 0
 	for {
 		recs, _, err := l.Store.List(ctx, store.Query{Kind: kind, Index: index, Limit: 500})
@@ -222,7 +239,7 @@ func (l *Ledger) deleteAll(ctx context.Context, kind store.Kind, index string) (
 		for i, r := range recs {
 			ops[i] = store.Delete(kind, r.Key)
 		}
-		if err := l.Store.Commit(ctx, ops...); err != nil {
+		if err := with.commit(ctx, l.Store, ops...); err != nil {
 			return n, err
 		}
 		n += len(recs)

@@ -166,7 +166,7 @@ func (l *Ledger) GroupsOfUser(ctx context.Context, provider, user string) ([]Dir
 // ForgetMembers takes away what is left of the members of a group that is gone,
 // or of the groups of a user who is ("group" or "user").
 func (l *Ledger) ForgetMembers(ctx context.Context, what, provider, id string) error {
-	_, err := l.deleteAll(ctx, KindDirectoryMember, memberIndex(what, provider, id))
+	_, err := l.deleteAll(ctx, KindDirectoryMember, memberIndex(what, provider, id), &along{})
 	return err
 }
 

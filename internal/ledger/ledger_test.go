@@ -255,3 +255,62 @@ func TestAuditSink(t *testing.T) {
 		t.Errorf("%d events kept, %v", len(recs), err)
 	}
 }
+
+// faltering is a store that takes so many commits and no more.
+type faltering struct {
+	store.Store
+	left int
+}
+
+var errFaltered = errors.New("the disk is full")
+
+func (f *faltering) Commit(ctx context.Context, ops ...store.Op) error {
+	if f.left--; f.left < 0 {
+		return errFaltered
+	}
+	return f.Store.Commit(ctx, ops...)
+}
+
+// Wherever an end stops, its event is there exactly if something has ended, and
+// once.
+func TestEndIsWrittenDownWithTheFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		end     func(l *ledger.Ledger, event store.Op) error
+		commits int // that do something of it
+	}{
+		"nobody": {func(l *ledger.Ledger, event store.Op) error {
+			_, err := l.End(t.Context(), ledger.Which{Person: "nobody"}, "test", event)
+			return err
+		}, 0},
+		"a person": {func(l *ledger.Ledger, event store.Op) error {
+			_, err := l.End(t.Context(), ledger.Which{Person: "alice"}, "test", event)
+			return err
+		}, 2}, // a consent, and the grants
+		"a server": {func(l *ledger.Ledger, event store.Op) error {
+			_, err := l.End(t.Context(), ledger.Which{Resource: "https://a.example/mcp"}, "test", event)
+			return err
+		}, 1},
+		"a grant": {func(l *ledger.Ledger, event store.Op) error {
+			_, err := l.End(t.Context(), ledger.Which{Grant: "g1"}, "test", event)
+			return err
+		}, 1},
+	} {
+		for n := range c.commits + 1 {
+			l := open(t)
+			put(t, l, grant("g1", "alice", "desktop", "https://a.example/mcp"), grant("g2", "alice", "desktop", "https://a.example/mcp"))
+			if err := l.Store.Commit(t.Context(), store.Put(store.Record{Kind: ledger.KindConsent, Key: "c", Index: []string{"person=alice"}})); err != nil {
+				t.Fatal(err)
+			}
+			event := l.AuditOp(audit.Event{Action: "revoke"})
+			inner := l.Store
+			l.Store = &faltering{inner, n}
+			if err := c.end(l, event); errors.Is(err, errFaltered) != (n < c.commits) {
+				t.Fatalf("%s, %d commits: %v", name, n, err)
+			}
+			recs, _, err := inner.List(t.Context(), store.Query{Kind: ledger.KindAudit})
+			if err != nil || len(recs) != min(n, 1) {
+				t.Errorf("%s, %d commits: %d events (%v)", name, n, len(recs), err)
+			}
+		}
+	}
+}
