@@ -50,6 +50,7 @@ type grant struct {
 	target target
 	held   held
 	stored stamp     // what the TokenStore had last, as far as this process knows
+	signed string    // who signed in, by the access tokens; "": they do not say
 	pause  time.Time // no renewal before this time: the last one failed
 	tries  map[string]tries
 	gone   bool // forgotten: what is still brought is not kept
@@ -340,6 +341,7 @@ func (t *Transport) obtain(ctx context.Context, g *grant, at target, n need, who
 	g.mu.Lock()
 	g.held = held{access: brought.access, key: brought.key, header: headerOf(brought.access, brought.key), scopes: w.scopes, refresh: brought.refresh, client: brought.client, made: now, expires: brought.expires}
 	next := g.held
+	g.isOf(subOf(brought.access))
 	g.mu.Unlock()
 	t.keep(g, placeOf(n.server, who.Person), next)
 	if err := t.save(ctx, g, who.Person); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"doorward/internal/jose"
 	"doorward/internal/oauth"
 )
 
@@ -153,6 +154,7 @@ func (t *Transport) restore(ctx context.Context, server address, person string) 
 			g, h := t.grantFor(at, server, person), t.heldOf(k)
 			g.mu.Lock()
 			g.held, g.stored = h, h.stamp()
+			g.isOf(subOf(h.access))
 			g.mu.Unlock()
 			t.keep(g, placeOf(server, person), h)
 			found = true
@@ -229,6 +231,27 @@ func (t *Transport) heldOf(k *keptGrant) held {
 	return h
 }
 
+// isOf notes who signed in, where the token says it. The caller holds mu.
+func (g *grant) isOf(sub string) {
+	if sub != "" {
+		g.signed = sub
+	}
+}
+
+// subOf is the sub of an access token that is a JWT; "" of another. It is not
+// checked: it only tells one person's sign-in from another's.
+func subOf(token string) string {
+	_, claims, err := jose.Peek(token)
+	if err != nil {
+		return ""
+	}
+	sub, err := claims.Text("sub")
+	if err != nil {
+		return ""
+	}
+	return sub
+}
+
 // stamp tells one saved grant from the next.
 type stamp struct{ access, refresh string }
 
@@ -263,7 +286,14 @@ func (t *Transport) alone(ctx context.Context, g *grant, at target, person strin
 	}
 	// By what was saved and not by when: a clock may have been set back.
 	if h := t.heldOf(k); h.stamp() != g.stored {
+		of := subOf(h.access)
+		if person == "" && of != "" && g.signed != "" && of != g.signed {
+			unlock()
+			return nil, &Error{Step: stepStore, Server: at.server, Who: whoPerson,
+				Description: "somebody else has signed in there meanwhile, with this store: start this program again to go on as them"}
+		}
 		g.held, g.stored = h, h.stamp()
+		g.isOf(of)
 	}
 	return unlock, nil
 }

@@ -2,6 +2,8 @@ package doorward_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"sync"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"doorward"
+	"doorward/internal/oauth"
 )
 
 // A client that registered itself is found again by later runs, at its issuer
@@ -161,5 +164,48 @@ func TestRenewalDoesNotWaitForAPerson(t *testing.T) {
 	wait.Wait()
 	if len(w.sent) != 1 {
 		t.Errorf("%d sign-ins", len(w.sent))
+	}
+}
+
+// A process goes on with what another saved only if that is the same person's:
+// somebody else may have signed in at the browser meanwhile.
+//
+// covers: C-TOK-05
+func TestAnotherPersonsSignInIsNotTaken(t *testing.T) {
+	for _, c := range []struct {
+		name, first, then string
+		taken             bool
+	}{{"the same person", "alice", "alice", true}, {"another", "alice", "bob", false}, {"tokens that say nothing", "", "", true}} {
+		w := newWorld(t)
+		d := newDrawer()
+		person, n := c.first, 0
+		w.token = func(form url.Values) (int, map[string]any) {
+			n++
+			token := fmt.Sprint("opaque-", n)
+			if person != "" {
+				token = guardSign(t, guardKey(t), oauth.TypAccessToken, m{"sub": person, "jti": fmt.Sprint(n)})
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.live[token] = form
+			return 200, m{"access_token": token}
+		}
+		one := &doorward.Transport{Flow: w.code(), Store: d}
+		must(t, t.Context(), one, w.url())
+		person = c.then
+		w.revoke()
+		must(t, t.Context(), &doorward.Transport{Flow: w.code(), Store: d}, w.url())
+		before := w.count("as")
+		status, err := post(t.Context(), one, w.url())
+		var e *doorward.Error
+		switch {
+		case c.taken && (err != nil || status != 200 || w.count("as") != before):
+			t.Errorf("%s: %d, %v, %d token requests", c.name, status, err, w.count("as")-before)
+		case !c.taken && (!errors.As(err, &e) || !strings.Contains(e.Description, "somebody else") || w.count("as") != before):
+			t.Errorf("%s: %d, %v, %d token requests", c.name, status, err, w.count("as")-before)
+		}
+		if !c.taken { // a new process is theirs
+			must(t, t.Context(), &doorward.Transport{Flow: w.code(), Store: d}, w.url())
+		}
 	}
 }
