@@ -71,6 +71,16 @@ func (c *cache[K, V]) drop(key K) {
 	}
 }
 
+// dropIf drops what is there if it is the one that is meant: another may have
+// taken its place meanwhile.
+func (c *cache[K, V]) dropIf(key K, meant func(V) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.items[key]; ok && meant(e.Value.(*item[K, V]).value) {
+		c.remove(e)
+	}
+}
+
 // dropAll drops what has a key of a kind.
 func (c *cache[K, V]) dropAll(of func(K) bool) {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,5 +92,38 @@ func TestMetadataIsLoadedAgainAfterItsTime(t *testing.T) {
 			t.Errorf("%d %v, want %d", v, err, want)
 		}
 		now = now.Add(40 * time.Second)
+	}
+}
+
+func TestCacheDropsWhatIsMeant(t *testing.T) {
+	var c cache[string, int]
+	now := time.Unix(1e9, 0)
+	c.put(now, "a", 1, time.Time{})
+	c.put(now, "a", 2, time.Time{}) // it took the place
+	c.dropIf("a", func(v int) bool { return v == 1 })
+	if v, ok := c.get(now, "a"); !ok || v != 2 {
+		t.Error("another than was meant is gone")
+	}
+	c.dropIf("a", func(v int) bool { return v == 2 })
+	c.dropIf("b", func(int) bool { return true })
+	if _, ok := c.get(now, "a"); ok {
+		t.Error("what was meant is there")
+	}
+}
+
+// What took the place of a refused proof while it was being refused stays.
+func TestDisproveLeavesWhatIsNewer(t *testing.T) {
+	f, now := &CrossApp{}, time.Unix(1e9, 0)
+	w := want{t: &Transport{Now: func() time.Time { return now }}}
+	for range 2000 {
+		key := proofKey{person: "alice"}
+		w.t.state.proofs.put(now, key, proof{token: "old"}, time.Time{})
+		var both sync.WaitGroup
+		both.Go(func() { f.disprove(w, key, proof{token: "old"}) })
+		both.Go(func() { w.t.state.proofs.put(now, key, proof{token: "new"}, time.Time{}) })
+		both.Wait()
+		if held, ok := w.t.state.proofs.get(now, key); !ok || held.token != "new" {
+			t.Fatal("the newer proof is gone")
+		}
 	}
 }

@@ -177,9 +177,7 @@ func (f *CrossApp) renew(ctx context.Context, w want, key proofKey, past string)
 
 // disprove forgets what the IdP refused.
 func (f *CrossApp) disprove(w want, key proofKey, p proof) {
-	if held, ok := w.t.state.proofs.get(w.t.now(), key); ok && held.token == p.token {
-		w.t.state.proofs.drop(key)
-	}
+	w.t.state.proofs.dropIf(key, func(held proof) bool { return held.token == p.token })
 }
 
 // unproved is the error that nothing proves the person.
