@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -115,7 +116,7 @@ func (i *instance) newClient(in clientIn) (ledger.Client, error) {
 		return c, err
 	}
 	for _, short := range in.GrantTypes {
-		g, ok := grantTypes[short]
+		g, ok := grantTypes[cmp.Or(shortGrants[short], short)]
 		switch {
 		case !ok:
 			return c, fmt.Errorf("unknown grant type %q: one of %s", short, strings.Join(sortedNames(grantTypes), ", "))

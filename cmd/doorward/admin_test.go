@@ -409,6 +409,7 @@ func TestAdministrationRefused(t *testing.T) {
 			{2, "client add UPPER", "cannot be a client id"},
 			{2, "client add x --grant magic", "unknown grant type"},
 			{2, "client add x --grant token-exchange", "`doorward idp`"},
+			{2, "client add x --grant urn:ietf:params:oauth:grant-type:token-exchange", "`doorward idp`"},
 			{2, "client add x --grant client_credentials --public", "leave out --public"},
 			{2, "client add x --grant authorization_code", "--redirect-uri"},
 			{2, "client add x --public", "--redirect-uri"},

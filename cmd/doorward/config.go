@@ -287,7 +287,7 @@ type ClientConfig struct {
 	JWKSURI string `yaml:"jwks_uri"`
 	// RedirectURIs are compared to the letter, but for the port of a loopback one.
 	RedirectURIs []string `yaml:"redirect_uris"`
-	// GrantTypes it may use, by their short names. Default: authorization_code,
+	// GrantTypes it may use, by their short names or the RFCs'. Default: authorization_code,
 	// refresh_token and, with a secret or keys, jwt-bearer (idp: token-exchange).
 	GrantTypes []string `yaml:"grant_types" enum:"authorization_code refresh_token client_credentials jwt-bearer token-exchange device_code"`
 	// Scopes are a bound of its own. Default: none.

@@ -77,6 +77,14 @@ var grantTypes = map[string]string{
 	"device_code":        oauth.DeviceCode,
 }
 
+// shortGrants are those of the grant types that RFCs call by a URN, which the
+// file and `client add` take, too.
+var shortGrants = map[string]string{
+	oauth.JWTBearer:     "jwt-bearer",
+	oauth.TokenExchange: "token-exchange",
+	oauth.DeviceCode:    "device_code",
+}
+
 func (c *Config) clientsOf() map[string]authserver.Client {
 	out := map[string]authserver.Client{}
 	for id, cl := range c.Clients.Registered {

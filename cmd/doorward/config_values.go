@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -197,6 +198,9 @@ func (l *loader) word(n *yaml.Node, v reflect.Value, p keyPath, words string) {
 	}
 	if words != "" {
 		known := strings.Fields(words)
+		if short := shortGrants[text]; slices.Contains(known, short) {
+			text = short
+		}
 		found := false
 		for _, w := range known {
 			found = found || w == text

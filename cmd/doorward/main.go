@@ -93,6 +93,7 @@ func newRoot(e env) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	markFailures(root)
+	explainArguments(root)
 	return root
 }
 
