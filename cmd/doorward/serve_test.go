@@ -195,7 +195,7 @@ func TestIssuerWithAPath(t *testing.T) {
 func TestReload(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	file := siteAt(t, d, "include: [servers.d/*.yaml]\ntelemetry: {log: info}\n")
+	file := siteAt(t, d, "include: [servers.d/*.yaml, servers.d/*.yml]\ntelemetry: {log: info}\n")
 	if err := os.Mkdir(filepath.Join(filepath.Dir(file), "servers.d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -236,6 +236,12 @@ func TestReload(t *testing.T) {
 	reloaded()
 	if a := get(t, p.url+"/two/mcp"); a.status != http.StatusUnauthorized {
 		t.Errorf("/two/mcp after: %d", a.status)
+	}
+
+	change("servers.d/three.yml", "servers:\n  three: {path: /three/mcp, run: sample}\n")
+	reloaded()
+	if a := get(t, p.url+"/three/mcp"); a.status != http.StatusUnauthorized {
+		t.Errorf("/three/mcp, of a file that ends in yml: %d", a.status)
 	}
 
 	change("doorward.yaml", string(original)+"serverz: {}\n")
