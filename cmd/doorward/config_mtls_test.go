@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,9 @@ func TestServeClientCertificates(t *testing.T) {
 			`who: [everyone, "client:agent"]`, `who: [everyone, "client:agent", "client:machine"]`, 1)})
 	ca.issue(dir, "127.0.0.1", time.Now().Add(time.Hour))
 	p := d.start("serve", "--config", filepath.Join(dir, "doorward.yaml"))
+	if out := d.must("client", "list", "--config", filepath.Join(dir, "doorward.yaml")); !regexp.MustCompile(`(?m)^machine +file +confidential `).MatchString(out) {
+		t.Errorf("%s", out)
+	}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
 	over := func(certs ...tls.Certificate) *http.Client {
