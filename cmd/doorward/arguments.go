@@ -23,7 +23,7 @@ func explainArguments(cmd *cobra.Command) {
 			return nil
 		}
 		var needed, all []string
-		for _, word := range strings.Fields(c.Use)[1:] {
+		for _, word := range strings.Fields(strings.ReplaceAll(c.Use, " | ", "|"))[1:] {
 			if word == "[flags]" {
 				continue
 			}

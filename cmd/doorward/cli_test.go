@@ -367,6 +367,7 @@ func TestExitStatus(t *testing.T) {
 		{2, "client list x", "\"x\" is one argument too many: `doorward client list`"},
 		{2, "revoke", "--all"},
 		{2, "revoke alice", "doorward leave"},
+		{2, "revoke client:a client:b", `"client:b" is one argument too many`},
 		{2, "revoke person:alice", "doorward leave"},
 		{2, "revoke client:", "client:ID"},
 		{2, "revoke client:x --all", "--all"},
