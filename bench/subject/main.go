@@ -103,14 +103,18 @@ func serve(cfg authserver.Config, db *sqlite.Store, upstream, issuer string, lis
 		caller, _ := doorward.CallerFrom(r.Context())
 		io.WriteString(w, caller.Subject)
 	}))
-	return listen(new(metrics.Registry).Served(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case gate.Owns(r.URL.Path):
+	counted := new(metrics.Registry).Served(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gate.Owns(r.URL.Path) {
 			gate.ServeHTTP(w, r)
-		case r.URL.Path == "/guarded":
-			guarded.ServeHTTP(w, r)
-		default:
-			engine.ServeHTTP(w, r)
+			return
 		}
-	}), func(path string) bool { return gate.Owns(path) || engine.Owns(path) }))
+		engine.ServeHTTP(w, r)
+	}), func(path string) bool { return gate.Owns(path) || engine.Owns(path) })
+	return listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/guarded" { // of the library, which counts nothing
+			guarded.ServeHTTP(w, r)
+			return
+		}
+		counted.ServeHTTP(w, r)
+	}))
 }
