@@ -1,79 +1,94 @@
 package main
 
 import (
-	"io"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"doorward/authserver"
-	"doorward/internal/jose"
-	"doorward/internal/oauth"
-	"doorward/store/sqlite"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 )
+
+func newKey(t *testing.T, id string) jose.JSONWebKey {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jose.JSONWebKey{Key: k, KeyID: id, Algorithm: "ES256", Use: "sig"}
+}
+
+// signed is an Authorization header with a JWT.
+func signed(t *testing.T, key jose.JSONWebKey, typ string, claims map[string]any) string {
+	t.Helper()
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.Signed(s).Claims(claims).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Bearer " + token
+}
 
 // The server believes the gateway's statements about who calls, and nothing else.
 func TestUpstream(t *testing.T) {
-	db, err := sqlite.Open(":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	var as *authserver.Server
-	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { as.ServeHTTP(w, r) }))
+	key, stranger, next := newKey(t, "k1"), newKey(t, "k1"), newKey(t, "k2")
+	set, fetched := []jose.JSONWebKey{key.Public()}, 0
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/jwks" {
+			http.NotFound(w, r)
+			return
+		}
+		fetched++
+		json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: set})
+	}))
 	defer issuer.Close()
-	if as, err = authserver.New(authserver.Config{URL: issuer.URL, Store: db}); err != nil {
-		t.Fatal(err)
-	}
-	defer as.Close()
 	const own = "http://127.0.0.1:3001/mcp"
-	stranger, err := jose.NewES256()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed := func(audience string) string {
-		token, err := as.SignCaller(oauth.CallerClaims{Audience: audience, Subject: "corp/alice", Client: "desktop"})
-		if err != nil {
-			t.Fatal(err)
+	now := time.Now()
+	with := func(name string, value any) map[string]any {
+		claims := map[string]any{"iss": issuer.URL, "aud": own, "sub": "corp/alice", "client_id": "desktop", "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(), "jti": "1"}
+		claims[name] = value
+		if value == nil {
+			delete(claims, name)
 		}
-		return "Bearer " + token
+		return claims
 	}
-	strange := func(iss string) string {
-		token, err := stranger.Sign(oauth.TypCallerJWT, oauth.CallerClaims{Issuer: iss, Audience: own, Subject: "corp/alice", Client: "desktop", Expires: time.Now().Add(time.Minute).Unix()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return "Bearer " + token
-	}
+	good := signed(t, key, "caller+jwt", with("jti", "2"))
 	c := &callers{issuer: issuer.URL, audience: own}
-	for name, try := range map[string]struct {
-		authorization string
-		good          bool
-	}{
-		"a statement":            {signed(own), true},
-		"for another server":     {signed("http://127.0.0.1:3002/mcp"), false},
-		"of another key":         {strange(issuer.URL), false},
-		"of another issuer":      {strange("https://else.example"), false},
-		"nothing":                {"", false},
-		"no bearer":              {strings.TrimPrefix(signed(own), "Bearer "), false},
-		"two in one":             {signed(own) + "." + strange(issuer.URL), false},
-		"with another signature": {signed(own)[:40] + "AAAA" + signed(own)[44:], false},
-	} {
+	try := func(name, authorization string, want bool) {
+		t.Helper()
 		r := httptest.NewRequest(http.MethodPost, "/mcp", nil)
-		r.Header.Set("Authorization", try.authorization)
+		r.Header.Set("Authorization", authorization)
 		w := httptest.NewRecorder()
 		c.handler().ServeHTTP(w, r)
-		body, _ := io.ReadAll(w.Body)
-		if (w.Code == http.StatusOK) != try.good || try.good != strings.Contains(string(body), "files of corp/alice") {
-			t.Errorf("%s: %d %s", name, w.Code, body)
+		if (w.Code == http.StatusOK) != want || want != strings.Contains(w.Body.String(), "files of corp/alice") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}
-	c = &callers{issuer: issuer.URL, audience: own}
-	as.Close()
-	issuer.Close()
-	if who, err := c.check(t.Context(), signed(own)); err == nil {
-		t.Errorf("without keys: %v", who)
+	try("a statement", good, true)
+	try("an access token", signed(t, key, "at+jwt", with("jti", "3")), false)
+	try("for another server", signed(t, key, "caller+jwt", with("aud", "http://127.0.0.1:3002/mcp")), false)
+	try("of another issuer", signed(t, key, "caller+jwt", with("iss", "https://else.example")), false)
+	try("of another key", signed(t, stranger, "caller+jwt", with("jti", "4")), false)
+	try("over", signed(t, key, "caller+jwt", with("exp", now.Add(-time.Minute).Unix())), false)
+	try("without an end", signed(t, key, "caller+jwt", with("exp", nil)), false)
+	try("about nobody", signed(t, key, "caller+jwt", with("sub", nil)), false)
+	try("nothing", "", false)
+	try("no bearer", strings.TrimPrefix(good, "Bearer "), false)
+	set = append(set, next.Public())
+	late := signed(t, next, "caller+jwt", with("jti", "5"))
+	try("a new key, within the minute", late, false)
+	c.fetched = c.fetched.Add(-time.Minute)
+	try("a new key", late, true)
+	if fetched != 2 {
+		t.Errorf("the keys were fetched %d times", fetched)
 	}
 }
