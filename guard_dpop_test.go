@@ -482,6 +482,23 @@ func TestGuardReadsNoMoreThanIsTaken(t *testing.T) {
 	}
 }
 
+// endless is a body that goes on until end is closed, and says when all that
+// it has was read.
+type endless struct {
+	io.Reader
+	waits, end chan struct{}
+	once       sync.Once
+}
+
+func (b *endless) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.once.Do(func() { close(b.waits) })
+		<-b.end
+	}
+	return n, err
+}
+
 // Who sends many proofs with a digest each, and bodies that do not end, makes
 // the guard hold so many bytes and no more; others are served.
 //
@@ -501,15 +518,11 @@ func TestGuardHoldsFewBodiesOfOneCaller(t *testing.T) {
 		})
 	}
 	whole := func() io.Reader { return bytes.NewReader(bytes.Repeat([]byte{' '}, size)) }
-	var ends []*io.PipeWriter
-	done := make(chan int)
+	end, done := make(chan struct{}), make(chan int)
 	for range 9 {
-		in, out := io.Pipe()
-		ends = append(ends, out)
-		go func() { done <- ask("alice", in).Code }()
-		if _, err := io.Copy(out, whole()); err != nil {
-			t.Fatal(err)
-		}
+		body := &endless{Reader: whole(), waits: make(chan struct{}), end: end}
+		go func() { done <- ask("alice", body).Code }()
+		<-body.waits // all of it is counted
 	}
 	w := ask("alice", whole())
 	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "5" || w.Header().Get("WWW-Authenticate") != "" {
@@ -518,8 +531,8 @@ func TestGuardHoldsFewBodiesOfOneCaller(t *testing.T) {
 	if w := ask("bob", whole()); w.Code != http.StatusOK {
 		t.Errorf("another: %d %s", w.Code, w.Body)
 	}
-	for _, out := range ends {
-		_ = out.Close()
+	close(end)
+	for range 9 {
 		if code := <-done; code != http.StatusOK {
 			t.Errorf("one that ends: %d", code)
 		}
