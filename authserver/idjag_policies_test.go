@@ -21,8 +21,15 @@ func TestIDJAGRefusalsTakeTheSameTime(t *testing.T) {
 	unknown := jsonOf(t, merged(f.by(partnerURL), "iss", "https://nobody.example"))
 	head := func(kid string) string { return `{"alg":"ES256","kid":"` + kid + `","typ":"oauth-id-jag+jwt"}` }
 	mine := f.kid
-	if got := post(f.as, "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+f.raw(t, head(mine), claims))); got.status != 200 {
-		t.Fatal(got.body)
+	// Each server fetches the keys of each issuer at its start, in the background,
+	// unless a request was faster.
+	for _, iss := range []string{partnerURL, multiURL} {
+		good := f.raw(t, head(mine), jsonOf(t, f.by(iss)))
+		for _, s := range []*Server{f.as, f.twin} {
+			if got := post(s, "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+good)); got.status != 200 {
+				t.Fatal(got.body)
+			}
+		}
 	}
 	own := *f
 	key, err := jose.NewES256()
