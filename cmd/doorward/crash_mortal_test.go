@@ -327,10 +327,13 @@ func (r *mortal) redeemAssertions(s *seen) {
 	})
 }
 
+// assertion is an ID-JAG that states what no other does, so that it has a grant of
+// its own (docs/adr/0012).
 func (r *mortal) assertion() string {
 	now := time.Now().Unix()
 	text, err := r.key.Sign(oauth.TypIDJAG, map[string]any{"iss": r.idp, "sub": "carol", "aud": r.url, "client_id": "desktop",
-		"jti": oauth2.GenerateVerifier(), "iat": now, "exp": now + 240, "resource": r.url + "/one/mcp", "scope": "use"})
+		"jti": oauth2.GenerateVerifier(), "iat": now, "exp": now + 240, "resource": r.url + "/one/mcp", "scope": "use",
+		"auth_time": now - rand.Int64N(1<<26)})
 	if err != nil {
 		panic(err) // a key that was just made
 	}
