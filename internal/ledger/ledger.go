@@ -164,19 +164,27 @@ func (l *Ledger) grantOf(r store.Record) (Grant, error) {
 	return g.own(), nil
 }
 
-// SpendGrant is Grant for whoever reads it to write it over: what this process
-// remembers of it is theirs.
+// SpendGrant is Grant for whoever reads it to write it over: nobody reads it as it
+// is again, so this process forgets it. What it remembered is not the caller's to
+// change, for others may be reading it.
 func (l *Ledger) SpendGrant(ctx context.Context, id string) (*Grant, error) {
 	r, err := l.Store.Get(ctx, KindGrant, id)
 	if err != nil {
 		return nil, err
 	}
-	g, ok := l.parsed.take(r).(*Grant)
-	if !ok {
-		g = new(Grant)
-		if err := decode(r, g); err != nil {
-			return nil, err
+	g := new(Grant)
+	if p, ok := l.parsed.take(r).(*Grant); ok {
+		*g = p.own()
+		if p.Code != nil {
+			code := *p.Code
+			g.Code = &code
 		}
+		if p.Refresh != nil {
+			refresh := *p.Refresh
+			g.Refresh = &refresh
+		}
+	} else if err := decode(r, g); err != nil {
+		return nil, err
 	}
 	g.version = r.Version
 	return g, nil
