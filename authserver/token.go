@@ -239,7 +239,7 @@ func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
 	if err := s.stillLent(ctx, a, g); err != nil {
 		return err
 	}
-	if err := s.endIfDistrusted(ctx, a, g.grant); err != nil || !s.ended.Has(g.grant.ID) {
+	if err := s.endIfDistrusted(ctx, a, g.grant); err != nil || !g.stands || !s.ended.Has(g.grant.ID) {
 		return err
 	}
 	return a.invalid("grant_over", nil) // its tokens are refused, so the client may as well know
