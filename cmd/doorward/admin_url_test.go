@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -49,9 +50,7 @@ func TestGreeting(t *testing.T) {
 	d := newDesk(t)
 	at, listen := free(t), free(t)
 	p := d.start("serve", "--url", "http://"+at, "--listen", listen, "--ops", "off")
-	if said := p.errs.String(); !strings.Contains(said, "listening on "+listen) {
-		t.Error(said)
-	}
+	p.errs.wait(t, "listening on "+regexp.QuoteMeta(listen)) // the line after the one that start waits for
 	p.stop()
 	d.refused(1, []string{"doctor", "127.0.0.1:8080/mcp"}, "there is no such file; an address begins with http:// or https://")
 }

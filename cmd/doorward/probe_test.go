@@ -90,7 +90,7 @@ func TestProbeEntryIsAConfiguration(t *testing.T) {
 func TestProbeWrongUse(t *testing.T) {
 	d := newDesk(t)
 	for _, c := range []struct{ line, says string }{
-		{"probe", "accepts 1 arg"},
+		{"probe", "ISSUER is missing"},
 		{"probe auth.example.com", "no issuer"},
 		{"probe https://auth.example.com", "--mine"},
 		{"probe http://auth.example.com --mine", "no issuer"},
