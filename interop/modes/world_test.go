@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	patience  = 30 * time.Second
+	patience  = 60 * time.Second
 	appSecret = "a-secret-of-the-app-0123"
 	life      = 6 * time.Second // of the separate servers' access tokens; the last quarter is for renewing them
 )
