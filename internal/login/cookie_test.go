@@ -11,7 +11,7 @@ import (
 func FuzzOnlyCookie(f *testing.F) {
 	s := &Sessions{session: "dw-1"}
 	secret := strings.Repeat("Az09_-", 7) + "A"
-	for _, line := range []string{"dw-1=" + secret, " a=b;\tdw-1=" + secret + " ;", "dw-1=" + secret + "; dw-1=", "dw-1=" + secret + "\ndw-1=x",
+	for _, line := range []string{"dw-1=" + secret, " a=b;\tdw-1=" + secret + " ;", "dw-1=" + secret + "; dw-1=", "dw-1=" + secret + "; dw-1\r", "dw-1=" + secret + "\ndw-1=x",
 		`dw-1="` + secret + `"`, "dw-1", "DW-1=" + secret, "dw-1 =" + secret, "dw-1==" + secret, "dw-10=" + secret + ";dw-1=" + secret[1:]} {
 		f.Add(line)
 	}

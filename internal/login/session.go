@@ -241,14 +241,17 @@ func (s *Sessions) secretOf(r *http.Request, name string) (string, bool) {
 	return secret, err == nil && n == secretSize
 }
 
+// blank is what net/http takes off the ends of cookies and their names.
+const blank = " \t\r\n"
+
 // onlyCookie is the value of the one cookie of that name (RFC 6265 section
 // 5.4), and false if there is none or another of the same name. Every request of
 // a browser is asked twice, so it does without the list of all cookies.
 func onlyCookie(lines []string, name string) (value string, ok bool) {
 	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ";") {
-			n, v, _ := strings.Cut(strings.Trim(part, " \t"), "=")
-			if strings.Trim(n, " \t") != name {
+			n, v, _ := strings.Cut(strings.Trim(part, blank), "=")
+			if strings.Trim(n, blank) != name {
 				continue
 			}
 			if ok {
