@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"sync"
 
 	"github.com/go-jose/go-jose/v3"
 	"github.com/ory/fosite"
@@ -37,7 +38,7 @@ func (digests) Compare(_ context.Context, hash, data []byte) error {
 
 // store is fosite's own store in memory, with the clients of the bench and the
 // key of one issuer of ID-JAGs.
-func store(base, issuer string, key *jose.JSONWebKey) *storage.MemoryStore {
+func store(base, issuer string, key *jose.JSONWebKey) *memory {
 	hash := sha256.Sum256([]byte(secret))
 	m := storage.NewMemoryStore()
 	for _, c := range []*fosite.DefaultClient{
@@ -52,7 +53,38 @@ func store(base, issuer string, key *jose.JSONWebKey) *storage.MemoryStore {
 	m.IssuerPublicKeys[issuer] = storage.IssuerPublicKeys{Issuer: issuer, KeysBySub: map[string]storage.SubjectPublicKeys{
 		"alice": {Subject: "alice", Keys: map[string]storage.PublicKeyScopes{key.KeyID: {Key: key, Scopes: []string{"use"}}}},
 	}}
-	return m
+	return &memory{MemoryStore: m}
+}
+
+// memory is fosite's store with a lock that it lacks: in v0.49.0 its
+// RevokeRefreshToken writes a map that others are reading, which ends the program.
+type memory struct {
+	*storage.MemoryStore
+	refresh sync.RWMutex
+}
+
+func (m *memory) CreateRefreshTokenSession(ctx context.Context, signature, access string, req fosite.Requester) error {
+	m.refresh.Lock()
+	defer m.refresh.Unlock()
+	return m.MemoryStore.CreateRefreshTokenSession(ctx, signature, access, req)
+}
+
+func (m *memory) GetRefreshTokenSession(ctx context.Context, signature string, s fosite.Session) (fosite.Requester, error) {
+	m.refresh.RLock()
+	defer m.refresh.RUnlock()
+	return m.MemoryStore.GetRefreshTokenSession(ctx, signature, s)
+}
+
+func (m *memory) RevokeRefreshToken(ctx context.Context, request string) error {
+	m.refresh.Lock()
+	defer m.refresh.Unlock()
+	return m.MemoryStore.RevokeRefreshToken(ctx, request)
+}
+
+func (m *memory) RotateRefreshToken(ctx context.Context, request, signature string) error {
+	m.refresh.Lock()
+	defer m.refresh.Unlock()
+	return m.MemoryStore.RotateRefreshToken(ctx, request, signature)
 }
 
 // server is the handlers that fosite leaves to its user.
@@ -61,7 +93,7 @@ type server struct {
 	oauth fosite.OAuth2Provider
 }
 
-func newServer(base string, key *ecdsa.PrivateKey, db *storage.MemoryStore) *server {
+func newServer(base string, key *ecdsa.PrivateKey, db *memory) *server {
 	config := &fosite.Config{
 		GlobalSecret:        []byte("0123456789abcdef0123456789abcdef"),
 		ClientSecretsHasher: digests{},
