@@ -129,10 +129,12 @@ type loan struct {
 	session  string
 	resource string
 	scopes   oauth.Scopes
+	made     time.Time
 }
 
 // lender is whose session lends a code what it stands on. errNotLent if the
-// session is over, or the consent does not cover the scopes any more.
+// session is over, the consent does not cover the scopes any more, or everything at
+// the server was ended since the code was made.
 func (s *Server) lender(ctx context.Context, a *asked, l loan) (oauth.Subject, error) {
 	sess, ok, err := s.sessions.Named(ctx, l.session)
 	if err != nil {
@@ -142,11 +144,15 @@ func (s *Server) lender(ctx context.Context, a *asked, l loan) (oauth.Subject, e
 	if !ok || res == nil {
 		return oauth.Subject{}, errNotLent
 	}
+	cut, err := s.ledger.CutSince(ctx, l.resource, l.made)
+	if err != nil {
+		return oauth.Subject{}, err
+	}
 	given, err := s.consents(ctx, sess.Subject.ID, &a.client.client, res)
 	if err != nil {
 		return oauth.Subject{}, err
 	}
-	if len(given) == 0 || !given.HasAll(l.scopes) {
+	if cut || len(given) == 0 || !given.HasAll(l.scopes) {
 		return oauth.Subject{}, errNotLent
 	}
 	return sess.Subject, nil

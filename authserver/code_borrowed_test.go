@@ -159,6 +159,7 @@ func TestBorrowedCodeEndsWithWhatItStandsOn(t *testing.T) {
 		"person": end(ledger.Which{Person: "alice"}),
 		"client": end(ledger.Which{Client: "desktop"}),
 		"all":    end(ledger.Which{All: true}),
+		"server": end(ledger.Which{Resource: files}),
 		"left": func(t *testing.T, s *site, _ lent) {
 			if _, err := s.ledger.Leave(t.Context(), "alice"); err != nil {
 				t.Fatal(err)
@@ -191,7 +192,7 @@ func TestBorrowedCodeEndsWithWhatItStandsOn(t *testing.T) {
 // The same at the very moment: after the code was looked at and before its grant
 // is there.
 func TestBorrowedCodeWhileThingsEnd(t *testing.T) {
-	for name, which := range map[string]ledger.Which{"person": {Person: "alice"}, "client": {Client: "desktop"}, "all": {All: true}} {
+	for name, which := range map[string]ledger.Which{"person": {Person: "alice"}, "client": {Client: "desktop"}, "all": {All: true}, "server": {Resource: files}} {
 		t.Run(name, func(t *testing.T) {
 			s, db := countedSite(t)
 			l := s.lend(t)
@@ -216,7 +217,7 @@ func TestBorrowedCodeWhileThingsEnd(t *testing.T) {
 // And when the end has begun: what lets new grants be made goes before the
 // grants are listed.
 func TestBorrowedCodeWhenTheEndHasBegun(t *testing.T) {
-	for name, which := range map[string]ledger.Which{"person": {Person: "alice"}, "client": {Client: "desktop"}, "all": {All: true}} {
+	for name, which := range map[string]ledger.Which{"person": {Person: "alice"}, "client": {Client: "desktop"}, "all": {All: true}, "server": {Resource: files}} {
 		t.Run(name, func(t *testing.T) {
 			s, db := countedSite(t)
 			code := s.lend(t).code

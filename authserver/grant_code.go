@@ -34,7 +34,7 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 	}
 	var on *loan
 	if lent {
-		on = &loan{g.Subject.Session, g.Resource, g.Scopes}
+		on = &loan{g.Subject.Session, g.Resource, g.Scopes, g.Created}
 		g.Subject, err = s.lender(ctx, a, *on)
 		switch {
 		case errors.Is(err, errNotLent):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -95,6 +96,11 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string, ops ...store.O
 	}
 	// What lets new grants be made goes first: one that it lets through before is
 	// in the list of those that end.
+	if w.Resource != "" {
+		if err := l.Store.Commit(ctx, l.cutOp(w.Resource)); err != nil {
+			return rec, err
+		}
+	}
 	whole := w.Session == "" && (w.Person != "" || w.Client != "" || w.All)
 	if whole {
 		if err := l.endSources(ctx, w, q.Index, &rec, with); err != nil {
@@ -120,6 +126,29 @@ func (l *Ledger) endSources(ctx context.Context, w Which, index string, rec *Rec
 	}
 	rec.Consents, err = l.deleteAll(ctx, KindConsent, index, with)
 	return err
+}
+
+// cutLife is longer than any code lives.
+const cutLife = 10 * time.Minute
+
+// cutOp notes that everything at a server ends now: its people stay signed in and
+// their consents stand, so a code that stands on both must be told by its time.
+func (l *Ledger) cutOp(resource string) store.Op {
+	now := l.now()
+	return store.Put(store.Record{Kind: KindCut, Key: resource, Expires: now.Add(cutLife), Value: strconv.AppendInt(nil, now.UnixMilli(), 10)})
+}
+
+// CutSince reports whether everything at a server was ended since a code was made.
+func (l *Ledger) CutSince(ctx context.Context, resource string, made time.Time) (bool, error) {
+	r, err := l.Store.Get(ctx, KindCut, resource)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	at, err := strconv.ParseInt(string(r.Value), 10, 64)
+	return err != nil || made.UnixMilli() <= at, nil // what cannot be read counts as the end
 }
 
 func (l *Ledger) endGrants(ctx context.Context, q store.Query, session, reason string, rec *Receipt, with *along) error {

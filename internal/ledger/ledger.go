@@ -40,9 +40,12 @@ const (
 	KindArrival  store.Kind = "arrival"
 	KindUserCode store.Kind = "usercode"
 	KindEnded    store.Kind = "ended"
-	KindKey      store.Kind = "key"
-	KindAudit    store.Kind = "audit"
-	KindMeta     store.Kind = "meta"
+	// KindCut says when everything at a server was ended, as long as a code of
+	// before may live of which nothing lies here.
+	KindCut   store.Kind = "cut"
+	KindKey   store.Kind = "key"
+	KindAudit store.Kind = "audit"
+	KindMeta  store.Kind = "meta"
 
 	// KindDirectoryUser is what a provider's SCIM client wrote, KindDirectoryName
 	// what makes its names unique.
