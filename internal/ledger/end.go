@@ -79,7 +79,7 @@ func (a *along) commit(ctx context.Context, s store.Store, ops ...store.Op) erro
 // sessions and remembered consents. Every process on the store refuses the
 // grants' tokens from its next request on (within a second elsewhere). ops, which
 // must not be able to conflict (events), are in the first commit that ends
-// something of the receipt; if nothing ends they are not done.
+// something; if nothing ends they are not done.
 func (l *Ledger) End(ctx context.Context, w Which, reason string, ops ...store.Op) (Receipt, error) {
 	var rec Receipt
 	with := &along{ops}
@@ -97,7 +97,7 @@ func (l *Ledger) End(ctx context.Context, w Which, reason string, ops ...store.O
 	// What lets new grants be made goes first: one that it lets through before is
 	// in the list of those that end.
 	if w.Resource != "" {
-		if err := l.Store.Commit(ctx, l.cutOp(w.Resource)); err != nil {
+		if err := with.commit(ctx, l.Store, l.cutOp(w.Resource)); err != nil { // it ends codes
 			return rec, err
 		}
 	}

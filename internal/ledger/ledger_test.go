@@ -289,7 +289,7 @@ func TestEndIsWrittenDownWithTheFirst(t *testing.T) {
 		"a server": {func(l *ledger.Ledger, event store.Op) error {
 			_, err := l.End(t.Context(), ledger.Which{Resource: "https://a.example/mcp"}, "test", event)
 			return err
-		}, 1},
+		}, 2}, // the codes of which nothing lies here, and the grants
 		"a grant": {func(l *ledger.Ledger, event store.Op) error {
 			_, err := l.End(t.Context(), ledger.Which{Grant: "g1"}, "test", event)
 			return err
