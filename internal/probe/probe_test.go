@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,8 +256,8 @@ func TestRateLimits(t *testing.T) {
 
 // Control over the host is shown by a file with exactly what was asked for.
 func TestProof(t *testing.T) {
-	var content string
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, content) }))
+	var content atomic.Pointer[string] // a request of a wait that is over may still be answered
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, *content.Load()) }))
 	defer srv.Close()
 	p, err := probe.Prove(srv.URL + "/tenant")
 	if err != nil || !strings.HasPrefix(p.URL, srv.URL+"/.well-known/doorward-probe-") || p.Content == "" || strings.Contains(p.URL, p.Content) {
@@ -272,12 +273,12 @@ func TestProof(t *testing.T) {
 		return p.Wait(ctx, nil, 20*time.Millisecond)
 	}
 	for _, wrong := range []string{"", "hello", p.Content + "x", p.Content + "\n" + p.Content} { // a server that answers everything proves nothing
-		content = wrong
+		content.Store(&wrong)
 		if wait() == nil {
 			t.Errorf("%q was taken", wrong)
 		}
 	}
-	content = p.Content
+	content.Store(&p.Content)
 	if err := wait(); err != nil {
 		t.Error(err)
 	}
