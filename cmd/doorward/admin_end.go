@@ -130,7 +130,7 @@ func (i *instance) revoke(ctx context.Context, in revokeIn) (receipt, error) {
 	case which.Client != "":
 		note = "the client may ask again: `doorward client remove` keeps it out"
 	}
-	if nothing { // the receipt says that it is written down
+	if !got.Noted { // the receipt says that it is written down
 		if err := i.store.Commit(ctx, event); err != nil {
 			return receipt{}, fmt.Errorf("there was nothing to end, and the audit event was not written: %w", err)
 		}

@@ -54,7 +54,7 @@ func (i *instance) endChanged(ctx context.Context, cfg *Config) error {
 		if err != nil {
 			return fmt.Errorf("changed in the configuration file, but not everything of theirs ended: %w (use doorward leave or revoke)", err)
 		}
-		if got.Nothing() && w.Issuer == "" { // the server's reload ends what came of an issuer, too, and says so
+		if !got.Noted && w.Issuer == "" { // the server's reload ends what came of an issuer, too, and says so
 			ops = append(ops, event)
 		}
 	}

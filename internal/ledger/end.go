@@ -29,6 +29,9 @@ type Receipt struct {
 	Grants   []EndedGrant `json:"grants"`
 	Sessions int          `json:"sessions"`
 	Consents int          `json:"consents"`
+
+	// Noted reports whether the ops that End was given are done.
+	Noted bool `json:"-"`
 }
 
 // Nothing reports whether nothing ended.
@@ -79,10 +82,10 @@ func (a *along) commit(ctx context.Context, s store.Store, ops ...store.Op) erro
 // sessions and remembered consents. Every process on the store refuses the
 // grants' tokens from its next request on (within a second elsewhere). ops, which
 // must not be able to conflict (events), are in the first commit that ends
-// something; if nothing ends they are not done.
-func (l *Ledger) End(ctx context.Context, w Which, reason string, ops ...store.Op) (Receipt, error) {
-	var rec Receipt
+// something; if nothing ends they are not done, and the receipt says so.
+func (l *Ledger) End(ctx context.Context, w Which, reason string, ops ...store.Op) (rec Receipt, err error) {
 	with := &along{ops}
+	defer func() { rec.Noted = len(ops) > 0 && len(with.ops) == 0 }()
 	if w.Grant != "" {
 		ended, err := l.endOne(ctx, w.Grant, reason, with)
 		if ended != nil {

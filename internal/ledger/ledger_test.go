@@ -275,25 +275,13 @@ func (f *faltering) Commit(ctx context.Context, ops ...store.Op) error {
 // once.
 func TestEndIsWrittenDownWithTheFirst(t *testing.T) {
 	for name, c := range map[string]struct {
-		end     func(l *ledger.Ledger, event store.Op) error
+		which   ledger.Which
 		commits int // that do something of it
 	}{
-		"nobody": {func(l *ledger.Ledger, event store.Op) error {
-			_, err := l.End(t.Context(), ledger.Which{Person: "nobody"}, "test", event)
-			return err
-		}, 0},
-		"a person": {func(l *ledger.Ledger, event store.Op) error {
-			_, err := l.End(t.Context(), ledger.Which{Person: "alice"}, "test", event)
-			return err
-		}, 2}, // a consent, and the grants
-		"a server": {func(l *ledger.Ledger, event store.Op) error {
-			_, err := l.End(t.Context(), ledger.Which{Resource: "https://a.example/mcp"}, "test", event)
-			return err
-		}, 2}, // the codes of which nothing lies here, and the grants
-		"a grant": {func(l *ledger.Ledger, event store.Op) error {
-			_, err := l.End(t.Context(), ledger.Which{Grant: "g1"}, "test", event)
-			return err
-		}, 1},
+		"nobody":   {ledger.Which{Person: "nobody"}, 0},
+		"a person": {ledger.Which{Person: "alice"}, 2},                   // a consent, and the grants
+		"a server": {ledger.Which{Resource: "https://a.example/mcp"}, 2}, // the codes of which nothing lies here, and the grants
+		"a grant":  {ledger.Which{Grant: "g1"}, 1},
 	} {
 		for n := range c.commits + 1 {
 			l := open(t)
@@ -304,12 +292,16 @@ func TestEndIsWrittenDownWithTheFirst(t *testing.T) {
 			event := l.AuditOp(audit.Event{Action: "revoke"})
 			inner := l.Store
 			l.Store = &faltering{inner, n}
-			if err := c.end(l, event); errors.Is(err, errFaltered) != (n < c.commits) {
+			rec, err := l.End(t.Context(), c.which, "test", event)
+			if errors.Is(err, errFaltered) != (n < c.commits) {
 				t.Fatalf("%s, %d commits: %v", name, n, err)
 			}
 			recs, _, err := inner.List(t.Context(), store.Query{Kind: ledger.KindAudit})
 			if err != nil || len(recs) != min(n, 1) {
 				t.Errorf("%s, %d commits: %d events (%v)", name, n, len(recs), err)
+			}
+			if rec.Noted != (len(recs) == 1) {
+				t.Errorf("%s, %d commits: %d events, but the receipt says %v", name, n, len(recs), rec.Noted)
 			}
 		}
 	}
