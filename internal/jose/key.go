@@ -230,7 +230,11 @@ func (k *Key) sign(input []byte) ([]byte, error) {
 	if k.alg == PS256 { // RFC 7518 section 3.5
 		return k.signer.Sign(rand.Reader, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256})
 	}
-	signature, err := k.signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+	random := rand.Reader
+	if _, ours := k.signer.(*ecdsa.PrivateKey); ours { // RFC 6979; another device's key draws as it does
+		random = nil
+	}
+	signature, err := k.signer.Sign(random, digest[:], crypto.SHA256)
 	if err != nil || k.alg != ES256 {
 		return signature, err
 	}

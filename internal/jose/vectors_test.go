@@ -1,11 +1,16 @@
 package jose
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 )
@@ -78,6 +83,68 @@ func TestVectorES256(t *testing.T) {
 	if _, err := Verify(token, setOf(t, rfc7515Key), []string{ES256}, []string{"jwt"}); err != nil {
 		t.Errorf("our own token with the RFC's key: %v", err)
 	}
+}
+
+// RFC 6979 appendix A.2.5, with SHA-256: what is signed says how, so no state of
+// a random generator can give the key away.
+func TestVectorDeterministic(t *testing.T) {
+	priv, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), unhex(t, "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := NewKey(priv, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for input, want := range map[string]string{
+		"sample": "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716" + "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
+		"test":   "F1ABB023518351CD71D881567B1EA663ED3EFCF6C5132B354F28D3B0B7D38367" + "019F4113742A2B14BD25926B49C649155F267E60D3814B4C0CC84250E46F0083",
+	} {
+		got, err := k.sign([]byte(input))
+		if err != nil || !bytes.Equal(got, unhex(t, want)) {
+			t.Errorf("%s: %X %v", input, got, err)
+		}
+	}
+}
+
+// A key that another device holds signs with randomness, as its interface asks.
+func TestDeviceDraws(t *testing.T) {
+	d := &device{Signer: newPrivate(t)}
+	k, err := NewKey(d, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.sign([]byte("sample")); err != nil || d.random == nil {
+		t.Errorf("random: %v; %v", d.random, err)
+	}
+}
+
+type device struct {
+	crypto.Signer
+	random io.Reader
+}
+
+func (d *device) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	d.random = random
+	return d.Signer.Sign(random, digest, opts)
+}
+
+func newPrivate(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return priv
+}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestVectorEdDSA(t *testing.T) {
