@@ -178,11 +178,11 @@ func (s *Server) endUpstream(ctx context.Context, p *provider, t logoutToken, c 
 	if err != nil {
 		return err
 	}
-	s.audit.Add(s.event("backchannel_logout", audit.Event{Person: done.person, Issuer: p.Issuer, JTI: jtiHash(t.jti), Address: from,
-		Detail: fmt.Sprintf("ended: %d sessions, %d grants", done.Sessions, len(done.Grants))}))
+	event := s.event("backchannel_logout", audit.Event{Person: done.person, Issuer: p.Issuer, JTI: jtiHash(t.jti), Address: from,
+		Detail: fmt.Sprintf("ended: %d sessions, %d grants", done.Sessions, len(done.Grants))})
 	s.log.InfoContext(ctx, "a provider ended a sign-in", "provider", p.Name, "person", done.person, "sessions", done.Sessions,
 		"grants", len(done.Grants), "took", s.now().Sub(begun))
-	err = s.ledger.Store.Commit(ctx, store.Create(once))
+	err = s.ledger.Store.Commit(ctx, store.Create(once), s.ledger.AuditOp(event))
 	if errors.Is(err, store.ErrConflict) {
 		return logoutRefused(reject("logout_replay", "its jti was used at the same time"))
 	}

@@ -352,6 +352,9 @@ func TestBackchannelLogoutAgain(t *testing.T) {
 	if s.living() != 0 {
 		t.Errorf("%d grants live", s.living())
 	}
+	if n := endEvents(t, db.Store, "backchannel_logout"); n != 1 {
+		t.Errorf("%d events lie in the store when it is answered", n)
+	}
 }
 
 // breaking is a store whose commits fail from the left-th on; those of the

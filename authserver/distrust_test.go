@@ -217,17 +217,23 @@ func endEvents(t *testing.T, db store.Store, action string) (n int) {
 func TestEndsAreInTheAuditAtOnce(t *testing.T) {
 	for name, end := range map[string]struct {
 		action string
-		do     func(w *world, user string) error
+		do     func(w *world, user, token string) error
 	}{
-		"an issuer is taken out": {"revoke", func(w *world, _ string) error {
+		"an issuer is taken out": {"revoke", func(w *world, _, _ string) error {
 			err := w.as.Reload(withoutIssuers(w))
 			if err == nil {
 				err = w.as.finishDistrusted(t.Context())
 			}
 			return err
 		}},
-		"a directory takes a person out": {"leave", func(w *world, user string) error {
+		"a directory takes a person out": {"leave", func(w *world, user, _ string) error {
 			if r := provisioning(w.as, "DELETE", "/Users/"+user, ""); r.status != http.StatusNoContent {
+				return errors.New(r.body)
+			}
+			return nil
+		}},
+		"a client revokes": {"revoke", func(w *world, _, token string) error {
+			if r := post(w.as, "/revoke", desktop, form("token="+token)); r.status != http.StatusOK {
 				return errors.New(r.body)
 			}
 			return nil
@@ -239,7 +245,7 @@ func TestEndsAreInTheAuditAtOnce(t *testing.T) {
 			user := provisioning(w.as, "POST", "/Users", `{"userName":"alice","externalId":"alice"}`).text("id")
 			token := w.redeemedJAG(t)
 			f.arm(n, false)
-			err := end.do(w, user)
+			err := end.do(w, user, token)
 			tripped := f.disarm()
 			ended, said := w.as.ended.Has(gid(t, token)), endEvents(t, f.Store, end.action)
 			if ended != (said == 1) || said > 1 || err == nil && !ended {

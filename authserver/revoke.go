@@ -26,22 +26,16 @@ func (s *Server) revoke(ctx context.Context, st *settings, r *http.Request, form
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.grantOfToken(ctx, st, client.client.ID, token)
-	if err != nil || id == "" {
+	g, err := s.grantOfToken(ctx, st, client.client.ID, token)
+	if err != nil || g == nil {
 		return nil, err
 	}
-	receipt, err := s.ledger.End(ctx, ledger.Which{Grant: id}, "revoked by its client")
-	if err != nil {
-		return nil, err
+	e := audit.Event{Grant: g.ID, Client: g.Client, Resource: g.Resource, Scope: g.Scopes.String(), Address: address(r)}
+	if g.Subject.ID != "client:"+g.Client {
+		e.Person = g.Subject.ID
 	}
-	for _, g := range receipt.Grants {
-		e := audit.Event{Grant: g.ID, Client: g.Client, Resource: g.Resource, Scope: g.Scope, Address: address(r)}
-		if g.Person != "client:"+g.Client {
-			e.Person = g.Person
-		}
-		s.audit.Add(s.event("revoke", e))
-	}
-	return nil, nil
+	_, err = s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "revoked by its client", s.ledger.AuditOp(s.event("revoke", e)))
+	return nil, err
 }
 
 // tokenOf is the parameter token of a revocation or introspection request. Its
@@ -54,26 +48,29 @@ func tokenOf(form url.Values) (string, error) {
 	return tokens[0], nil
 }
 
-// grantOfToken is the grant of a token that belongs to the client; "" if it is
+// grantOfToken is the grant of a token that belongs to the client; nil if it is
 // no such token. A genuine token of another kind is unsupported_token_type
 // (RFC 7009 section 2.2.1): it lives its short life.
-func (s *Server) grantOfToken(ctx context.Context, st *settings, client, token string) (string, error) {
+func (s *Server) grantOfToken(ctx context.Context, st *settings, client, token string) (*ledger.Grant, error) {
 	var id string
 	if t, ok := parseRefresh(s.derived.refreshMAC, token); ok {
 		id = t.grantID()
 	} else if c, ok := s.ownAccess(ctx, st, token); ok {
 		id, _ = c.Text("gid")
 	} else if s.ownStatement(ctx, st, token) {
-		return "", &oauth.Error{Code: oauth.UnsupportedTokenType, Description: "only access and refresh tokens can be revoked"}
+		return nil, &oauth.Error{Code: oauth.UnsupportedTokenType, Description: "only access and refresh tokens can be revoked"}
 	}
 	if id == "" {
-		return "", nil
+		return nil, nil
 	}
 	g, err := s.ledger.Grant(ctx, id)
-	if notFound(err) || err == nil && g.Client != client {
-		return "", nil
+	switch {
+	case notFound(err) || err == nil && g.Client != client:
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return id, err
+	return &g, nil
 }
 
 // ownAccess checks an access token of this issuer, whatever its audience.
