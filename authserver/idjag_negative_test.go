@@ -425,7 +425,7 @@ func TestIDJAGNegativeReplay(t *testing.T) {
 	if got := redeem(f.twin, desktop, first); got.status != 200 { // auto: the same bytes by the same client
 		t.Errorf("the same bytes at the other process: %s", got.body)
 	}
-	r.refuse(t, f.twin, desktop, f.jag(t, map[string]any{"jti": "one"}), replay("other bytes, same jti"))
+	r.refuse(t, f.twin, desktop, f.jag(t, map[string]any{"jti": "one", "more": 1}), replay("other bytes, same jti"))
 	r.refuse(t, f.twin, desktop, f.jag(t, map[string]any{"jti": "one", "sub": "bob"}), replay("another person, same jti"))
 	r.refuse(t, f.twin, "other other-secret-0123456789", f.jag(t, map[string]any{"jti": "one", "client_id": "other"}), replay("another client, same jti"))
 	r.refuse(t, f.twin, desktop, f.jag(t, map[string]any{"jti": "one", "resource": notesURL, "scope": "notes:read"}), replay("another resource, same jti"))
@@ -440,7 +440,7 @@ func TestIDJAGNegativeReplay(t *testing.T) {
 	r.refuse(t, f.twin, "", mobile, replay("a public client, the same bytes"), "client_id=mobile")
 	// The last moment: exp and the skew are just not over.
 	f.forward(329e9)
-	r.refuse(t, f.twin, desktop, f.jag(t, map[string]any{"jti": "one"}), replay("other bytes, when the first are all but over"))
+	r.refuse(t, f.twin, desktop, f.jag(t, map[string]any{"jti": "one", "more": 1}), replay("other bytes, when the first are all but over"))
 	r.refuse(t, f.as, "", mobile, replay("a public client, when it is all but over"), "client_id=mobile")
 	f.forward(1e9)
 	r.refuse(t, f.as, desktop, first, wanted{"after its end", []string{"time"}, []string{"exp"}})

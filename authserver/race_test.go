@@ -125,7 +125,7 @@ func TestParallelAssertions(t *testing.T) {
 	passed := 0
 	var wg sync.WaitGroup
 	for i := range 20 {
-		jag := w.jag(t, map[string]any{"jti": "same"})
+		jag := w.jag(t, map[string]any{"jti": "same", "more": i})
 		wg.Go(func() {
 			r := post(servers[i%2], "/token", desktop, form("grant_type="+oauth.JWTBearer, "assertion="+jag))
 			mu.Lock()
