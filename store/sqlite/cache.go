@@ -95,19 +95,30 @@ func (c *cache) put(r remembered, before stamp) {
 	}
 }
 
-// hold is called when the lock of the file is held: until release nobody else
-// changes it, and what is remembered is what lies there.
-func (c *cache) hold() {
+// now is the state of the file; false: it cannot be told.
+func (c *cache) now() (stamp, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.index == nil {
-		return
+		return stamp{}, false
+	}
+	return c.index.stamp()
+}
+
+// hold is called when the lock of the file is held: until release nobody else
+// changes it, and what is remembered is what lies there, in the state that it returns.
+func (c *cache) hold() stamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.index == nil {
+		return stamp{}
 	}
 	now, ok := c.index.stamp()
 	if !ok || now != c.at {
 		c.forget(now)
 	}
 	c.writing = ok
+	return now
 }
 
 // held returns what is known of a record while the lock is held.
@@ -121,27 +132,28 @@ func (c *cache) held(at id) (remembered, bool) {
 }
 
 // release ends what hold began. If we committed and nobody else has since, the
-// entries go along with our commit.
-func (c *cache) release(committed bool, changed []remembered) {
+// entries go along with our commit, to the state that it returns.
+func (c *cache) release(committed bool, changed []remembered) (after stamp, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.index == nil || !c.writing {
-		return
+		return after, false
 	}
 	c.writing = false
 	if !committed {
-		return
+		return after, false
 	}
 	c.index.committed()
 	now, ok := c.index.stamp()
 	if !ok || now.change != c.at.change+1 {
 		c.forget(now)
-		return
+		return after, false
 	}
 	c.at = now
 	for _, r := range changed {
 		c.set(r)
 	}
+	return now, true
 }
 
 // set makes r an entry and lets the oldest go. The caller holds mu.

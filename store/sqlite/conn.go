@@ -52,13 +52,15 @@ const (
 	findLog
 	nextJournal
 	cutJournal
-	getSeen
-	listSeen
-	insertSeen
-	insertSeens
-	renewSeen
-	nextSeen
-	cutSeen
+	usedSince
+	getUsed
+	listUsed
+	insertUsed
+	insertUseds
+	removeUsed
+	nextUsed
+	cutUsed
+	emptyUsed
 	insertDue
 	removeDue
 	nextDue
@@ -116,13 +118,18 @@ var statementText = [statements]string{
 	cutJournal: `DELETE FROM journal WHERE kind = ?1 AND key IN
 		(SELECT key FROM (SELECT key, expires FROM journal WHERE kind = ?1 ORDER BY key LIMIT ?2+0) WHERE expires <> 0 AND expires <= ?3)`,
 
-	getSeen:     "SELECT expires, value FROM seen WHERE name = ?",
-	listSeen:    "SELECT name, 1, expires, 0, NULL, value, 0 FROM seen WHERE name > ?1 AND (expires = 0 OR expires > ?2) ORDER BY 1 LIMIT ?3+0",
-	insertSeen:  "INSERT OR FAIL INTO seen (name, expires, value) VALUES (?, ?, ?)",
-	insertSeens: "INSERT OR FAIL INTO seen (name, expires, value) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", seenAtOnce-1),
-	renewSeen:   "INSERT OR REPLACE INTO seen (name, expires, value) VALUES (?, ?, ?)", // the sweep may have removed it
-	nextSeen:    "SELECT name FROM seen WHERE name > ? ORDER BY name LIMIT 1 OFFSET ?+0",
-	cutSeen:     "DELETE FROM seen WHERE name > ? AND name <= ? AND expires <> 0 AND expires <= ?",
+	// With the row itself, which tells whether the table is what it was.
+	usedSince:   "SELECT seq, name, expires FROM used WHERE seq >= ? ORDER BY seq",
+	getUsed:     "SELECT name, expires, value FROM used WHERE seq = ?",
+	listUsed:    "SELECT name, 1, expires, 0, NULL, value, seq FROM used WHERE seq > ?1 AND (expires = 0 OR expires > ?2) AND name <> x'' ORDER BY seq LIMIT ?3+0",
+	insertUsed:  "INSERT INTO used (name, expires, value) VALUES (?, ?, ?)",
+	insertUseds: "INSERT INTO used (name, expires, value) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", usedAtOnce-1),
+	removeUsed:  "DELETE FROM used WHERE seq = ?",
+	nextUsed:    "SELECT seq FROM used WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?+0",
+	cutUsed: `DELETE FROM used WHERE seq > ?1 AND seq <= ?2 AND seq < (SELECT max(seq) FROM used)
+		AND expires <> 0 AND expires <= ?3`,
+	emptyUsed: `UPDATE used SET name = x'', expires = 1, value = NULL WHERE seq > ?1 AND seq <= ?2
+		AND seq = (SELECT max(seq) FROM used) AND expires <> 0 AND expires <= ?3 AND name <> x''`,
 
 	insertDue: "INSERT OR IGNORE INTO due (at, block) VALUES (?, ?)",
 	removeDue: "DELETE FROM due WHERE at = ? AND block = ?",

@@ -1,16 +1,12 @@
 package sqlite
 
 import (
-	"bytes"
 	"database/sql/driver"
-
-	"doorward/store"
-
-	sqlite3 "modernc.org/sqlite/lib"
+	"math"
 )
 
-// seenAtOnce is how many names one statement remembers, if there are so many.
-const seenAtOnce = 8
+// usedAtOnce is how many names one statement remembers, if there are so many.
+const usedAtOnce = 8
 
 // The sweep of what Once remembers has no index to go by: it walks over the
 // table, a part with each sweep. For each name that was written it
@@ -24,76 +20,70 @@ const (
 
 // walk is how far the sweep of what Once remembers has come. It is the writer's.
 type walk struct {
-	after []byte // the name that it examined last
-	owed  int    // names that are to be examined since others were written
+	after int64 // the row that it examined last
+	owed  int   // names that are to be examined since others were written
 }
 
-// beyond is greater than every name.
-var beyond = bytes.Repeat([]byte{0xff}, store.MaxKey+1)
-
-// readSeen reads what Once remembers of a name, expired or not.
-func readSeen(c *conn, at id) (remembered, error) {
-	r := remembered{id: at, full: true}
-	err := c.query(getSeen, func(row []driver.Value) bool {
-		r.exists, r.version = true, 1
-		r.expires, r.value = row[0].(int64), blob(row[1])
-		return false
-	}, []byte(at.key))
-	return r, err
-}
-
-// flushSeen writes the names that were used.
-func (t *transaction) flushSeen() error {
-	fresh := t.seen[:0]
-	for _, e := range t.seen {
-		if !e.stored {
-			fresh = append(fresh, e)
-		} else if err := t.c.exec(renewSeen, []byte(e.key), e.expires, e.value); err != nil {
-			return err
-		}
-	}
-	var args [3 * seenAtOnce]driver.Value
-	for len(fresh) > 0 {
-		n, insertion := 1, insertSeen
-		if len(fresh) >= seenAtOnce {
-			n, insertion = seenAtOnce, insertSeens
+// flushUsed writes the names that were used, whether they were used before, and
+// that is over, or not: each gets the next row.
+func (t *transaction) flushUsed() error {
+	var args [3 * usedAtOnce]driver.Value
+	for fresh := t.uses; len(fresh) > 0; {
+		n, insertion := 1, insertUsed
+		if len(fresh) >= usedAtOnce {
+			n, insertion = usedAtOnce, insertUseds
 		}
 		for i, e := range fresh[:n] {
 			args[3*i], args[3*i+1], args[3*i+2] = []byte(e.key), e.expires, e.value
 		}
-		err := t.c.exec(insertion, args[:3*n]...)
-		if !t.look && code(err) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY {
-			return errThere
-		}
+		done, err := t.c.execFor(insertion, args[:3*n]...)
 		if err != nil {
 			return err
 		}
+		last, err := done.LastInsertId()
+		if err != nil {
+			return err
+		}
+		for i, e := range fresh[:n] { // each gets the largest row and one more
+			e.row = last - int64(n-1-i)
+		}
 		fresh = fresh[n:]
+	}
+	if len(t.uses) == 0 {
+		return nil
+	}
+	if empty := t.used.emptied(); empty != 0 { // it need not keep its number any more
+		return t.c.exec(removeUsed, empty)
 	}
 	return nil
 }
 
-// seenSweep goes on with the walk, once round at most.
-type seenSweep struct {
+// usedSweep goes on with the walk, once round at most.
+type usedSweep struct {
 	*walk
 	left int // names that it examines in any case
 	ends int // how often it came to the end of the table
 }
 
 // step examines the next limit names.
-func (w *seenSweep) step(t *transaction, limit int, now int64) (gone int, more bool, err error) {
-	upTo := beyond
-	err = t.c.query(nextSeen, func(row []driver.Value) bool { upTo = blob(row[0]); return false }, w.after, int64(limit)-1)
+func (w *usedSweep) step(t *transaction, limit int, now int64) (gone int, more bool, err error) {
+	upTo := int64(math.MaxInt64)
+	err = t.c.query(nextUsed, func(row []driver.Value) bool { upTo = row[0].(int64); return false }, w.after, int64(limit)-1)
 	if err != nil {
 		return 0, false, err
 	}
-	if gone, err = t.c.count(cutSeen, w.after, upTo, now); err != nil {
+	if gone, err = t.c.count(cutUsed, w.after, upTo, now); err != nil {
 		return 0, false, err
 	}
-	t.wrote = t.wrote || gone > 0
+	last, err := t.c.count(emptyUsed, w.after, upTo, now)
+	if err != nil {
+		return 0, false, err
+	}
+	gone += last
+	t.wrote, t.empties = t.wrote || gone > 0, t.empties || last > 0
 	w.after, w.left, w.owed = upTo, w.left-limit, max(0, w.owed-limit)
-	if len(upTo) > store.MaxKey {
-		w.after = []byte{}
+	if upTo == math.MaxInt64 {
+		w.after = 0
 		if w.ends++; w.ends == 2 { // all of it was examined
 			w.owed = 0
 			return gone, false, nil

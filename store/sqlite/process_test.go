@@ -28,13 +28,14 @@ const (
 
 const (
 	contenders = 4
-	codes      = 150 // that they contend for
-	increments = 50  // of one counter, by each
+	codes      = 150  // that they contend for
+	increments = 50   // of one counter, by each
+	jtis       = 1000 // likewise
 )
 
 func TestMain(m *testing.M) {
 	role := map[string]func(context.Context, *sqlite.Store, io.Writer) error{
-		"crash": commitForever, "contend": contend, "put": putOne,
+		"crash": commitForever, "contend": contend, "put": putOne, "use": useNames,
 	}[os.Getenv(childRole)]
 	if role == nil {
 		os.Exit(m.Run())
@@ -73,7 +74,7 @@ func commitForever(ctx context.Context, s *sqlite.Store, out io.Writer) error {
 		go func() {
 			for i := 0; ; i++ {
 				key := fmt.Sprintf("%d-%d", w, i)
-				if err := s.Commit(ctx, put(key), put(key+"-too"), store.Log(store.Record{Kind: "log", Key: key})); err != nil {
+				if err := s.Commit(ctx, put(key), put(key+"-too"), store.Log(store.Record{Kind: "log", Key: key}), store.Once(key, time.Time{})); err != nil {
 					errs <- err
 					return
 				}
@@ -123,15 +124,19 @@ func TestKilled(t *testing.T) {
 		if r, err := s.Get(t.Context(), "test", key); err != nil || string(r.Value) != "value of "+key {
 			t.Fatalf("%s: %+v, %v", key, r, err)
 		}
+		if err := s.Commit(t.Context(), store.Once(key, time.Time{})); !errors.Is(err, store.ErrSeen) {
+			t.Fatalf("%s can be used a second time: %v", key, err)
+		}
 	}
+	used := keysOf(t, s, store.Query{Kind: store.KindOnce})
 	all, logged := keysOf(t, s, store.Query{Kind: "test", Index: "all"}), keysOf(t, s, store.Query{Kind: "log"})
 	for key := range all {
-		if first, ok := strings.CutSuffix(key, "-too"); !all[first] || !ok && !all[key+"-too"] || !logged[first] {
+		if first, ok := strings.CutSuffix(key, "-too"); !all[first] || !ok && !all[key+"-too"] || !logged[first] || !used[first] {
 			t.Errorf("half a commit: %s", key)
 		}
 	}
-	if len(all) != 2*len(logged) {
-		t.Errorf("%d records and %d in the journal", len(all), len(logged))
+	if len(all) != 2*len(logged) || len(all) != 2*len(used) {
+		t.Errorf("%d records, %d in the journal and %d names", len(all), len(logged), len(used))
 	}
 	if err := s.Commit(t.Context(), put("after")); err != nil {
 		t.Error(err)
@@ -247,6 +252,66 @@ func TestProcessesContend(t *testing.T) {
 	r, err := s.Get(t.Context(), "counter", "n")
 	if want := strconv.Itoa(contenders * increments); err != nil || string(r.Value) != want {
 		t.Errorf("counted %s, %v, want %s", r.Value, err, want)
+	}
+}
+
+// useNames uses each of many names once, several at a time, and prints which it
+// was that used them.
+func useNames(ctx context.Context, s *sqlite.Store, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	const workers = 8
+	var printing sync.Mutex
+	errs := make([]error, workers)
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			for i := w; i < jtis; i += workers {
+				name := fmt.Sprint("jti", i)
+				err := s.Commit(ctx, store.Once(name, time.Now().Add(time.Hour)))
+				if err == nil {
+					printing.Lock()
+					fmt.Fprintln(out, name)
+					printing.Unlock()
+				} else if !errors.Is(err, store.ErrSeen) {
+					errs[w] = err
+					return
+				}
+				if _, err := s.Get(ctx, store.KindOnce, name); err != nil {
+					errs[w] = fmt.Errorf("%s was used and is not there: %w", name, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// Of two processes that use the same thousand names at once, one uses each.
+// covers: AS-JAG-09, SEC-14
+func TestProcessesUseNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	s := open(t, sqlite.Config{Path: path})
+	var theirs, ours strings.Builder
+	cmd := child(t, "use", path)
+	cmd.Stdout = &theirs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(useNames(t.Context(), s, &ours), cmd.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	won := map[string]int{}
+	for line := range strings.Lines(theirs.String() + ours.String()) {
+		won[line]++
+	}
+	for line, n := range won {
+		if n != 1 {
+			t.Errorf("%d processes used %s", n, line)
+		}
+	}
+	if len(won) != jtis {
+		t.Errorf("%d names were used, want %d", len(won), jtis)
 	}
 }
 

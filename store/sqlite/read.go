@@ -17,6 +17,9 @@ const pageBytes = 8 << 20
 
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, kind store.Kind, key string) (store.Record, error) {
+	if kind == store.KindOnce {
+		return s.getUsed(ctx, key)
+	}
 	at := id{kind, key}
 	r, known, state, remember := s.cache.get(at)
 	if known {
@@ -44,11 +47,48 @@ func (s *Store) Get(ctx context.Context, kind store.Kind, key string) (store.Rec
 	return r.record(), nil
 }
 
+// getUsed is Get for what Once remembers.
+func (s *Store) getUsed(ctx context.Context, name string) (store.Record, error) {
+	if err := s.canRead(ctx); err != nil {
+		return store.Record{}, err
+	}
+	if seq, ok := s.used.find(name); ok && seq == 0 {
+		return store.Record{}, store.ErrNotFound
+	}
+	c, err := s.reader(ctx)
+	if err != nil {
+		return store.Record{}, err
+	}
+	defer s.release(c)
+	now := millis(s.now())
+	seq, err := s.used.findBy(c, name, now)
+	if err != nil {
+		return store.Record{}, explain(s.path, err)
+	}
+	r, err := readUsed(c, name, seq)
+	if err != nil {
+		return store.Record{}, explain(s.path, err)
+	}
+	if !r.exists || !isLive(r.expires, now) {
+		return store.Record{}, store.ErrNotFound
+	}
+	return r.record(), nil
+}
+
+// loadUsed brings the index of what Once remembers into memory, at first need
+// and before the lock of the file is held.
+func (s *Store) loadUsed(ctx context.Context) error {
+	c, err := s.reader(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.release(c)
+	_, err = s.used.findBy(c, "", millis(s.now()))
+	return explain(s.path, err)
+}
+
 // readRow reads a record, expired or not, or that there is none.
 func readRow(c *conn, at id) (remembered, error) {
-	if at.kind == store.KindOnce {
-		return readSeen(c, at)
-	}
 	r := remembered{id: at, full: true}
 	err := c.query(get, func(row []driver.Value) bool {
 		r.exists = true
@@ -59,14 +99,14 @@ func readRow(c *conn, at id) (remembered, error) {
 	return r, err
 }
 
-// List implements store.Store. The order is that of the keys' bytes, under an
-// index name that in which the records were made.
+// List implements store.Store. The order is that of the keys' bytes; under an
+// index name, and of what Once remembers, that in which they were made.
 func (s *Store) List(ctx context.Context, q store.Query) ([]store.Record, string, error) {
 	if err := q.Check(); err != nil {
 		return nil, "", err
 	}
 	after, err := base64.RawURLEncoding.DecodeString(q.After)
-	if err != nil || q.Index != "" && len(after) != 0 && len(after) != 8 {
+	if err != nil || byRow(q) && len(after) != 0 && len(after) != 8 {
 		return nil, "", errors.New("store/sqlite: the cursor is none that a page returned: start again without it")
 	}
 	c, err := s.reader(ctx)
@@ -89,8 +129,11 @@ func readRecord(c *conn, kind store.Kind, key string, now int64) (store.Record, 
 	return r.record(), true, nil
 }
 
+// byRow reports whether pages of a query are in the order of rows, not of keys.
+func byRow(q store.Query) bool { return q.Index != "" || q.Kind == store.KindOnce }
+
 // readPage also returns where the page ends if there are records after it: the
-// last key, or under an index name the last row.
+// last key, or where rows are the order the last row.
 func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Record, last []byte, err error) {
 	limit := q.Limit
 	if limit == 0 {
@@ -111,7 +154,7 @@ func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Rec
 	}
 	switch {
 	case q.Index == "" && q.Kind == store.KindOnce:
-		err = c.query(listSeen, each, after, now, int64(limit)+1)
+		err = c.query(listUsed, each, rowOf(after), now, int64(limit)+1)
 	case q.Index == "":
 		err = c.query(listKind, each, string(q.Kind), after, now, int64(limit)+1)
 	default:
@@ -120,7 +163,7 @@ func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Rec
 	switch {
 	case !more:
 		return recs, nil, err
-	case q.Index == "":
+	case !byRow(q):
 		return recs, []byte(recs[len(recs)-1].Key), err
 	}
 	return recs, binary.BigEndian.AppendUint64(nil, uint64(row)), err

@@ -54,6 +54,7 @@ type Store struct {
 	cache    *cache
 	work     work // of the writer
 	walk     walk // likewise
+	used     *used
 	watch    watchers
 	trimming int // transactions logged since the last cut
 	together int // requests of the last transaction; the writer's
@@ -80,13 +81,13 @@ func OpenConfig(cfg Config) (*Store, error) {
 	s := &Store{
 		path: cfg.Path, now: cfg.Now, id: randomID(), connector: connector,
 		writer: make(chan *conn, 1),
-		walk:   walk{after: []byte{}},
 		wake:   make(chan struct{}, 1), closing: make(chan struct{}), written: make(chan struct{}),
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	s.cache = newCache(s.openIndex())
+	s.used = newUsed(s.cache)
 	s.writer <- first
 	if s.readers = s.writer; !s.inMemory() {
 		s.readers = make(chan *conn, min(max(runtime.GOMAXPROCS(0), 2), 8))

@@ -43,12 +43,14 @@ type entry struct {
 type transaction struct {
 	c       *conn
 	cache   *cache
+	used    *used
 	look    bool // whether records that are to be new are there; else the insertion tells
 	entries map[id]*entry
 	order   []*entry
 	puts    []store.Record // for the watchers, in order
 	logs    []store.Record // for the journal, in order
-	seen    []*entry       // that Once is to remember
+	uses    []*entry       // that Once is to remember
+	empties bool           // the last of what it remembers was swept
 	due     []duePlace     // where the sweep is to look
 	swept   []id           // that the sweep removed
 	undo    []entry        // what the ops of a commit found
@@ -67,13 +69,13 @@ type work struct{ t transaction }
 const keptEntries = 1024
 
 // begin starts it anew.
-func (w *work) begin(c *conn, cache *cache, look bool) *transaction {
+func (w *work) begin(c *conn, s *Store, look bool) *transaction {
 	w.clear()
 	t := &w.t
 	if t.entries == nil {
 		t.entries = map[id]*entry{}
 	}
-	t.c, t.cache, t.look = c, cache, look
+	t.c, t.cache, t.used, t.look = c, s.cache, s.used, look
 	return t
 }
 
@@ -86,7 +88,7 @@ func (w *work) clear() {
 	}
 	clear(t.entries)
 	*t = transaction{entries: t.entries, order: emptied(t.order), puts: emptied(t.puts), logs: emptied(t.logs), undo: emptied(t.undo[:cap(t.undo)]),
-		fresh: emptied(t.fresh), news: emptied(t.news), lost: emptied(t.lost), seen: emptied(t.seen), due: t.due[:0], ends: emptied(t.ends)}
+		fresh: emptied(t.fresh), news: emptied(t.news), lost: emptied(t.lost), uses: emptied(t.uses), due: t.due[:0], ends: emptied(t.ends)}
 }
 
 // emptied is the slice without its elements.
@@ -104,7 +106,7 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 		var err error
 		if ops[i].Do == store.DoLog {
 			err = t.log(&ops[i].Record)
-		} else if e, readErr := t.entry(&ops[i]); readErr != nil {
+		} else if e, readErr := t.entry(&ops[i], now); readErr != nil {
 			err = readErr
 		} else {
 			undo = append(undo, *e)
@@ -129,9 +131,9 @@ var errThere = errors.New("a record that was to be new is there")
 
 // entry finds the record's entry, or reads it from the database. One that is to
 // be new seldom is there, so at first it is taken to be new.
-func (t *transaction) entry(op *store.Op) (*entry, error) {
+func (t *transaction) entry(op *store.Op, now time.Time) (*entry, error) {
 	at := id{op.Record.Kind, op.Record.Key}
-	isNew := !t.look && (op.Do == store.DoAdd || op.Do == store.DoCreate || op.Do == store.DoOnce)
+	isNew := !t.look && (op.Do == store.DoAdd || op.Do == store.DoCreate)
 	if e := t.entries[at]; e != nil {
 		if e.assumed && !e.exists && !isNew { // a commit that failed left it unseen
 			return e, t.read(e)
@@ -139,7 +141,11 @@ func (t *transaction) entry(op *store.Op) (*entry, error) {
 		return e, nil
 	}
 	e := &entry{id: at}
-	if r, known := t.cache.held(at); known {
+	if op.Do == store.DoOnce {
+		if err := t.readUsed(e, now); err != nil {
+			return nil, err
+		}
+	} else if r, known := t.cache.held(at); known {
 		e.row, e.stored, e.exists, e.version, e.expires, e.taken, e.names, e.value = r.row, r.exists, r.exists, r.version, r.expires, r.taken, r.names, r.value
 		e.storedExpires, e.storedNames = e.expires, e.names
 	} else if e.assumed = isNew; !isNew {
@@ -155,12 +161,6 @@ func (t *transaction) entry(op *store.Op) (*entry, error) {
 // read finds out how the record lies in the database.
 func (t *transaction) read(e *entry) error {
 	e.assumed = false
-	if e.kind == store.KindOnce {
-		r, err := readSeen(t.c, e.id)
-		e.stored, e.exists, e.version, e.expires, e.value = r.exists, r.exists, r.version, r.expires, r.value
-		t.failed = cmp.Or(t.failed, err)
-		return err
-	}
 	err := t.c.query(load, func(row []driver.Value) bool {
 		e.stored, e.exists = true, true
 		e.row = row[0].(int64)
@@ -177,12 +177,24 @@ func (t *transaction) read(e *entry) error {
 	return err
 }
 
+// readUsed finds out what Once remembers of a name.
+func (t *transaction) readUsed(e *entry, now time.Time) error {
+	seq, err := t.used.findBy(t.c, e.key, millis(now))
+	if err == nil {
+		var r remembered
+		r, err = readUsed(t.c, e.key, seq)
+		e.stored, e.exists, e.version, e.expires = r.exists, r.exists, r.version, r.expires
+	}
+	t.failed = cmp.Or(t.failed, err)
+	return err
+}
+
 // changed is what the cache is to know after the commit.
 func (t *transaction) changed() []remembered {
 	all := t.ends
 	for _, e := range t.order {
 		switch {
-		case !e.changed:
+		case !e.changed || e.kind == store.KindOnce:
 		case !e.exists:
 			all = append(all, remembered{id: e.id, full: true})
 		default:
@@ -266,7 +278,7 @@ func (t *transaction) flush() error {
 		}
 		t.wrote = true
 		if e.kind == store.KindOnce {
-			t.seen = append(t.seen, e)
+			t.uses = append(t.uses, e)
 			continue
 		}
 		if !e.stored {
@@ -286,7 +298,7 @@ func (t *transaction) flush() error {
 	if err := t.insertRows(t.fresh); err != nil {
 		return err
 	}
-	for _, rest := range []func() error{t.insertNames, t.removeNames, t.flushDue, t.flushSeen, t.flushLogs} {
+	for _, rest := range []func() error{t.insertNames, t.removeNames, t.flushDue, t.flushUsed, t.flushLogs} {
 		if err := rest(); err != nil {
 			return err
 		}

@@ -33,12 +33,18 @@ type request struct {
 // its error is returned and nothing is written; once it is being written
 // Commit waits for the outcome.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
-	r := &request{ops: ops}
+	r, uses := &request{ops: ops}, false
 	for i := range ops {
 		if err := ops[i].Check(); err != nil {
 			return err
 		}
 		r.bytes += len(ops[i].Record.Value)
+		uses = uses || ops[i].Do == store.DoOnce
+	}
+	if uses && !s.used.loaded.Load() {
+		if err := s.loadUsed(ctx); err != nil {
+			return err
+		}
 	}
 	return s.submit(ctx, r)
 }
@@ -174,16 +180,17 @@ func (s *Store) transact() {
 // first whether records that are to be new are there, and one is, the error is
 // errThere and nothing was done.
 func (s *Store) try(c *conn, group []*request, look bool) (*transaction, []error, error) {
-	s.cache.hold()
-	t := s.work.begin(c, s.cache, look)
+	before := s.cache.hold()
+	t := s.work.begin(c, s, look)
 	results := make([]error, len(group))
 	for i, r := range group {
 		results[i] = t.apply(r.ops, s.now())
 	}
 	err := s.finish(t, group)
 	if err == nil && t.wrote {
-		s.cache.release(true, t.changed())
-		s.walk.owed += walkPerName * len(t.seen)
+		after, known := s.cache.release(true, t.changed())
+		s.used.learn(t.uses, millis(s.now()), before, after, known && !t.empties)
+		s.walk.owed += walkPerName * len(t.uses)
 	} else {
 		s.cache.release(false, nil)
 	}
