@@ -31,10 +31,11 @@ func (c Claims) Has(name string) bool {
 
 // Text is a string claim: "" if absent, an error if it is no JSON string.
 func (c Claims) Text(name string) (string, error) {
-	if !c.Has(name) {
+	raw, ok := c[name]
+	if !ok || string(raw) == "null" {
 		return "", nil
 	}
-	s, err := text(c[name])
+	s, err := text(raw)
 	if err != nil {
 		return "", fmt.Errorf("claim %s: %w", name, err)
 	}
@@ -43,26 +44,19 @@ func (c Claims) Text(name string) (string, error) {
 
 // Texts is a claim that is a string or an array of strings; nil if absent.
 func (c Claims) Texts(name string) ([]string, error) {
-	if !c.Has(name) {
+	raw, ok := c[name]
+	switch {
+	case !ok || string(raw) == "null":
 		return nil, nil
-	}
-	raw := c[name]
-	if len(raw) > 0 && raw[0] == '"' {
+	case at(raw, 0) == '"':
 		s, err := c.Text(name)
 		return []string{s}, err
 	}
-	var list []*string // a pointer tells null from ""
-	if err := json.Unmarshal(raw, &list); err != nil {
+	list, err := texts(raw)
+	if err != nil {
 		return nil, fmt.Errorf("claim %s is neither a string nor an array of strings", name)
 	}
-	texts := make([]string, len(list))
-	for i, s := range list {
-		if s == nil {
-			return nil, fmt.Errorf("claim %s has null among its strings", name)
-		}
-		texts[i] = *s
-	}
-	return texts, nil
+	return list, nil
 }
 
 // maxDate is the last second of the year 9999.

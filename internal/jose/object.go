@@ -23,6 +23,7 @@ func object(data []byte) (map[string]json.RawMessage, error) {
 	case at(data, i) != '{':
 		return nil, errors.New("no JSON object")
 	}
+	names := string(data) // which the members' names are pieces of
 	// No more members than colons.
 	members := make(map[string]json.RawMessage, min(12, bytes.Count(data, []byte{':'})))
 	i = space(data, i+1)
@@ -33,9 +34,12 @@ func object(data []byte) (map[string]json.RawMessage, error) {
 		if at(data, i) != '"' || end < 0 || at(data, colon) != ':' {
 			return nil, errNotJSON
 		}
-		name, err := memberName(data[i:end])
-		if err != nil {
-			return nil, err
+		name := names[i+1 : end-1]
+		if strings.IndexByte(name, '\\') >= 0 {
+			var err error
+			if name, err = text(data[i:end]); err != nil {
+				return nil, err
+			}
 		}
 		if end = value(data, start, 1); end < 0 {
 			return nil, errNotJSON
@@ -59,26 +63,6 @@ func object(data []byte) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
-// common are the names that most tokens have, so that they need not be copied.
-var common = named("alg kid typ iss sub aud exp nbf iat jti client_id scope gid resource auth_time acr amr azp sid nonce cnf jkt " +
-	"act email email_verified name groups tenant tid oid htm htu ath kty crv x y")
-
-func named(names string) map[string]string {
-	m := map[string]string{}
-	for _, name := range strings.Fields(names) {
-		m[name] = name
-	}
-	return m
-}
-
-// memberName is the string that raw is in JSON, as text has it.
-func memberName(raw []byte) (string, error) {
-	if name, ok := common[string(raw[1:len(raw)-1])]; ok {
-		return name, nil
-	}
-	return text(raw)
-}
-
 // text is the string that raw is in JSON.
 func text(raw []byte) (string, error) {
 	if len(raw) < 2 || raw[0] != '"' {
@@ -90,6 +74,38 @@ func text(raw []byte) (string, error) {
 	var s string
 	err := json.Unmarshal(raw, &s)
 	return s, err
+}
+
+// texts are the strings of the array of strings that raw is in JSON.
+func texts(raw []byte) ([]string, error) {
+	if at(raw, 0) != '[' {
+		return nil, errNotJSON
+	}
+	list := make([]string, 0, min(8, bytes.Count(raw, []byte{','})+1))
+	i := space(raw, 1)
+	for more := at(raw, i) != ']'; more; {
+		end := value(raw, i, 1)
+		if end < 0 {
+			return nil, errNotJSON
+		}
+		s, err := text(raw[i:end])
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+		switch i = space(raw, end); at(raw, i) {
+		case ',':
+			i = space(raw, i+1)
+		case ']':
+			more = false
+		default:
+			return nil, errNotJSON
+		}
+	}
+	if i+1 != len(raw) {
+		return nil, errNotJSON
+	}
+	return list, nil
 }
 
 // member is a string member of an object: "" if absent.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 )
 
 // Header is the protected header of a JWS. jku, x5u, x5c and jwk are ignored
@@ -36,7 +37,7 @@ func parse(token string) (parsed, error) {
 	if !ok1 || !ok2 {
 		return parsed{}, errors.New("token: not three segments, so no signed JWT")
 	}
-	header, err := segment(head)
+	h, err := readHead(head)
 	if err != nil {
 		return parsed{}, fmt.Errorf("token header: %w", err)
 	}
@@ -44,15 +45,9 @@ func parse(token string) (parsed, error) {
 	if err != nil {
 		return parsed{}, fmt.Errorf("token payload: %w", err)
 	}
-	p := parsed{input: token[:len(head)+1+len(body)]}
+	p := parsed{header: h.header, members: h.members, input: token[:len(head)+1+len(body)]}
 	if p.signature, err = segment(tail); err != nil {
 		return parsed{}, fmt.Errorf("token signature: %w", err)
-	}
-	if p.members, err = object(header); err != nil {
-		return parsed{}, fmt.Errorf("token header: %w", err)
-	}
-	if p.header, err = readHeader(p.members); err != nil {
-		return parsed{}, fmt.Errorf("token header: %w", err)
 	}
 	if p.claims, err = object(payload); err != nil {
 		return parsed{}, fmt.Errorf("token payload: %w", err)
@@ -60,12 +55,47 @@ func parse(token string) (parsed, error) {
 	return p, nil
 }
 
+// head is the protected header of a token, as it came and as it was read.
+type head struct {
+	text    string
+	header  Header
+	members map[string]json.RawMessage // nobody writes to them
+}
+
+// lastHead is what was read last: all tokens that one key signs begin alike.
+var lastHead atomic.Pointer[head]
+
+// keptHead is the longest header that is kept, in bytes.
+const keptHead = 512
+
+func readHead(text string) (*head, error) {
+	if last := lastHead.Load(); last != nil && last.text == text {
+		return last, nil
+	}
+	raw, err := segment(text)
+	if err != nil {
+		return nil, err
+	}
+	h := &head{text: text}
+	if h.members, err = object(raw); err != nil {
+		return nil, err
+	}
+	if h.header, err = readHeader(h.members); err != nil {
+		return nil, err
+	}
+	if _, own := h.members["jwk"]; !own && len(text) <= keptHead { // a DPoP proof's is one client's
+		h.text = strings.Clone(text) // not a piece of the token
+		lastHead.Store(h)
+	}
+	return h, nil
+}
+
 var strict = base64.RawURLEncoding.Strict()
 
 // segment decodes unpadded base64url. The decoder of the standard library
 // passes over line breaks, so these are looked for first.
 func segment(s string) ([]byte, error) {
-	if strings.ContainsAny(s, "\r\n") {
+	if strings.IndexByte(s, '\r') >= 0 || strings.IndexByte(s, '\n') >= 0 {
 		return nil, errors.New("white space in base64url")
 	}
 	b, err := strict.DecodeString(s)
