@@ -175,7 +175,7 @@ func (k *keysets) use(ctx context.Context, st *settings, now func() time.Time) {
 
 func startSet(ctx context.Context, client *http.Client, t TrustedIssuer, now func() time.Time) runningSet {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	keys := keyset.New(keyset.Config{Now: now, Fetch: func(ctx context.Context) ([]byte, error) {
+	keys := keyset.New(keyset.Config{Now: now, Patience: issuerPatience, Fetch: func(ctx context.Context) ([]byte, error) {
 		return fetchKeys(ctx, client, t)
 	}})
 	keys.Start(ctx)
@@ -198,8 +198,6 @@ const issuerPatience = 5 * time.Second
 
 // verify checks the signature and the type of a token with the issuer's keys.
 func (i *issuer) verify(ctx context.Context, token jose.Unverified, types []string) (jose.Verified, error) {
-	ctx, cancel := context.WithTimeout(ctx, issuerPatience)
-	defer cancel()
 	return i.keys.VerifyRead(ctx, token, i.Algs, types)
 }
 

@@ -25,6 +25,9 @@ type Config struct {
 	// MaxStale is how long a set is used after its last successful fetch while
 	// fetching fails; 0: 24 hours.
 	MaxStale time.Duration
+	// Patience is how long Verify waits for fetches in all; 0: as long as its
+	// context lets it.
+	Patience time.Duration
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -135,9 +138,18 @@ func (r *Remote) Verify(ctx context.Context, token string, algs, types []string)
 
 // VerifyRead is Verify for a token that was read already.
 func (r *Remote) VerifyRead(ctx context.Context, token jose.Unverified, algs, types []string) (jose.Verified, error) {
-	r.mu.Lock()
-	before := r.set
-	r.mu.Unlock()
+	before, fresh := r.last()
+	if fresh { // nearly always: nothing is waited for
+		v, err := token.Verify(before, algs, types)
+		if !errors.Is(err, jose.ErrUnknownKey) {
+			return v, err
+		}
+	}
+	if r.c.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.c.Patience)
+		defer cancel()
+	}
 	set, err := r.Keys(ctx)
 	if err != nil {
 		return jose.Verified{}, err
@@ -150,6 +162,13 @@ func (r *Remote) VerifyRead(ctx context.Context, token jose.Unverified, algs, ty
 		return token.Verify(newer, algs, types)
 	}
 	return v, err
+}
+
+// last is the last good set, and whether it is younger than its TTL.
+func (r *Remote) last() (set *jose.Set, fresh bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.set, r.set != nil && r.c.Now().Sub(r.fetched) < r.c.TTL
 }
 
 // again fetches because a key was not in set, unless that was done less than a
