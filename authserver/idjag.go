@@ -56,20 +56,30 @@ const (
 // thumbprint of the key that it proved to have; "": none.
 func checkIDJAG(c jose.Claims, from *issuer, own, client, key string, now time.Time) (idjag, error) {
 	var a idjag
-	steps := []func() error{
-		func() error { return formed(c, from) },
-		func() error { return a.required(c, own, client) },
-		func() error { return a.times(c, from, now) },
-		func() error { return a.rich(c) },
-		func() error { return confirmed(c, key) },
-		func() error { return a.account(c, from) },
-		func() error { return a.person(c, from) },
-		func() error { return a.targets(c) },
+	err := formed(c, from)
+	if err == nil {
+		err = a.required(c, own, client)
 	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return idjag{}, err
-		}
+	if err == nil {
+		err = a.times(c, from, now)
+	}
+	if err == nil {
+		err = a.rich(c)
+	}
+	if err == nil {
+		err = confirmed(c, key)
+	}
+	if err == nil {
+		err = a.account(c, from)
+	}
+	if err == nil {
+		err = a.person(c, from)
+	}
+	if err == nil {
+		err = a.targets(c)
+	}
+	if err != nil {
+		return idjag{}, err
 	}
 	return a, nil
 }
