@@ -90,41 +90,45 @@ type Answer struct {
 
 // Decide answers q. For Tool "" an allow rule counts whatever tools it names,
 // and a deny rule counts only if it names no tools; likewise for scopes.
-func (r Rules) Decide(q Question) Answer {
+func (r Rules) Decide(q Question) Answer { return r.decide(&q) }
+
+func (r *Rules) decide(q *Question) Answer {
 	q.Subject.home = r.Home != "" && q.Subject.Issuer == r.Home
-	for i, rule := range r.Deny {
-		if rule.covers(q, false) {
-			return Answer{Rule: r.Name + ".deny[" + strconv.Itoa(i) + "]", Reason: Denied}
+	for i := range r.Deny {
+		if r.Deny[i].covers(q, false) {
+			return Answer{Rule: r.nameOf(".deny[", i), Reason: Denied}
 		}
 	}
-	for i, rule := range r.Deny {
-		if rule.mayCover(q, false) {
-			return Answer{Rule: r.Name + ".deny[" + strconv.Itoa(i) + "]", Reason: Overage}
+	for i := range r.Deny {
+		if r.Deny[i].mayCover(q, false) {
+			return Answer{Rule: r.nameOf(".deny[", i), Reason: Overage}
 		}
 	}
 	if r.Open && len(r.Allow) == 0 && (q.Subject.Issuer == "" || q.Subject.home) && matchWho("everyone", q.Subject, false) {
 		return Answer{Allowed: true, Rule: r.Name + ".allow (none written; loopback)", Reason: Allowed}
 	}
 	refusal := Answer{Reason: NoRule}
-	for i, rule := range r.Allow {
-		name := r.Name + ".allow[" + strconv.Itoa(i) + "]"
+	for i := range r.Allow {
+		rule := &r.Allow[i]
 		if !rule.covers(q, true) {
 			if refusal.Reason == NoRule && rule.mayCover(q, true) {
-				refusal = Answer{Rule: name, Reason: Overage}
+				refusal = Answer{Rule: r.nameOf(".allow[", i), Reason: Overage}
 			}
 			continue
 		}
 		missing, fresh := rule.Require.unmet(q)
 		if len(missing) == 0 && fresh {
-			return Answer{Allowed: true, Rule: name, Reason: Allowed}
+			return Answer{Allowed: true, Rule: r.nameOf(".allow[", i), Reason: Allowed}
 		}
 		// A client that acts for itself cannot be sent to sign in.
 		if refusal.Reason != NeedsLogin && q.Subject.Person != "" {
-			refusal = Answer{Rule: name, Reason: NeedsLogin, MaxAge: rule.Require.SignedInWithin, AMR: missing}
+			refusal = Answer{Rule: r.nameOf(".allow[", i), Reason: NeedsLogin, MaxAge: rule.Require.SignedInWithin, AMR: missing}
 		}
 	}
 	return refusal
 }
+
+func (r *Rules) nameOf(list string, i int) string { return r.Name + list + strconv.Itoa(i) + "]" }
 
 // Scopes returns those of asked that Decide allows one by one, and the answer
 // for the last one that it did not (or, if all were allowed, an allowing one).
@@ -137,7 +141,7 @@ func (r Rules) Scopes(q Question, asked []string) ([]string, Answer) {
 			continue
 		}
 		q.Scope = scope
-		if last = r.Decide(q); last.Allowed {
+		if last = r.decide(&q); last.Allowed {
 			allowed = append(allowed, scope)
 		} else {
 			refused = last
@@ -150,23 +154,23 @@ func (r Rules) Scopes(q Question, asked []string) ([]string, Answer) {
 		return allowed, last
 	}
 	q.Scope = ""
-	return nil, r.Decide(q)
+	return nil, r.decide(&q)
 }
 
 // covers reports whether the rule speaks about q. What a question leaves open
 // (no tool, no scope) any allow rule answers, and no deny rule that is narrower.
-func (rule Rule) covers(q Question, allow bool) bool {
+func (rule *Rule) covers(q *Question, allow bool) bool {
 	return slices.ContainsFunc(rule.Who, func(who string) bool { return matchWho(who, q.Subject, allow) }) && rule.about(q, allow)
 }
 
 // mayCover reports whether the rule would speak about q if the subject were in
 // a group of which nobody knows.
-func (rule Rule) mayCover(q Question, allow bool) bool {
+func (rule *Rule) mayCover(q *Question, allow bool) bool {
 	return slices.ContainsFunc(rule.Who, func(who string) bool { return mayMatchGroup(who, q.Subject) }) && rule.about(q, allow)
 }
 
 // about is covers without regard to who asks.
-func (rule Rule) about(q Question, allow bool) bool {
+func (rule *Rule) about(q *Question, allow bool) bool {
 	return matchAny(rule.Resources, q.Resource) &&
 		(q.Tool == "" && allow || matchAny(rule.Tools, q.Tool) && named(rule.Tools, q.Tool)) &&
 		(q.Scope == "" && allow || matchAny(rule.Scopes, q.Scope) && named(rule.Scopes, q.Scope))
@@ -181,7 +185,7 @@ const clockSkew = time.Minute
 
 // unmet returns the methods that the sign-in lacks, and whether it is young
 // enough. A sign-in of unknown age is not, nor is one in the future.
-func (r Require) unmet(q Question) (missing []string, fresh bool) {
+func (r *Require) unmet(q *Question) (missing []string, fresh bool) {
 	for _, m := range r.AMR {
 		if !slices.Contains(q.Subject.AMR, m) {
 			missing = append(missing, m)

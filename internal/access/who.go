@@ -148,10 +148,10 @@ func Matches(pattern, s string) bool { return matchPattern(pattern, s) }
 // matchPattern matches the whole of s, * being any run of characters. The
 // first fit of each part is enough, so it takes no backtracking.
 func matchPattern(pattern, s string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
+	if !strings.Contains(pattern, "*") {
 		return pattern == s
 	}
+	parts := strings.Split(pattern, "*")
 	first, last := parts[0], parts[len(parts)-1]
 	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
 		return false
