@@ -287,7 +287,10 @@ func (v *visit) knownHere(id string) (ledger.Client, bool) {
 		return c, ok
 	}
 	c, err := v.s.client(v.r.Context(), v.st, id)
-	return c, err == nil
+	if err != nil {
+		return ledger.Client{}, false
+	}
+	return *c, true
 }
 
 // entry is what was given in words. A client or a server that is no longer

@@ -103,7 +103,7 @@ func (s *Server) examine(ctx context.Context, st *settings, req oauth.Authorizat
 		if err != nil {
 			return nil, err
 		}
-		a.client = &c
+		a.client = c
 	}
 	var err error
 	if a.redirect, err = redirectOf(a.client, req.RedirectURI); err != nil {
@@ -160,7 +160,7 @@ func (a *asking) check(st *settings) error {
 	if a.resource, err = st.resource(a.Resources); err != nil {
 		return err
 	}
-	if a.scopes, err = st.narrowed(*a.client, a.resource, a.Scope); err != nil {
+	if a.scopes, err = st.narrowed(a.client, a.resource, a.Scope); err != nil {
 		return err
 	}
 	a.details, err = st.details(a.Details, a.resource)
@@ -170,7 +170,7 @@ func (a *asking) check(st *settings) error {
 // narrowed is what of the scopes asked for can be had there by that client
 // (AS-AUTHZ-12); the defaults if none is asked for. offline_access asks for a
 // refresh token and is no scope of an MCP server.
-func (st *settings) narrowed(c ledger.Client, res *resource, asked oauth.Scopes) (oauth.Scopes, error) {
+func (st *settings) narrowed(c *ledger.Client, res *resource, asked oauth.Scopes) (oauth.Scopes, error) {
 	if !st.idp {
 		asked = asked.Minus(oauth.Scopes{"offline_access"})
 	}

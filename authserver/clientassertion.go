@@ -34,7 +34,7 @@ var assertionTypes = []string{oauth.TypClientAssertion, "JWT", ""}
 
 // readAssertion takes the client from the assertion, which is checked later. A
 // client_id beside it must be the same (RFC 7521 section 4.2, AS-CAUTH-07).
-func readAssertion(req oauth.TokenRequest) (credentials, error) {
+func readAssertion(req *oauth.TokenRequest) (credentials, error) {
 	switch {
 	case req.ClientAssertion == "" || req.ClientAssertionType == "":
 		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_assertion and client_assertion_type go together"}

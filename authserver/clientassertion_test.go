@@ -432,7 +432,7 @@ func TestRegisteredClientSigns(t *testing.T) {
 func TestKeysGiveNoGrant(t *testing.T) {
 	c := ledger.Client{ID: "https://app.example/c", Source: ledger.FromDocument, AuthMethod: authPrivateKey, AuthMethods: []string{authPrivateKey},
 		GrantTypes: []string{oauth.AuthorizationCode}}
-	if (authenticated{client: c, proven: true}).registeredFor(oauth.JWTBearer) {
+	if (authenticated{client: &c, proven: true}).registeredFor(oauth.JWTBearer) {
 		t.Error("a document gives its client a grant")
 	}
 	w := newWorld(t, func(as, _ *Config) {
@@ -440,7 +440,7 @@ func TestKeysGiveNoGrant(t *testing.T) {
 		corp.PublicClients = []string{c.ID}
 		as.Issuers = map[string]TrustedIssuer{"corp": corp}
 	})
-	if !w.as.current().mayUse(c, oauth.JWTBearer) || w.as.current().mayUse(c, oauth.ClientCredentials) {
+	if !w.as.current().mayUse(&c, oauth.JWTBearer) || w.as.current().mayUse(&c, oauth.ClientCredentials) {
 		t.Error("the list of an issuer does not decide")
 	}
 }

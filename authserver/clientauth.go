@@ -28,8 +28,8 @@ var authMethods = []string{authNone, authBasic, authPost, authPrivateKey}
 // an assertion that its key signed, or, if it is public, nothing but its name.
 // Only prove makes one.
 type authenticated struct {
-	client ledger.Client
-	proven bool // it showed a secret, signed with its key, or had its certificate
+	client *ledger.Client // not to be written to
+	proven bool           // it showed a secret, signed with its key, or had its certificate
 }
 
 // credentials are what a request says about its client.
@@ -42,7 +42,7 @@ type credentials struct {
 // prove finds out which client asks (RFC 6749 section 2.3). A wrong secret and
 // an unknown client take the same path and get the same answer. Endpoints call
 // authenticate (limits.go).
-func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oauth.TokenRequest) (authenticated, error) {
+func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req *oauth.TokenRequest) (authenticated, error) {
 	cred, err := readCredentials(h, req)
 	if err != nil {
 		return authenticated{}, err
@@ -51,6 +51,9 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 	unknown := isUnknownClient(err)
 	if err != nil && !unknown {
 		return authenticated{}, err
+	}
+	if unknown {
+		c = &ledger.Client{}
 	}
 	if cred.method == authNone {
 		cred.method = certMethod(ctx, c)
@@ -68,11 +71,11 @@ func (s *Server) prove(ctx context.Context, st *settings, h http.Header, req oau
 		return authenticated{}, refused("client_authentication", nil)
 	case cred.method == authNone: // AS-CAUTH-09: its name selects a record and proves nothing
 	case cred.method == authPrivateKey:
-		if err := s.checkClientAssertion(ctx, st, c, cred.assertion); err != nil {
+		if err := s.checkClientAssertion(ctx, st, *c, cred.assertion); err != nil {
 			return authenticated{}, err
 		}
 	case cred.method == authTLS || cred.method == authSelfSigned:
-		if err := s.checkCertificate(ctx, st, c, cred.method); err != nil {
+		if err := s.checkCertificate(ctx, st, *c, cred.method); err != nil {
 			return authenticated{}, refused("client_certificate", err)
 		}
 	case !equal:
@@ -98,7 +101,7 @@ func sameSecret(stored []byte, secret string) bool {
 }
 
 // readCredentials takes the one authentication of a request (AS-CAUTH-01, 02).
-func readCredentials(h http.Header, req oauth.TokenRequest) (credentials, error) {
+func readCredentials(h http.Header, req *oauth.TokenRequest) (credentials, error) {
 	headers := h["Authorization"]
 	methods := len(headers)
 	if req.ClientSecret != "" {
@@ -160,7 +163,7 @@ func isUnknownClient(err error) bool {
 // mayUse says whether the client may use a grant: by its registration, or, for
 // a public client and one that describes itself, because the configuration
 // names it for assertions.
-func (st *settings) mayUse(c ledger.Client, grantType string) bool {
+func (st *settings) mayUse(c *ledger.Client, grantType string) bool {
 	return slices.Contains(c.GrantTypes, grantType) ||
 		grantType == st.assertionGrant() && (c.Public() || c.Source == ledger.FromDocument) && st.assertionPublic(c)
 }
@@ -172,7 +175,7 @@ func (a authenticated) registeredFor(grantType string) bool {
 }
 
 // assertionPublic says whether some issuer or audience lists this public client.
-func (st *settings) assertionPublic(c ledger.Client) bool {
+func (st *settings) assertionPublic(c *ledger.Client) bool {
 	for _, i := range st.issuers {
 		if listed(i.PublicClients, c) {
 			return true
@@ -189,7 +192,7 @@ func (st *settings) assertionPublic(c ledger.Client) bool {
 // listed says whether a list of client ids and names of known clients has it.
 // Whoever names a known client's redirect URIs in a document of their own is
 // let in to send people there, but not to redeem assertions without them.
-func listed(list []string, c ledger.Client) bool {
+func listed(list []string, c *ledger.Client) bool {
 	if k, ok := knownClient(c.Known); ok && c.Source == ledger.FromDocument && !slices.Contains(k.Documents, c.ID) {
 		return slices.Contains(list, c.ID)
 	}

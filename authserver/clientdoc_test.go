@@ -510,7 +510,7 @@ func TestDocumentsAndAssertions(t *testing.T) {
 		t.Errorf("with the redirect URI of a known client: %s", got.body)
 	}
 	real := ledger.Client{ID: "https://claude.ai/oauth/mcp-oauth-client-metadata", Source: ledger.FromDocument, Known: "claude"}
-	if !listed([]string{"claude"}, real) {
+	if !listed([]string{"claude"}, &real) {
 		t.Error("the known client itself is not in")
 	}
 }

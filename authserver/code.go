@@ -37,7 +37,7 @@ func (s *Server) newCode(ctx context.Context, g oauth.Grant, req oauth.Authoriza
 	if err := s.commit(ctx, append([]store.Op{grant}, more...)...); err != nil {
 		return "", err
 	}
-	if err := s.endIfLeft(ctx, g); err != nil {
+	if err := s.endIfLeft(ctx, &g); err != nil {
 		return "", err
 	}
 	return code, nil
@@ -54,7 +54,7 @@ func newCodeText(grant string) string {
 // endIfLeft ends a grant that was just made if its person left meanwhile:
 // leaving marks the account before it lists the grants, so one of the two sees
 // the other. The error is then access_denied and wraps ledger.ErrLeft.
-func (s *Server) endIfLeft(ctx context.Context, g oauth.Grant) error {
+func (s *Server) endIfLeft(ctx context.Context, g *oauth.Grant) error {
 	if g.Subject.IsClient() {
 		return nil
 	}

@@ -148,7 +148,7 @@ func (s *Server) lender(ctx context.Context, a *asked, l loan) (oauth.Subject, e
 	if err != nil {
 		return oauth.Subject{}, err
 	}
-	given, err := s.consents(ctx, sess.Subject.ID, &a.client.client, res)
+	given, err := s.consents(ctx, sess.Subject.ID, a.client.client, res)
 	if err != nil {
 		return oauth.Subject{}, err
 	}
@@ -161,7 +161,7 @@ func (s *Server) lender(ctx context.Context, a *asked, l loan) (oauth.Subject, e
 // stillLent ends a grant that a borrowed code has just made if what it stood on
 // went meanwhile: whoever ends things deletes sessions and consents before they
 // list the grants, so one of the two sees the other.
-func (s *Server) stillLent(ctx context.Context, a *asked, g granted) error {
+func (s *Server) stillLent(ctx context.Context, a *asked, g *granted) error {
 	if g.lent == nil {
 		return nil
 	}

@@ -64,7 +64,7 @@ func (s *Server) deviceAuthorization(ctx context.Context, st *settings, r *http.
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.authenticate(ctx, st, r.Header, req)
+	client, err := s.authenticate(ctx, st, r.Header, &req)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (s *Server) examineDevice(ctx context.Context, st *settings, key, userCode 
 	if err != nil {
 		return nil, err
 	}
-	a := &asking{client: &c, maxAge: -1, device: &fromDevice{key, userCode, d, version}}
+	a := &asking{client: c, maxAge: -1, device: &fromDevice{key, userCode, d, version}}
 	a.ClientID = c.ID
 	if a.resource = st.byID(d.Resource); a.resource == nil || !slices.Contains(c.GrantTypes, oauth.DeviceCode) {
 		return nil, errDeviceOver
@@ -216,7 +216,7 @@ func (v *visit) approveDeviceAs(a *asking, id string, more ...store.Op) {
 		Client: a.client.ID, Resource: a.resource.ID, Scope: a.scopes.String(), Address: address(v.r)})))
 	err := v.answerDevice(a, d, more...)
 	if err == nil {
-		err = v.s.endIfLeft(v.r.Context(), g)
+		err = v.s.endIfLeft(v.r.Context(), &g)
 	}
 	v.afterDevice(a, doneYes, err)
 }

@@ -103,7 +103,7 @@ func (s *Server) lastTrusted(ctx context.Context) ([]string, uint64, error) {
 // endIfDistrusted ends a grant that was just made if its issuer is trusted no
 // longer: a reload takes the new settings first and lists the grants after, so
 // that one of the two sees the other.
-func (s *Server) endIfDistrusted(ctx context.Context, a *asked, g oauth.Grant) error {
+func (s *Server) endIfDistrusted(ctx context.Context, a *asked, g *oauth.Grant) error {
 	if g.Issuer == "" || s.current().trusts(g.Issuer) {
 		return nil
 	}

@@ -12,25 +12,25 @@ import (
 // is used up in the commit that makes the grant's handles, so a request that
 // fails for any reason leaves it as it was, and of two one wins: both write over
 // the same version of the grant, or both make it.
-func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
+func (s *Server) grantCode(ctx context.Context, a *asked) (*granted, error) {
 	a.Scope = nil // no parameter of this request
 	if a.Code == "" {
-		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "code is missing"}
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "code is missing"}
 	}
 	g, lent, err := s.byCode(ctx, a.Code, a.again)
 	if notFound(err) {
-		return granted{}, a.invalid("code_unknown", nil)
+		return nil, a.invalid("code_unknown", nil)
 	}
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	a.seen.Grant, a.seen.Person, a.seen.Resource = g.ID, g.Subject.ID, g.Resource
 	if err := a.checkCode(g); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if g.Code.Used { // AS-CODE-03: everything else was right
 		_, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "code redeemed twice")
-		return granted{}, errors.Join(err, a.invalid("code_used", nil))
+		return nil, errors.Join(err, a.invalid("code_used", nil))
 	}
 	var on *loan
 	if lent {
@@ -38,22 +38,22 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (granted, error) {
 		g.Subject, err = s.lender(ctx, a, *on)
 		switch {
 		case errors.Is(err, errNotLent):
-			return granted{}, a.invalid("code_not_lent", err)
+			return nil, a.invalid("code_not_lent", err)
 		case err != nil:
-			return granted{}, err
+			return nil, err
 		}
 		a.seen.Person = g.Subject.ID
 	}
 	res := a.st.byID(g.Resource)
 	if !g.Active(s.now()) || res == nil {
-		return granted{}, a.invalid("grant_over", nil)
+		return nil, a.invalid("grant_over", nil)
 	}
 	if g.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	g.Key = a.bindTo(g.Key)
 	g.Code.Used = true // what it is bound to stays: whoever shows it again is checked as before
-	out := granted{grant: g.Grant, stored: g, rules: res.rules, life: a.st.tokens.Access, write: true}
+	out := &granted{grant: g.Grant, stored: g, rules: res.rules, life: a.st.tokens.Access, write: true}
 	if a.st.mayUse(a.client.client, oauth.RefreshToken) { // AS-TOKEN-04
 		out.refresh, err = s.firstRefresh(g, a.st.tokens)
 	}

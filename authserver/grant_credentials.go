@@ -16,32 +16,32 @@ import (
 // grantCredentials is a client that acts for itself (RFC 6749 section 4.4). It
 // stands on one grant a day for each client and resource, so that a token
 // costs no write and can still be ended.
-func (s *Server) grantCredentials(ctx context.Context, a *asked) (granted, error) {
+func (s *Server) grantCredentials(ctx context.Context, a *asked) (*granted, error) {
 	c := a.client.client
 	if !a.client.proven { // AS-CC-01
-		return granted{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "only a client with a secret may act for itself"}
+		return nil, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "only a client with a secret may act for itself"}
 	}
 	res, err := a.st.resource(a.Resources)
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	a.seen.Resource = res.ID
 	if a.Scope, err = a.st.narrowed(c, res, a.Scope); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if len(a.Scope) == 0 && len(res.scopes) > 0 {
-		return granted{}, &oauth.Error{Code: oauth.InvalidScope, Description: "name a scope: this client has no default here"}
+		return nil, &oauth.Error{Code: oauth.InvalidScope, Description: "name a scope: this client has no default here"}
 	}
-	g := oauth.Grant{Client: c.ID, Resource: res.ID, Scopes: a.Scope, Type: oauth.ClientCredentials,
-		Subject: oauth.Subject{ID: "client:" + c.ID, Name: c.Name}} // AS-CC-03: no person has such an id
-	g.ID, err = s.standingGrant(ctx, g, res, a.st.tokens.Access)
-	return granted{grant: g, rules: res.rules, life: a.st.tokens.Access}, err
+	out := &granted{rules: res.rules, life: a.st.tokens.Access, grant: oauth.Grant{Client: c.ID, Resource: res.ID, Scopes: a.Scope,
+		Type: oauth.ClientCredentials, Subject: oauth.Subject{ID: "client:" + c.ID, Name: c.Name}}} // AS-CC-03: no person has such an id
+	out.grant.ID, err = s.standingGrant(ctx, &out.grant, res, out.life)
+	return out, err
 }
 
 // standingGrants remembers the standing grants of a day.
 type standingGrants struct {
 	mu  sync.Mutex
-	day string
+	day time.Time
 	all map[[2]string]standingGrant // by client and resource
 }
 
@@ -53,19 +53,19 @@ type standingGrant struct {
 	until time.Time // tokens that name it may live so long
 }
 
-func (c *standingGrants) get(day, client, resource string) standingGrant {
+func (c *standingGrants) get(day time.Time, client, resource string) standingGrant {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.day != day {
+	if !c.day.Equal(day) {
 		return standingGrant{}
 	}
 	return c.all[[2]string{client, resource}]
 }
 
-func (c *standingGrants) put(day, client, resource string, g standingGrant) {
+func (c *standingGrants) put(day time.Time, client, resource string, g standingGrant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.day != day {
+	if !c.day.Equal(day) {
 		c.day, c.all = day, map[[2]string]standingGrant{}
 	}
 	c.all[[2]string{client, resource}] = g
@@ -77,16 +77,22 @@ const maxStanding = 64
 
 // standingGrant returns the id of today's grant of a client at a resource, and
 // makes it if it is not there. After one was ended the next one counts.
-func (s *Server) standingGrant(ctx context.Context, g oauth.Grant, res *resource, life time.Duration) (string, error) {
+func (s *Server) standingGrant(ctx context.Context, g *oauth.Grant, res *resource, life time.Duration) (string, error) {
 	now := s.now().UTC()
-	day := now.Format(time.DateOnly)
+	day := now.Truncate(24 * time.Hour)
 	last := s.standing.get(day, g.Client, g.Resource)
 	if last.id != "" && !s.ended.Has(last.id) && !now.Add(life).After(last.until) {
 		return last.id, nil
 	}
-	for n := last.n; ; n++ {
+	return s.nextStanding(ctx, *g, res, day, last.n, life)
+}
+
+// nextStanding finds or makes the first of the day's grants from the nth on that
+// was not ended.
+func (s *Server) nextStanding(ctx context.Context, g oauth.Grant, res *resource, day time.Time, from int, life time.Duration) (string, error) {
+	for n := from; ; n++ {
 		if g.ID = newID(); n < maxStanding {
-			g.ID = s.standingID(g.Client, g.Resource, day, n)
+			g.ID = s.standingID(g.Client, g.Resource, day.Format(time.DateOnly), n)
 		}
 		rec, err := s.findStanding(ctx, g, res, life)
 		if err != nil {

@@ -14,46 +14,46 @@ import (
 
 // grantDevice redeems a device code (RFC 8628 section 3.4), once a person said
 // yes. Like a code it is taken in the commit that makes the grant's handles.
-func (s *Server) grantDevice(ctx context.Context, a *asked) (granted, error) {
+func (s *Server) grantDevice(ctx context.Context, a *asked) (*granted, error) {
 	a.Scope = nil // no parameter of this request
 	if a.DeviceCode == "" {
-		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "device_code is missing"}
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "device_code is missing"}
 	}
 	key := codeKey(a.DeviceCode)
 	r, err := s.ledger.Store.Get(ctx, ledger.KindDevice, key)
 	if notFound(err) {
-		return granted{}, a.invalid("device_code_unknown", nil)
+		return nil, a.invalid("device_code_unknown", nil)
 	}
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	var d deviceRecord
 	if err := json.Unmarshal(r.Value, &d); err != nil {
-		return granted{}, fmt.Errorf("authserver: device record cannot be read: %w", err)
+		return nil, fmt.Errorf("authserver: device record cannot be read: %w", err)
 	}
 	if err := s.checkDevice(a, key, d, !r.Taken.IsZero()); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	g, err := s.ledger.Grant(ctx, d.Grant)
 	if notFound(err) {
-		return granted{}, a.invalid("grant_unknown", nil)
+		return nil, a.invalid("grant_unknown", nil)
 	}
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	a.seen.Grant, a.seen.Person, a.seen.Resource = g.ID, g.Subject.ID, g.Resource
 	res := a.st.byID(g.Resource)
 	if !g.Active(s.now()) || res == nil {
-		return granted{}, a.invalid("grant_over", nil)
+		return nil, a.invalid("grant_over", nil)
 	}
 	if err := a.sameResource(g.Resource); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if g.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	g.Key = a.bindTo(g.Key)
-	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true,
+	out := &granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true,
 		ops: []store.Op{store.Take(ledger.KindDevice, key)}}
 	if a.st.mayUse(a.client.client, oauth.RefreshToken) {
 		out.refresh, err = s.firstRefresh(&g, a.st.tokens)

@@ -20,53 +20,53 @@ const exchangeRecheck = time.Minute
 
 // grantExchange turns a sign-in here into a grant that another authorization
 // server will make of our ID-JAG (RFC 8693 section 2, ID-JAG section 4.3).
-func (s *Server) grantExchange(ctx context.Context, a *asked) (granted, error) {
-	if err := checkExchange(a.TokenRequest); err != nil {
-		return granted{}, err
+func (s *Server) grantExchange(ctx context.Context, a *asked) (*granted, error) {
+	if err := checkExchange(&a.TokenRequest); err != nil {
+		return nil, err
 	}
 	if a.RequestedTokenType == oauth.TokenTypeRefreshToken {
 		return s.grantSAML(ctx, a)
 	}
 	g, ops, err := s.subjectGrant(ctx, a)
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	a.seen.Grant, a.seen.Person = g.ID, g.Subject.ID
 	if err := s.recheckFor(ctx, a, g.Subject, exchangeRecheck); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	aud, err := a.audience()
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	res, err := aud.resource(a.Resources)
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	there, err := aud.clientThere(a.client.client.ID)
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if aud.Subject == "email" && g.Subject.Email == "" {
-		return granted{}, &oauth.Error{Code: oauth.InvalidTarget, Reason: "no_email",
+		return nil, &oauth.Error{Code: oauth.InvalidTarget, Reason: "no_email",
 			Description: "this audience knows people by e-mail address, and this person has none that is believed"}
 	}
 	out := g.Grant
 	if out.Subject, err = s.today(ctx, a.st, g.Subject); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	out.Client, out.Resource, out.Scopes = there, res, a.Scope
 	if err := s.scopesNamed(aud, a, out); err != nil {
-		return granted{}, err
+		return nil, err
 	}
-	return granted{grant: out, rules: aud.rules, life: a.st.tokens.IDJAG, audience: aud, ops: ops}, nil
+	return &granted{grant: out, rules: aud.rules, life: a.st.tokens.IDJAG, audience: aud, ops: ops}, nil
 }
 
 // subjectTypes are what can be exchanged.
 var subjectTypes = []string{oauth.TokenTypeIDToken, oauth.TokenTypeRefreshToken, oauth.TokenTypeSAML2}
 
 // checkExchange is the shape of the request (RFC 8693 section 2.1, IDP-TX-03).
-func checkExchange(r oauth.TokenRequest) error {
+func checkExchange(r *oauth.TokenRequest) error {
 	bad := func(text string) error { return &oauth.Error{Code: oauth.InvalidRequest, Description: text} }
 	refresh := r.RequestedTokenType == oauth.TokenTypeRefreshToken && r.SubjectTokenType == oauth.TokenTypeSAML2
 	switch {
@@ -92,7 +92,10 @@ func (s *Server) subjectGrant(ctx context.Context, a *asked) (ledger.Grant, []st
 	switch a.SubjectTokenType {
 	case oauth.TokenTypeRefreshToken: // IDP-TX-05: it is not rotated by this
 		_, g, _, err := s.checkRefresh(ctx, a, a.SubjectToken)
-		return g, nil, err
+		if err != nil {
+			return ledger.Grant{}, nil, err
+		}
+		return *g, nil, nil
 	case oauth.TokenTypeSAML2:
 		who, err := s.samlSubject(ctx, a)
 		return ledger.Grant{Grant: oauth.Grant{Subject: who.Subject}}, who.ops, err

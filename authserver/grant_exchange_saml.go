@@ -63,7 +63,7 @@ func (s *Server) samlSubject(ctx context.Context, a *asked) (samlSubject, error)
 	if err != nil {
 		return none, a.invalid("saml_assertion", err)
 	}
-	_, ops, err := s.accountOps(ctx, a, p.trust, who)
+	_, ops, err := s.accountOps(ctx, a, p.trust, &who.subject)
 	if err != nil {
 		return none, err
 	}
@@ -102,30 +102,30 @@ func (s *Server) samlIssuer(ctx context.Context, a *asked, raw []byte) (*provide
 
 // grantSAML makes a refresh token of an assertion: a sign-in that lasts as long
 // as one in a browser, and no longer than the provider's session.
-func (s *Server) grantSAML(ctx context.Context, a *asked) (granted, error) {
+func (s *Server) grantSAML(ctx context.Context, a *asked) (*granted, error) {
 	if !a.st.mayUse(a.client.client, oauth.RefreshToken) {
-		return granted{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "this client is not registered for refresh tokens"}
+		return nil, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "this client is not registered for refresh tokens"}
 	}
 	if !a.Scope.Has("openid") || !a.Scope.Has("offline_access") {
-		return granted{}, &oauth.Error{Code: oauth.InvalidScope, Description: "a refresh token needs the scopes openid and offline_access"}
+		return nil, &oauth.Error{Code: oauth.InvalidScope, Description: "a refresh token needs the scopes openid and offline_access"}
 	}
 	who, err := s.samlSubject(ctx, a)
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	res, now := a.st.byID(a.st.cfg.URL), s.now()
 	if err := a.sameResource(res.ID); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	g := ledger.Grant{Grant: oauth.Grant{ID: orderedText(now, idSize), Subject: who.Subject, Client: a.client.client.ID, Resource: res.ID,
 		Type: oauth.TokenExchange, Created: now}}
 	if g.Scopes, err = a.boundBy(res, a.Scope.Intersect(res.scopes)); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	a.Scope = g.Scopes
-	out := granted{grant: g.Grant, stored: &g, rules: res.rules, write: true, made: true, ops: who.ops}
+	out := &granted{grant: g.Grant, stored: &g, rules: res.rules, write: true, made: true, ops: who.ops}
 	if out.refresh, err = s.firstRefresh(&g, a.st.tokens); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if who.ends.Before(g.Expires) {
 		g.Expires = who.ends
@@ -135,7 +135,7 @@ func (s *Server) grantSAML(ctx context.Context, a *asked) (granted, error) {
 
 // mintRefresh gives a refresh token out as what was issued (RFC 8693 section
 // 2.2.1, ID-JAG section 4.5).
-func (s *Server) mintRefresh(ctx context.Context, a *asked, g granted) (*oauth.TokenResponse, error) {
+func (s *Server) mintRefresh(ctx context.Context, a *asked, g *granted) (*oauth.TokenResponse, error) {
 	return &oauth.TokenResponse{AccessToken: g.refresh, IssuedTokenType: oauth.TokenTypeRefreshToken, TokenType: "N_A",
 		Scope: g.grant.Scopes.String()}, s.keep(ctx, a, g, s.now())
 }

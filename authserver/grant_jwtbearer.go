@@ -21,23 +21,23 @@ const (
 
 // grantJWTBearer turns another issuer's ID-JAG into a grant here (RFC 7523
 // section 2.1, ID-JAG section 4.4).
-func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) {
+func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (*granted, error) {
 	switch {
 	case a.Assertion == "":
-		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "assertion is missing"}
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "assertion is missing"}
 	case a.AuthorizationDetails != "" && len(a.st.cfg.AuthorizationDetails) == 0:
-		return granted{}, &oauth.Error{Code: oauth.InvalidAuthzDetails, Description: "no type of authorization_details exists here"}
+		return nil, &oauth.Error{Code: oauth.InvalidAuthzDetails, Description: "no type of authorization_details exists here"}
 	}
 	from, claims, err := s.verifyAssertion(ctx, a)
 	if err != nil {
-		return granted{}, a.unacceptable(err)
+		return nil, a.unacceptable(err)
 	}
 	jag, err := checkIDJAG(claims, from, a.st.cfg.URL, a.client.client.ID, a.proof.Key(), s.now())
 	if err != nil {
-		return granted{}, a.unacceptable(err)
+		return nil, a.unacceptable(err)
 	}
 	if a.keyBound && !claims.Has("cnf") { // AS-JAG-28
-		return granted{}, a.unacceptable(reject(dpop.ReasonKey, "the grant type jwt-dpop is for assertions that are bound to a key, and there is no cnf"))
+		return nil, a.unacceptable(reject(dpop.ReasonKey, "the grant type jwt-dpop is for assertions that are bound to a key, and there is no cnf"))
 	}
 	if claims.Has("cnf") {
 		jag.key = a.proof.Key()
@@ -45,20 +45,20 @@ func (s *Server) grantJWTBearer(ctx context.Context, a *asked) (granted, error) 
 	a.seen.JTI, a.seen.Person = jtiHash(jag.jti), jag.subject.ID
 	res, err := jag.pickResource(a.st, a.Resources)
 	if err != nil {
-		return granted{}, a.unacceptable(err)
+		return nil, a.unacceptable(err)
 	}
 	a.seen.Resource = res.ID
 	if jag.details, err = a.st.details(jag.detailsText, res); err != nil { // AS-JAG-15
-		return granted{}, a.unacceptable(reject("authorization_details", "%v", err))
+		return nil, a.unacceptable(reject("authorization_details", "%v", err))
 	}
 	scopes, err := jag.entitled(res, a.client.client.Scopes, from.Scopes)
 	if err != nil {
-		return granted{}, a.unacceptable(err)
+		return nil, a.unacceptable(err)
 	}
 	if err := a.intersect(scopes, res); err != nil {
-		return granted{}, err
+		return nil, err
 	}
-	return s.grantOfAssertion(ctx, a, from, jag, res, scopes)
+	return s.grantOfAssertion(ctx, a, from, &jag, res, scopes)
 }
 
 // verifyAssertion finds the trusted issuer and checks class and signature
@@ -125,51 +125,49 @@ func (a *asked) intersect(entitled oauth.Scopes, res *resource) error {
 // grantOfAssertion finds or makes the grant of what the assertion states. The
 // single use of its jti is spent in the commit of all that the answer writes
 // (AS-JAG-09).
-func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, jag idjag, res *resource, scopes oauth.Scopes) (granted, error) {
-	out := granted{rules: res.rules, life: a.st.tokens.AccessIDJAG, stands: true}
+func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, jag *idjag, res *resource, scopes oauth.Scopes) (*granted, error) {
+	out := &granted{rules: res.rules, life: a.st.tokens.AccessIDJAG, stands: true}
 	if a.repeats != "" {
 		return s.grantAgain(ctx, a, jag, res, scopes, out)
 	}
 	var err error
 	var news []store.Op
-	if out.person, news, err = s.accountOps(ctx, a, from, jag); err != nil {
-		return granted{}, err
+	if out.person, news, err = s.accountOps(ctx, a, from, &jag.subject); err != nil {
+		return nil, err
 	}
-	stated := oauth.Grant{Subject: jag.subject, Client: a.client.client.ID, Resource: res.ID, Scopes: scopes, Details: jag.details,
-		Type: oauth.JWTBearer, Issuer: from.Issuer, Key: jag.key}
-	rec, err := s.grantOfStatement(ctx, stated, out.life)
-	if err != nil {
-		return granted{}, err
+	rec := &ledger.Grant{Grant: oauth.Grant{Subject: jag.subject, Client: a.client.client.ID, Resource: res.ID, Scopes: scopes, Details: jag.details,
+		Type: oauth.JWTBearer, Issuer: from.Issuer, Key: jag.key}}
+	if rec, err = s.grantOfStatement(ctx, rec, out.life); err != nil {
+		return nil, err
 	}
 	out.made = rec.New()
-	out.write, out.stored, out.grant = out.made, &rec, rec.Grant
+	out.write, out.stored, out.grant = out.made, rec, rec.Grant
 	a.use = s.useOf(a, from, jag, res.ID)
 	out.once = append(append(make([]store.Op, 0, 2), a.use.op(rec.ID)), news...)
 	return out, nil
 }
 
 // grantAgain finds the grant that the same request was answered with.
-func (s *Server) grantAgain(ctx context.Context, a *asked, jag idjag, res *resource, scopes oauth.Scopes, out granted) (granted, error) {
+func (s *Server) grantAgain(ctx context.Context, a *asked, jag *idjag, res *resource, scopes oauth.Scopes, out *granted) (*granted, error) {
 	now := s.now()
-	rec, err := s.ledger.Grant(ctx, a.repeats)
+	rec, err := s.ledger.FindGrant(ctx, a.repeats)
 	switch {
 	case notFound(err), err == nil && (!rec.Active(now) || rec.Subject.ID != jag.subject.ID):
-		return granted{}, a.invalid("grant_over", nil)
+		return nil, a.invalid("grant_over", nil)
 	case err != nil:
-		return granted{}, err
+		return nil, err
 	}
 	if err := a.intersect(rec.Scopes.Intersect(scopes), res); err != nil {
-		return granted{}, err
+		return nil, err
 	}
-	out.write, out.stored, out.grant = true, &rec, rec.Grant
+	out.write, out.stored, out.grant = true, rec, rec.Grant
 	out.withinKept(rec, now)
 	return out, nil
 }
 
 // accountOps reads the account of a person, makes it if they are new, or refuses
 // them; what the issuer says now of name and address replaces what it said before.
-func (s *Server) accountOps(ctx context.Context, a *asked, from *issuer, jag idjag) (*ledger.Account, []store.Op, error) {
-	p := jag.subject
+func (s *Server) accountOps(ctx context.Context, a *asked, from *issuer, p *oauth.Subject) (*ledger.Account, []store.Op, error) {
 	acc, err := s.ledger.Account(ctx, p.ID)
 	switch {
 	case notFound(err) && from.ExistingOnly:

@@ -123,27 +123,27 @@ func (s *Server) firstRefresh(g *ledger.Grant, tokens Tokens) (string, error) {
 // grantRefresh rotates a refresh token (OAuth 2.1 section 4.3). The
 // predecessor gets the same successor again for a moment, in case the answer
 // was lost; any older token ends the grant.
-func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
+func (s *Server) grantRefresh(ctx context.Context, a *asked) (*granted, error) {
 	if a.RefreshToken == "" {
-		return granted{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "refresh_token is missing"}
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "refresh_token is missing"}
 	}
 	t, g, repeated, err := s.checkRefresh(ctx, a, a.RefreshToken)
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if err := a.sameResource(g.Resource); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if err := s.upstreamStands(ctx, a, g); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	res := a.st.byID(g.Resource)
 	if res == nil {
-		return granted{}, a.invalid("resource_gone", nil)
+		return nil, a.invalid("resource_gone", nil)
 	}
-	out := granted{grant: g.Grant, stored: &g, rules: res.rules, life: a.st.tokens.Access, write: true}
+	out := &granted{grant: g.Grant, stored: g, rules: res.rules, life: a.st.tokens.Access, write: true}
 	if out.grant.Scopes, err = a.boundBy(res, g.Scopes); err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	now := s.now()
 	out.refresh = t.next(s.derived.refreshNext).text(s.derived.refreshMAC)
@@ -165,12 +165,12 @@ func (s *Server) grantRefresh(ctx context.Context, a *asked) (granted, error) {
 // grace lasts. Reuse of any other genuine token ends the grant (AS-RT-03), with
 // whatever key: else a thief's key would keep the owner from the alarm. Nor has
 // the owner of a bound one ever a reason to show its predecessor without the key.
-func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t refreshToken, g ledger.Grant, repeated bool, err error) {
+func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t refreshToken, g *ledger.Grant, repeated bool, err error) {
 	t, ok := parseRefresh(s.derived.refreshMAC, text)
 	if !ok {
 		return t, g, false, a.invalid("refresh_unknown", nil)
 	}
-	g, err = s.ledger.Grant(ctx, t.grantID())
+	g, err = s.ledger.FindGrant(ctx, t.grantID())
 	if notFound(err) {
 		return t, g, false, a.invalid("grant_unknown", nil)
 	}
@@ -202,7 +202,7 @@ func (s *Server) checkRefresh(ctx context.Context, a *asked, text string) (t ref
 
 // refreshUse says what a genuine token is to the grant that it names: the
 // current one, the one before it while the grace lasts, or neither.
-func refreshUse(g ledger.Grant, text string, grace time.Duration, now time.Time) (current, again bool) {
+func refreshUse(g *ledger.Grant, text string, grace time.Duration, now time.Time) (current, again bool) {
 	hash := hashText(text)
 	current = subtle.ConstantTimeCompare(hash, g.Refresh.Hash) == 1
 	again = !current && subtle.ConstantTimeCompare(hash, g.Refresh.Previous) == 1 && now.Sub(g.Refresh.Rotated) <= grace

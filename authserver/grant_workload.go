@@ -17,7 +17,7 @@ import (
 
 // byWorkload reports whether a token request names and proves no client but
 // brings an assertion that is no ID-JAG: the JWT says who asks (AS-WIF-01).
-func (st *settings) byWorkload(h http.Header, req oauth.TokenRequest) bool {
+func (st *settings) byWorkload(h http.Header, req *oauth.TokenRequest) bool {
 	if len(st.workloads) == 0 || req.GrantType != oauth.JWTBearer || req.Assertion == "" || req.ClientID != "" ||
 		req.ClientSecret != "" || req.ClientAssertion != "" || req.ClientAssertionType != "" || len(h["Authorization"]) > 0 {
 		return false
@@ -39,7 +39,7 @@ func (s *Server) identify(ctx context.Context, a *asked) error {
 		return err
 	}
 	a.workload, a.seen.Workload, a.seen.Resource = &w, w.fits[0].name, w.res.ID
-	a.client = authenticated{client: *a.st.clients[w.fits[0].client], proven: true}
+	a.client = authenticated{client: a.st.clients[w.fits[0].client], proven: true}
 	if c := callerOf(ctx); c != nil {
 		return c.chargeClient(s.now(), a.client.client.ID)
 	}
@@ -123,25 +123,25 @@ func (w *workloadJWT) scopes() oauth.Scopes {
 
 // grantWorkload turns a workload's JWT, which identify has checked, into a
 // grant, once: its jti is spent in the same commit (SEC-14).
-func (s *Server) grantWorkload(_ context.Context, a *asked) (granted, error) {
+func (s *Server) grantWorkload(_ context.Context, a *asked) (*granted, error) {
 	w, c := a.workload, a.client.client
 	if a.AuthorizationDetails != "" {
-		return granted{}, &oauth.Error{Code: oauth.InvalidAuthzDetails, Description: "no type of authorization_details exists here"}
+		return nil, &oauth.Error{Code: oauth.InvalidAuthzDetails, Description: "no type of authorization_details exists here"}
 	}
 	if err := confirmed(w.claims, a.proof.Key()); err != nil {
-		return granted{}, a.unacceptable(err)
+		return nil, a.unacceptable(err)
 	}
 	scopes, err := a.st.narrowed(c, w.res, a.Scope)
 	if err != nil {
-		return granted{}, err
+		return nil, err
 	}
 	if a.Scope = w.res.bound(scopes, w.scopes()); len(a.Scope) == 0 && len(w.res.scopes) > 0 {
-		return granted{}, &oauth.Error{Code: oauth.InvalidScope, Description: "nothing is left of the scopes: name one that this workload may have"}
+		return nil, &oauth.Error{Code: oauth.InvalidScope, Description: "nothing is left of the scopes: name one that this workload may have"}
 	}
 	hash, now := sha256.Sum256([]byte(a.Assertion)), s.now()
 	g := oauth.Grant{ID: newID(), Subject: oauth.Subject{ID: "client:" + c.ID, Name: c.Name}, Client: c.ID, Resource: w.res.ID,
 		Scopes: a.Scope, Type: oauth.JWTBearer, Issuer: w.from.Issuer, Created: now, Expires: w.expires.Add(assertionSkew)}
 	once := sha256.Sum256(fmt.Appendf(nil, "%q %q", w.from.Issuer, w.jti))
-	return granted{grant: g, stored: &ledger.Grant{Grant: g, Assertion: hash[:]}, rules: w.res.rules, life: a.st.tokens.AccessIDJAG, write: true,
+	return &granted{grant: g, stored: &ledger.Grant{Grant: g, Assertion: hash[:]}, rules: w.res.rules, life: a.st.tokens.AccessIDJAG, write: true,
 		ops: []store.Op{store.Once("workload:"+hex.EncodeToString(once[:]), w.expires.Add(assertionSkew+afterwards))}}, nil
 }

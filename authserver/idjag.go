@@ -341,7 +341,7 @@ func (a *idjag) targets(c jose.Claims) error {
 // pickResource finds the one resource of ours that the assertion is for: the
 // one that it names, or of several the one that the request names (AS-JAG-10,
 // 11), or, if it names none, the request's or our only one (AS-JAG-12).
-func (a idjag) pickResource(st *settings, asked []string) (*resource, error) {
+func (a *idjag) pickResource(st *settings, asked []string) (*resource, error) {
 	if a.resources == nil {
 		return st.resource(asked)
 	}

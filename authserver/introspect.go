@@ -46,7 +46,7 @@ func (s *Server) introspect(ctx context.Context, st *settings, r *http.Request, 
 	if err != nil {
 		return nil, err
 	}
-	caller, err := s.authenticate(ctx, st, r.Header, req)
+	caller, err := s.authenticate(ctx, st, r.Header, &req)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (s *Server) lookIntoRefresh(ctx context.Context, st *settings, caller authe
 	if g.Client != caller.client.ID || st.byID(g.Resource) == nil || !g.Active(now) || g.Refresh == nil || !now.Before(g.Refresh.IdleUntil) {
 		return introspection{}, nil
 	}
-	if current, again := refreshUse(g, token, st.tokens.RefreshGrace, now); !current && !again {
+	if current, again := refreshUse(&g, token, st.tokens.RefreshGrace, now); !current && !again {
 		return introspection{}, nil
 	}
 	until := g.Expires

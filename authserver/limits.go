@@ -223,7 +223,7 @@ func overdrawn(ctx context.Context, h http.Header, err error) error {
 // client instead of the address, what failed is counted against guessing. Of
 // clients that register themselves, or describe themselves, a stranger can have
 // as many as they like: there it is the person that counts (chargePerson).
-func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, req oauth.TokenRequest) (authenticated, error) {
+func (s *Server) authenticate(ctx context.Context, st *settings, h http.Header, req *oauth.TokenRequest) (authenticated, error) {
 	c := callerOf(ctx)
 	if c == nil {
 		return s.prove(ctx, st, h, req)

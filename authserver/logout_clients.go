@@ -233,7 +233,7 @@ func (s *Server) tellParty(ctx context.Context, p ledger.Party) {
 		s.forgetParty(ctx, p)
 		return
 	case err == nil:
-		err = s.sendLogout(ctx, st, c, p)
+		err = s.sendLogout(ctx, st, *c, p)
 	}
 	e := audit.Event{Person: p.Person, Client: p.Client}
 	switch {

@@ -75,7 +75,7 @@ type idjagClaims struct {
 
 // mint signs what was granted and writes what must be written, in one commit.
 // It signs first: what cannot be signed is not spent.
-func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenResponse, error) {
+func (s *Server) mint(ctx context.Context, a *asked, g *granted) (*oauth.TokenResponse, error) {
 	if g.audience != nil {
 		return s.mintIDJAG(ctx, a, g)
 	}
@@ -110,7 +110,7 @@ func (s *Server) mint(ctx context.Context, a *asked, g granted) (*oauth.TokenRes
 
 // keep writes the grant, what goes with it, the proof's one use and the event;
 // without a change to write the event is queued.
-func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time) error {
+func (s *Server) keep(ctx context.Context, a *asked, g *granted, until time.Time) error {
 	e := a.seen
 	e.Grant = g.grant.ID
 	e = s.event("token.issue", e)
@@ -134,23 +134,24 @@ func (s *Server) keep(ctx context.Context, a *asked, g granted, until time.Time)
 }
 
 // changes adds to ops what writes the record, first, and what goes with it.
-func (s *Server) changes(ctx context.Context, a *asked, g granted, until time.Time, ops []store.Op) ([]store.Op, error) {
-	rec := *g.stored
+func (s *Server) changes(ctx context.Context, a *asked, g *granted, until time.Time, ops []store.Op) ([]store.Op, error) {
+	rec := g.stored
 	if until.After(rec.TokensUntil) {
 		rec.TokensUntil = until
 	}
 	if rec.Refresh == nil && until.After(rec.Expires) {
 		rec.Expires = until
 	}
-	put := s.ledger.PutGrant
 	if a.GrantType == oauth.AuthorizationCode { // read next when it is refreshed, which is not soon
-		put = ledger.Grant.Put
+		ops = append(ops, rec.Put())
+	} else {
+		ops = append(ops, s.ledger.PutGrant(*rec))
 	}
 	lasts, err := s.upstreamLasts(ctx, a, rec)
-	return append(append(append(ops, put(rec)), g.ops...), lasts...), err
+	return append(append(ops, g.ops...), lasts...), err
 }
 
-func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) {
+func (s *Server) signAccess(a *asked, g *granted, now time.Time) (string, error) {
 	p := g.grant.Subject
 	return s.signingKey().Sign(oauth.TypAccessToken, &accessClaims{
 		Issuer: s.current().cfg.URL, Subject: p.ID, Audience: g.grant.Resource, Client: g.grant.Client,
@@ -160,7 +161,7 @@ func (s *Server) signAccess(a *asked, g granted, now time.Time) (string, error) 
 
 // signID makes an ID token. The nonce goes into the first one only: a refreshed
 // one answers no authorization request (OpenID Connect Core section 12.2).
-func (s *Server) signID(a *asked, g granted, now time.Time) (string, error) {
+func (s *Server) signID(a *asked, g *granted, now time.Time) (string, error) {
 	p := g.grant.Subject
 	c := idClaims{Issuer: a.st.cfg.URL, Subject: p.ID, Audience: g.grant.Client,
 		Expires: now.Add(a.st.tokens.IDToken).Unix(), IssuedAt: now.Unix(), ID: newID(),
@@ -179,7 +180,7 @@ func (s *Server) signID(a *asked, g granted, now time.Time) (string, error) {
 
 // mintIDJAG signs the same statement for another authorization server. Nothing
 // is written but the event and the one use of the proof and of an assertion.
-func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.TokenResponse, error) {
+func (s *Server) mintIDJAG(ctx context.Context, a *asked, g *granted) (*oauth.TokenResponse, error) {
 	now, p, aud := s.now(), g.grant.Subject, g.audience
 	c := idjagClaims{Issuer: a.st.cfg.URL, Subject: p.ID, Audience: aud.issuer, Client: g.grant.Client, ID: newID(),
 		Expires: now.Add(g.life).Unix(), IssuedAt: now.Unix(), Resource: g.grant.Resource, Scope: g.grant.Scopes.String(),
@@ -215,7 +216,7 @@ func (s *Server) mintIDJAG(ctx context.Context, a *asked, g granted) (*oauth.Tok
 
 // withinKept lets a repeated answer do without a write: its access token ends
 // with the last one that the record knows of, if most of its life is left.
-func (g *granted) withinKept(rec ledger.Grant, now time.Time) {
+func (g *granted) withinKept(rec *ledger.Grant, now time.Time) {
 	if left := rec.TokensUntil.Sub(now); left >= g.life/2 {
 		g.life, g.write = min(g.life, left), false
 	}

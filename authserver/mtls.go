@@ -53,7 +53,7 @@ func certificates(ctx context.Context) []*x509.Certificate {
 
 // certMethod is how a client authenticates that sent nothing but its client_id:
 // with the certificate of its connection if that is its method.
-func certMethod(ctx context.Context, c ledger.Client) string {
+func certMethod(ctx context.Context, c *ledger.Client) string {
 	if len(certificates(ctx)) > 0 {
 		for _, method := range []string{authTLS, authSelfSigned} {
 			if c.Takes(method) {

@@ -48,7 +48,7 @@ func (s *Server) par(ctx context.Context, st *settings, r *http.Request, form ur
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.authenticate(ctx, st, r.Header, auth)
+	client, err := s.authenticate(ctx, st, r.Header, &auth)
 	if err != nil {
 		return nil, err
 	}

@@ -313,7 +313,7 @@ func (s *Server) endProxied(ctx context.Context, grant, reason string) error {
 
 // upstreamStands is whether the separate server's token behind a grant is good
 // or can be renewed, as a refresh hears of it.
-func (s *Server) upstreamStands(ctx context.Context, a *asked, g ledger.Grant) error {
+func (s *Server) upstreamStands(ctx context.Context, a *asked, g *ledger.Grant) error {
 	if !g.Upstream {
 		return s.recheckFor(ctx, a, g.Subject, 0)
 	}
@@ -330,7 +330,7 @@ func (s *Server) upstreamStands(ctx context.Context, a *asked, g ledger.Grant) e
 
 // upstreamLasts makes the upstream tokens last as long as their grant and its
 // access tokens, once a client has them.
-func (s *Server) upstreamLasts(ctx context.Context, a *asked, rec ledger.Grant) ([]store.Op, error) {
+func (s *Server) upstreamLasts(ctx context.Context, a *asked, rec *ledger.Grant) ([]store.Op, error) {
 	if !rec.Upstream {
 		return nil, nil
 	}

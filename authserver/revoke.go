@@ -18,7 +18,7 @@ func (s *Server) revoke(ctx context.Context, st *settings, r *http.Request, form
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.authenticate(ctx, st, r.Header, req)
+	client, err := s.authenticate(ctx, st, r.Header, &req)
 	if err != nil {
 		return nil, err
 	}

@@ -330,22 +330,30 @@ func (s *Server) JWKS(_ context.Context, issuer string) ([]byte, error) {
 
 // client returns a client: of the configuration, of its own metadata document
 // if its id is a URL, else of the store.
-// An unknown one is invalid_client. Its slices are not to be written to.
-func (s *Server) client(ctx context.Context, st *settings, id string) (ledger.Client, error) {
+// An unknown one is invalid_client. It is not to be written to.
+func (s *Server) client(ctx context.Context, st *settings, id string) (*ledger.Client, error) {
 	if c, ok := st.clients[id]; ok {
-		return *c, nil
+		return c, nil
 	}
 	if id == "" || len(id) > maxClientID {
-		return ledger.Client{}, unknownClient()
+		return nil, unknownClient()
 	}
+	c, err := s.clientElsewhere(ctx, st, id)
+	switch {
+	case notFound(err):
+		return nil, unknownClient()
+	case err != nil:
+		return nil, err
+	}
+	return &c, nil
+}
+
+// clientElsewhere is client for one that is not of the configuration.
+func (s *Server) clientElsewhere(ctx context.Context, st *settings, id string) (ledger.Client, error) {
 	if oauth.IsClientURL(id) {
 		return s.documented(ctx, st, id)
 	}
-	c, err := s.ledger.KnownClient(ctx, id)
-	if notFound(err) {
-		return ledger.Client{}, unknownClient()
-	}
-	return c, err
+	return s.ledger.KnownClient(ctx, id)
 }
 
 // origin is scheme and host of a URL that newSettings has checked.

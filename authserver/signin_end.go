@@ -69,7 +69,7 @@ func (s *Server) everyOf(ctx context.Context, kind store.Kind, index string, fn 
 }
 
 // endIfOver is endIfLeft for the sign-in at a provider that the grant came of.
-func (s *Server) endIfOver(ctx context.Context, g oauth.Grant) error {
+func (s *Server) endIfOver(ctx context.Context, g *oauth.Grant) error {
 	p := s.current().provider(g.Subject.Provider)
 	if p == nil || g.Subject.Session == "" {
 		return nil

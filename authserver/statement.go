@@ -29,35 +29,41 @@ const statementSpan = 8 * time.Hour
 // before the next ID-JAG makes one that nothing else finds.
 const maxEnded = 8
 
-// grantOfStatement finds the grant of what was stated, or makes it. One that was
-// ended stays ended: the next one counts. It lives until the last token of its
+// grantOfStatement finds the grant of what was stated, or makes stated one. One
+// that was ended stays ended: the next one counts. It lives until the last token of its
 // span is over, so that the mark of its end covers every token that names it.
-func (s *Server) grantOfStatement(ctx context.Context, stated oauth.Grant, life time.Duration) (ledger.Grant, error) {
+func (s *Server) grantOfStatement(ctx context.Context, stated *ledger.Grant, life time.Duration) (*ledger.Grant, error) {
 	now := s.now()
 	span := now.UTC().Truncate(statementSpan)
-	text, err := statementText(stated, span)
+	var room [statementRoom]byte
+	text, err := statementText(room[:0], &stated.Grant, span)
 	if err != nil {
-		return ledger.Grant{}, err
+		return nil, err
 	}
 	stated.Created, stated.Expires = now, span.Add(statementSpan+life)
 	for n := range maxEnded {
 		stated.ID = s.statementID(text, span, byte(n))
-		rec, err := s.ledger.Grant(ctx, stated.ID)
+		rec, err := s.ledger.FindGrant(ctx, stated.ID)
 		switch {
 		case notFound(err):
-			return ledger.Grant{Grant: stated, TokensUntil: stated.Expires}, nil
+			stated.TokensUntil = stated.Expires
+			return stated, nil
 		case err != nil || rec.Ended.IsZero():
 			return rec, err
 		}
 	}
 	stated.ID, stated.Expires = orderedText(now, idSize), now.Add(life)
-	return ledger.Grant{Grant: stated, TokensUntil: stated.Expires}, nil
+	stated.TokensUntil = stated.Expires
+	return stated, nil
 }
 
-// statementText is everything that is stated, and of which span.
-func statementText(stated oauth.Grant, span time.Time) ([]byte, error) {
+// statementRoom is what most statements fit into.
+const statementRoom = 768
+
+// statementText is everything that is stated, and of which span, at the end of b.
+func statementText(b []byte, stated *oauth.Grant, span time.Time) ([]byte, error) {
 	stated.Created = span
-	o := jsonobj.Begin(make([]byte, 0, 640))
+	o := jsonobj.Begin(b)
 	err := stated.AppendMembers(&o)
 	return o.End(), err
 }
@@ -80,7 +86,7 @@ type assertionUse struct {
 
 // useOf is what is remembered of this request: the jti, or where the issuer's
 // policy lets it be used again anywhere, this use of it.
-func (s *Server) useOf(a *asked, from *issuer, jag idjag, resource string) assertionUse {
+func (s *Server) useOf(a *asked, from *issuer, jag *idjag, resource string) assertionUse {
 	u := assertionUse{until: jag.expires.Add(assertionSkew + afterwards), again: a.client.proven && from.Replay != replayNever}
 	hash := sha256.Sum256([]byte(a.Assertion))
 	var room [512]byte

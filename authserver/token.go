@@ -19,7 +19,7 @@ import (
 // grantFunc is the only step of a token request that differs between grants:
 // it turns what was asked into a grant. It reads; what it wants written it
 // returns.
-type grantFunc func(ctx context.Context, a *asked) (granted, error)
+type grantFunc func(ctx context.Context, a *asked) (*granted, error)
 
 // grantTable is the grants of an authorization server or of an identity
 // provider. To add a grant: a file grant_x.go and a line here.
@@ -93,10 +93,11 @@ func (s *Server) token(ctx context.Context, st *settings, r *http.Request, form 
 }
 
 func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, form url.Values) (*oauth.TokenResponse, error) {
-	req, err := oauth.ParseTokenRequest(form)
-	if err != nil {
+	var err error
+	if a.TokenRequest, err = oauth.ParseTokenRequest(form); err != nil {
 		return nil, err
 	}
+	req := &a.TokenRequest
 	if !a.st.idp && req.GrantType == oauth.JWTDPoP { // CONFLICT-5
 		req.GrantType, a.keyBound = oauth.JWTBearer, true
 	}
@@ -105,7 +106,6 @@ func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, for
 	if err != nil {
 		return nil, err
 	}
-	a.TokenRequest = req
 	if !a.keyBound && a.st.byWorkload(r.Header, req) {
 		err, grant = s.identify(ctx, a), s.grantWorkload
 	} else {
@@ -117,7 +117,7 @@ func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, for
 	if !a.st.idp { // asks for a refresh token, which the registration decides
 		req.Scope = req.Scope.Minus(oauth.Scopes{"offline_access"})
 	}
-	a.TokenRequest, a.seen.Client = req, a.client.client.ID
+	a.seen.Client = a.client.client.ID
 	if a.proof, err = s.proofKey(a, r); err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s *Server) issue(ctx context.Context, a *asked, grant grantFunc) (*oauth.T
 		if err != nil {
 			return nil, err
 		}
-		if g, err = s.narrow(ctx, a, g); err != nil {
+		if err := s.narrow(ctx, a, g); err != nil {
 			return nil, err
 		}
 		res, err := s.mint(ctx, a, g)
@@ -174,49 +174,48 @@ func (s *Server) issue(ctx context.Context, a *asked, grant grantFunc) (*oauth.T
 
 // narrow makes a grant what the request, the client's registration, the
 // resource and the access rules leave of it.
-func (s *Server) narrow(ctx context.Context, a *asked, g granted) (granted, error) {
-	subject := g.grant.Subject
+func (s *Server) narrow(ctx context.Context, a *asked, g *granted) error {
+	subject := &g.grant.Subject
 	a.seen.Resource, a.seen.Scope = g.grant.Resource, g.grant.Scopes.String()
 	if !subject.IsClient() {
 		a.seen.Person = subject.ID
 		if err := s.here(ctx, g); errors.Is(err, ledger.ErrLeft) {
-			return g, a.invalid(leftReason(err), err)
+			return a.invalid(leftReason(err), err)
 		} else if err != nil {
-			return g, err
+			return err
 		}
 		if err := s.chargePerson(ctx, a); err != nil {
-			return g, err
+			return err
 		}
 	}
-	subject, err := s.today(ctx, a.st, subject)
-	if err != nil {
-		return g, err
+	var err error
+	if subject.Groups, err = s.groupsOf(ctx, a.st, *subject); err != nil {
+		return err
 	}
-	g.grant.Subject = subject
-	if g.grant, err = g.grant.Narrow(a.Scope); err != nil {
-		return g, err
+	if g.grant.Scopes, err = g.grant.Scopes.Narrow(a.Scope); err != nil {
+		return err
 	}
 	if g.grant.Details, err = a.narrowDetails(g.grant.Details); err != nil {
-		return g, err
+		return err
 	}
-	q := access.Question{Subject: subjectOf(subject, a.client.client.ID), Resource: g.grant.Resource, Now: s.now()}
+	q := access.Question{Subject: subjectOf(*subject, a.client.client.ID), Resource: g.grant.Resource, Now: s.now()}
 	answer := g.rules.Decide(q)
 	if !answer.Allowed {
-		return g, a.refusedBy(g.rules, answer, false)
+		return a.refusedBy(g.rules, answer, false)
 	}
 	if len(g.grant.Scopes) > 0 {
 		kept, answer := g.rules.Scopes(q, g.grant.Scopes)
 		if len(kept) == 0 {
-			return g, a.refusedBy(g.rules, answer, true)
+			return a.refusedBy(g.rules, answer, true)
 		}
 		g.grant.Scopes = kept
 	}
 	a.seen.Rule, a.seen.Scope = answer.Rule, g.grant.Scopes.String()
-	return g, nil
+	return nil
 }
 
 // here is ledger.CheckPerson of the grant's person, whose account may be at hand.
-func (s *Server) here(ctx context.Context, g granted) error {
+func (s *Server) here(ctx context.Context, g *granted) error {
 	if g.person != nil {
 		return g.person.Here()
 	}
@@ -225,11 +224,11 @@ func (s *Server) here(ctx context.Context, g granted) error {
 
 // stillHere ends a grant that is new, or that other tokens stand on, if its
 // person left or its issuer was taken out while the answer was made.
-func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
+func (s *Server) stillHere(ctx context.Context, a *asked, g *granted) error {
 	if !g.made && !g.stands {
 		return nil
 	}
-	err := s.endIfLeft(ctx, g.grant)
+	err := s.endIfLeft(ctx, &g.grant)
 	switch {
 	case errors.Is(err, ledger.ErrLeft):
 		return a.invalid(leftReason(err), err)
@@ -239,7 +238,7 @@ func (s *Server) stillHere(ctx context.Context, a *asked, g granted) error {
 	if err := s.stillLent(ctx, a, g); err != nil {
 		return err
 	}
-	if err := s.endIfDistrusted(ctx, a, g.grant); err != nil || !g.stands || !s.ended.Has(g.grant.ID) {
+	if err := s.endIfDistrusted(ctx, a, &g.grant); err != nil || !g.stands || !s.ended.Has(g.grant.ID) {
 		return err
 	}
 	return a.invalid("grant_over", nil) // its tokens are refused, so the client may as well know
@@ -285,17 +284,19 @@ func leftReason(err error) string {
 	return reasonLeft
 }
 
+// invalidTexts are what invalid_grant says outside, by grant.
+var invalidTexts = map[string]string{
+	oauth.AuthorizationCode: "the code is not valid for this request",
+	oauth.RefreshToken:      "the refresh token is not valid: sign in again",
+	oauth.DeviceCode:        "the device code is not valid for this request: begin again",
+	oauth.JWTBearer:         "assertion is not acceptable",
+	oauth.TokenExchange:     "subject_token is not acceptable: sign in again",
+}
+
 // invalid is invalid_grant. From outside it looks the same whatever is wrong;
 // reason and cause are for the audit and the log.
 func (a *asked) invalid(reason string, cause error) *oauth.Error {
-	text := map[string]string{
-		oauth.AuthorizationCode: "the code is not valid for this request",
-		oauth.RefreshToken:      "the refresh token is not valid: sign in again",
-		oauth.DeviceCode:        "the device code is not valid for this request: begin again",
-		oauth.JWTBearer:         "assertion is not acceptable",
-		oauth.TokenExchange:     "subject_token is not acceptable: sign in again",
-	}[a.GrantType]
-	return &oauth.Error{Code: oauth.InvalidGrant, Description: text, Reason: reason, Err: cause}
+	return &oauth.Error{Code: oauth.InvalidGrant, Description: invalidTexts[a.GrantType], Reason: reason, Err: cause}
 }
 
 // refusedBy is the refusal of an access rule. A client that holds a code or a

@@ -44,12 +44,7 @@ func (s Subject) IsClient() bool { return len(s.ID) > 7 && s.ID[:7] == "client:"
 // Narrow returns the grant with at most the scopes asked for. Scopes outside
 // the grant are refused with invalid_scope (RFC 6749 section 6).
 func (g Grant) Narrow(asked Scopes) (Grant, error) {
-	if len(asked) == 0 {
-		return g, nil
-	}
-	if extra := asked.Minus(g.Scopes); len(extra) > 0 {
-		return g, &Error{Code: InvalidScope, Description: "scope not granted: " + Printable(extra.String())}
-	}
-	g.Scopes = asked
-	return g, nil
+	var err error
+	g.Scopes, err = g.Scopes.Narrow(asked)
+	return g, err
 }

@@ -66,6 +66,18 @@ func (s Scopes) Intersect(t Scopes) Scopes {
 	return out
 }
 
+// Narrow returns the scopes asked for, all of s if none are. One that is not in
+// s is invalid_scope.
+func (s Scopes) Narrow(asked Scopes) (Scopes, error) {
+	if len(asked) == 0 {
+		return s, nil
+	}
+	if extra := asked.Minus(s); len(extra) > 0 {
+		return s, &Error{Code: InvalidScope, Description: "scope not granted: " + Printable(extra.String())}
+	}
+	return asked, nil
+}
+
 // Union returns s and what t adds to it.
 func (s Scopes) Union(t Scopes) Scopes { return append(slices.Clone(s), t.Minus(s)...) }
 
