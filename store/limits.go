@@ -19,8 +19,8 @@ const (
 // kind and sizes, never a key or a value.
 func (o Op) Check() error {
 	r := o.Record
-	if o.Do < DoPut || o.Do > DoLog {
-		return fmt.Errorf("store: unknown action %d: make the op with Put, Create, Add, Take, Once, Delete or Log", o.Do)
+	if o.Do < DoPut || o.Do > DoSame {
+		return fmt.Errorf("store: unknown action %d: make the op with Put, Create, Add, Take, Once, Delete, Log or Same", o.Do)
 	}
 	if err := checkKind(r.Kind); err != nil {
 		return err

@@ -14,7 +14,7 @@
 //   - Once: the first use of a name (a jti, a nonce) succeeds, every later one
 //     until its time is over fails with [ErrSeen]. What the first one left with
 //     the name can be read.
-//   - Put with a version, and Create, fail with [ErrConflict] if somebody else
+//   - Put with a version, Create and Same fail with [ErrConflict] if somebody else
 //     was faster; so a read, a decision and a write can be made one step.
 //   - A record that has expired is not there, to the moment, even if nobody
 //     has swept it away yet.
@@ -77,9 +77,10 @@ const (
 	DoOnce                     // remember a name until Record.Expires; fails if it is remembered
 	DoDelete                   // remove; it need not be there
 	DoLog                      // write into the journal of its kind
+	DoSame                     // fail if the record is not in Record.Version; write nothing
 )
 
-// Op is one step of a commit. Make it with Put, Create, Add, Take, Once, Delete or Log.
+// Op is one step of a commit. Make it with Put, Create, Add, Take, Once, Delete, Log or Same.
 type Op struct {
 	Do     Action
 	Record Record
@@ -117,6 +118,13 @@ func Delete(kind Kind, key string) Op { return Op{DoDelete, Record{Kind: kind, K
 // A store may sweep a journal from its beginning only, so that what expired
 // lies on, unlisted, until what stands before it has expired.
 func Log(r Record) Op { return Op{DoLog, r} }
+
+// Same lets the commit through only if the record is still in the version that the
+// caller read; 0: only if there is none, or it has expired. Else ErrConflict. It
+// writes nothing: what a commit stands on is as it was when the commit is done.
+func Same(kind Kind, key string, version uint64) Op {
+	return Op{DoSame, Record{Kind: kind, Key: key, Version: version}}
+}
 
 // Query asks for a page of records.
 type Query struct {

@@ -104,8 +104,11 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 	puts, logs := len(t.puts), len(t.logs)
 	for i := range ops {
 		var err error
+		before := len(undo)
 		if ops[i].Do == store.DoLog {
 			err = t.log(&ops[i].Record)
+		} else if ops[i].Do == store.DoSame {
+			err = t.same(&ops[i].Record, now)
 		} else if e, readErr := t.entry(&ops[i], now); readErr != nil {
 			err = readErr
 		} else {
@@ -113,11 +116,11 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 			err = t.do(e, &ops[i], now)
 		}
 		if err != nil {
-			for j, before := range slices.Backward(undo) {
-				if before.assumed && j < len(undo)-1 { // that op may be the first that fails, if one looks
+			for j, was := range slices.Backward(undo) {
+				if was.assumed && j < before { // that op may be the first that fails, if one looks
 					t.failed = cmp.Or(t.failed, errThere)
 				}
-				*t.entries[before.id] = before
+				*t.entries[was.id] = was
 			}
 			t.puts, t.logs = t.puts[:puts], t.logs[:logs]
 			return err

@@ -39,6 +39,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"log is part of its commit", logAllOrNothing},
 		{"log expires", logExpiry},
 		{"delete", deleteRecord},
+		{"same", same},
+		{"same in one step with what it lets through", sameWhileChanged},
 		{"commit is all or nothing", allOrNothing},
 		{"first error is returned", firstError},
 		{"ops see the ops before", opsInOrder},
