@@ -12,6 +12,7 @@ import (
 
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
+	"doorward/store"
 )
 
 // Most authorization requests change nothing: somebody who is signed in comes
@@ -124,56 +125,29 @@ func scopesOf(text string) oauth.Scopes {
 // errNotLent: the session or the consent that a code stands on is not there any more.
 var errNotLent = errors.New("the session or the consent behind the code is over")
 
-// loan is what a borrowed code stands on.
-type loan struct {
-	session  string
-	resource string
-	scopes   oauth.Scopes
-	made     time.Time
-}
-
-// lender is whose session lends a code what it stands on. errNotLent if the
-// session is over, the consent does not cover the scopes any more, or everything at
-// the server was ended since the code was made.
-func (s *Server) lender(ctx context.Context, a *asked, l loan) (oauth.Subject, error) {
-	sess, ok, err := s.sessions.Named(ctx, l.session)
+// lender is whose session lends a code what it stands on, with the ops that let a
+// commit through only as long as it does. errNotLent if the session is over, the
+// consent does not cover the scopes any more, or everything at the server was ended
+// since the code was made.
+func (s *Server) lender(ctx context.Context, a *asked, g *ledger.Grant) (oauth.Subject, []store.Op, error) {
+	sess, ok, err := s.sessions.Named(ctx, g.Subject.Session)
 	if err != nil {
-		return oauth.Subject{}, err
+		return oauth.Subject{}, nil, err
 	}
-	res := a.st.byID(l.resource)
+	res := a.st.byID(g.Resource)
 	if !ok || res == nil {
-		return oauth.Subject{}, errNotLent
+		return oauth.Subject{}, nil, errNotLent
 	}
-	cut, err := s.ledger.CutSince(ctx, l.resource, l.made)
+	cut, uncut, err := s.ledger.CutSince(ctx, g.Resource, g.Created)
 	if err != nil {
-		return oauth.Subject{}, err
+		return oauth.Subject{}, nil, err
 	}
-	given, err := s.consents(ctx, sess.Subject.ID, a.client.client, res)
+	given, consent, err := s.heldConsents(ctx, sess.Subject.ID, a.client.client, res)
 	if err != nil {
-		return oauth.Subject{}, err
+		return oauth.Subject{}, nil, err
 	}
-	if cut || len(given) == 0 || !given.HasAll(l.scopes) {
-		return oauth.Subject{}, errNotLent
+	if cut || len(given) == 0 || !given.HasAll(g.Scopes) {
+		return oauth.Subject{}, nil, errNotLent
 	}
-	return sess.Subject, nil
-}
-
-// stillLent ends a grant that a borrowed code has just made if what it stood on
-// went meanwhile: whoever ends things deletes sessions and consents before they
-// list the grants, so one of the two sees the other.
-func (s *Server) stillLent(ctx context.Context, a *asked, g *granted) error {
-	if g.lent == nil {
-		return nil
-	}
-	_, err := s.lender(ctx, a, *g.lent)
-	if err != nil && !errors.Is(err, errNotLent) { // the code is spent: see checkAgain
-		_, err = s.lender(ctx, a, *g.lent)
-	}
-	if !errors.Is(err, errNotLent) {
-		return err
-	}
-	if _, endErr := s.ledger.End(ctx, ledger.Which{Grant: g.grant.ID}, "the sign-in or the consent ended"); endErr != nil {
-		return endErr
-	}
-	return a.invalid("code_not_lent", err)
+	return sess.Subject, append(make([]store.Op, 0, 4), sess.Same(), uncut, consent), nil
 }

@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -209,6 +210,63 @@ func TestBorrowedCodeWhileThingsEnd(t *testing.T) {
 				if g.Ended.IsZero() {
 					t.Errorf("a grant lives: %+v", g)
 				}
+			}
+		})
+	}
+}
+
+// The redemption is held to all that it stands on: nothing is made first and ended
+// then. What only looks different now lets it through.
+func TestBorrowedCodeIsHeldToWhatItStandsOn(t *testing.T) {
+	consent := func(scopes ...string) func(*site) error {
+		return func(s *site) error {
+			return s.ledger.Store.Commit(t.Context(), s.consentOp("alice", &asking{client: &ledger.Client{ID: "desktop"}, resource: s.current().byID(files)}, scopes))
+		}
+	}
+	end := func(w ledger.Which) func(*site) error {
+		return func(s *site) error { _, err := s.ledger.End(t.Context(), w, "test"); return err }
+	}
+	for name, test := range map[string]struct {
+		meanwhile func(*site) error
+		ok        bool
+	}{
+		"person": {end(ledger.Which{Person: "alice"}), false},
+		"server": {end(ledger.Which{Resource: files}), false},
+		"left":   {func(s *site) error { _, err := s.ledger.Leave(t.Context(), "alice"); return err }, false},
+		"signed out": {func(s *site) error {
+			recs, _, err := s.ledger.Store.List(t.Context(), store.Query{Kind: ledger.KindSession, Index: "person=alice"})
+			for _, r := range recs {
+				err = errors.Join(err, s.ledger.EndSession(t.Context(), r.Key))
+			}
+			return err
+		}, false},
+		"consent taken back": {func(s *site) error {
+			return s.endGiven(t.Context(), "alice", consentKey("alice", "desktop", files), "")
+		}, false},
+		"consent to less": {consent("files:write"), false},
+		"consent to more": {consent("files:read", "files:write"), true},
+		"account renamed": {func(s *site) error {
+			acc, err := s.ledger.Account(t.Context(), "alice")
+			acc.Name = "Alice"
+			return errors.Join(err, s.ledger.Store.Commit(t.Context(), acc.Put()))
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, db := countedSite(t)
+			l := s.lend(t)
+			before := len(s.grantsOf("alice"))
+			meanwhile := func() {
+				if err := test.meanwhile(s); err != nil {
+					t.Error(err)
+				}
+			}
+			db.before.Store(&meanwhile)
+			r := s.redeem(l.code)
+			if test.ok && r.status != http.StatusOK || !test.ok && (r.status != http.StatusBadRequest || r.text("error") != oauth.InvalidGrant) {
+				t.Error(r.brief())
+			}
+			if made := len(s.grantsOf("alice")) - before; made != 0 && !test.ok || made != 1 && test.ok {
+				t.Errorf("%d grants more", made)
 			}
 		})
 	}

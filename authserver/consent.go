@@ -130,21 +130,30 @@ func proven(a *asking) bool {
 // consents is what the person has let the client do there, as far as it is
 // remembered. They are not to be written to.
 func (s *Server) consents(ctx context.Context, person string, c *ledger.Client, res *resource) (oauth.Scopes, error) {
-	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, consentKey(person, c.ID, res.ID))
-	if notFound(err) {
-		return nil, nil
+	scopes, _, err := s.heldConsents(ctx, person, c, res)
+	return scopes, err
+}
+
+// heldConsents is consents, with the op that lets a commit through only as long as
+// they are as they were read.
+func (s *Server) heldConsents(ctx context.Context, person string, c *ledger.Client, res *resource) (oauth.Scopes, store.Op, error) {
+	key := consentKey(person, c.ID, res.ID)
+	rec, err := s.ledger.Store.Get(ctx, ledger.KindConsent, key)
+	if err != nil && !notFound(err) {
+		return nil, store.Op{}, err
 	}
+	same := store.Same(ledger.KindConsent, key, rec.Version) // 0: there are none
 	if err != nil {
-		return nil, err
+		return nil, same, nil
 	}
 	given, err := ledger.Parse[consentRecord](s.ledger, rec)
 	if err != nil {
-		return nil, fmt.Errorf("consent of %s cannot be read: %w", person, err)
+		return nil, same, fmt.Errorf("consent of %s cannot be read: %w", person, err)
 	}
 	if given.Described != described(*c) { // AS-CIMD-16
-		return nil, nil
+		return nil, same, nil
 	}
-	return given.Scopes, nil
+	return given.Scopes, same, nil
 }
 
 type consentRecord struct {

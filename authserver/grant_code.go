@@ -6,6 +6,7 @@ import (
 
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
+	"doorward/store"
 )
 
 // grantCode redeems an authorization code (OAuth 2.1 section 4.1.3). The code
@@ -32,10 +33,9 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (*granted, error) {
 		_, err := s.ledger.End(ctx, ledger.Which{Grant: g.ID}, "code redeemed twice")
 		return nil, errors.Join(err, a.invalid("code_used", nil))
 	}
-	var on *loan
+	var holds []store.Op
 	if lent {
-		on = &loan{g.Subject.Session, g.Resource, g.Scopes, g.Created}
-		g.Subject, err = s.lender(ctx, a, *on)
+		g.Subject, holds, err = s.lender(ctx, a, g)
 		switch {
 		case errors.Is(err, errNotLent):
 			return nil, a.invalid("code_not_lent", err)
@@ -58,7 +58,7 @@ func (s *Server) grantCode(ctx context.Context, a *asked) (*granted, error) {
 		out.refresh, err = s.firstRefresh(g, a.st.tokens)
 	}
 	if lent { // the record must be there as long as somebody can show the code again
-		out.made, out.lent = true, on
+		out.made, out.holds = true, holds
 		if g.Expires.Before(g.Code.Until) {
 			g.Expires = g.Code.Until
 		}

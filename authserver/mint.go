@@ -122,14 +122,14 @@ func (s *Server) keep(ctx context.Context, a *asked, g *granted, until time.Time
 		s.audit.Add(e)
 		return nil
 	}
-	ops := append(make([]store.Op, 0, 3+len(g.once)+len(g.ops)), g.once...)
+	ops := append(make([]store.Op, 0, 3+len(g.once)+len(g.ops)+len(g.holds)), g.once...)
 	if write {
 		var err error
 		if ops, err = s.changes(ctx, a, g, until, ops); err != nil {
 			return err
 		}
 	}
-	ops = append(ops, s.ledger.AuditOp(e))
+	ops = append(append(ops, s.ledger.AuditOp(e)), g.holds...)
 	return s.commit(ctx, append(ops, a.proofOps()...)...)
 }
 

@@ -72,8 +72,9 @@ type granted struct {
 	person  *ledger.Account // of the subject, as it is once this is written; nil: it was not read
 	stands  bool            // other tokens stand on the record, which changes only if this one outlives it
 	refresh string          // refresh token to return
-	// lent is what the borrowed code stands on that makes the grant; nil: none does.
-	lent     *loan
+	// holds let the commit through only as long as what the grant stands on is as it
+	// was read, the person's account included; nil: that is looked at again after it.
+	holds    []store.Op
 	audience *audience // token exchange: whom the ID-JAG is addressed to
 }
 
@@ -214,28 +215,36 @@ func (s *Server) narrow(ctx context.Context, a *asked, g *granted) error {
 	return nil
 }
 
-// here is ledger.CheckPerson of the grant's person, whose account may be at hand.
+// here is ledger.CheckPerson of the grant's person, whose account may be at hand. A
+// grant that is held to what it stands on is held to it too.
 func (s *Server) here(ctx context.Context, g *granted) error {
 	if g.person != nil {
 		return g.person.Here()
 	}
-	return s.ledger.CheckPerson(ctx, g.grant.Subject.ID)
+	same, err := s.ledger.HoldPerson(ctx, g.grant.Subject.ID)
+	if err == nil && len(g.holds) > 0 {
+		g.holds = append(g.holds, same)
+	}
+	return err
 }
 
 // stillHere ends a grant that is new, or that other tokens stand on, if its
-// person left or its issuer was taken out while the answer was made.
+// person left or its issuer was taken out while the answer was made. What the
+// commit was held to is not looked at again.
 func (s *Server) stillHere(ctx context.Context, a *asked, g *granted) error {
 	if !g.made && !g.stands {
 		return nil
 	}
-	err := s.endIfLeft(ctx, &g.grant)
+	var err error
+	if len(g.holds) > 0 {
+		err = s.endIfOver(ctx, &g.grant)
+	} else {
+		err = s.endIfLeft(ctx, &g.grant)
+	}
 	switch {
 	case errors.Is(err, ledger.ErrLeft):
 		return a.invalid(leftReason(err), err)
 	case err != nil:
-		return err
-	}
-	if err := s.stillLent(ctx, a, g); err != nil {
 		return err
 	}
 	if err := s.endIfDistrusted(ctx, a, &g.grant); err != nil || !g.stands || !s.ended.Has(g.grant.ID) {

@@ -141,17 +141,18 @@ func (l *Ledger) cutOp(resource string) store.Op {
 	return store.Put(store.Record{Kind: KindCut, Key: resource, Expires: now.Add(cutLife), Value: strconv.AppendInt(nil, now.UnixMilli(), 10)})
 }
 
-// CutSince reports whether everything at a server was ended since a code was made.
-func (l *Ledger) CutSince(ctx context.Context, resource string, made time.Time) (bool, error) {
+// CutSince reports whether everything at a server was ended since a code was
+// made, with the op that lets a commit through only as long as that is so.
+func (l *Ledger) CutSince(ctx context.Context, resource string, made time.Time) (bool, store.Op, error) {
 	r, err := l.Store.Get(ctx, KindCut, resource)
 	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
+		return false, store.Same(KindCut, resource, 0), nil
 	}
 	if err != nil {
-		return false, err
+		return false, store.Op{}, err
 	}
 	at, err := strconv.ParseInt(string(r.Value), 10, 64)
-	return err != nil || made.UnixMilli() <= at, nil // what cannot be read counts as the end
+	return err != nil || made.UnixMilli() <= at, store.Same(KindCut, resource, r.Version), nil // what cannot be read counts as the end
 }
 
 func (l *Ledger) endGrants(ctx context.Context, q store.Query, session, reason string, rec *Receipt, with *along) error {

@@ -458,21 +458,28 @@ func (a Account) Here() error {
 }
 
 // CheckPerson returns ErrLeft if the person left. Whoever makes a grant asks
-// again after the commit: leaving marks the account first and lists the grants
-// after, so one of the two sees the other.
+// again after the commit, or holds it to the answer (HoldPerson): leaving marks the
+// account first and lists the grants after, so one of the two sees the other.
 func (l *Ledger) CheckPerson(ctx context.Context, id string) error {
+	_, err := l.HoldPerson(ctx, id)
+	return err
+}
+
+// HoldPerson is CheckPerson, and the op that lets a commit through only as long as
+// the account is as it was read.
+func (l *Ledger) HoldPerson(ctx context.Context, id string) (store.Op, error) {
 	r, err := l.Store.Get(ctx, KindAccount, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil
+		return store.Same(KindAccount, id, 0), nil
 	}
 	if err != nil {
-		return err
+		return store.Op{}, err
 	}
 	a, err := Parse[Account](l, r)
 	if err != nil {
-		return err
+		return store.Op{}, err
 	}
-	return a.Here()
+	return store.Same(KindAccount, id, r.Version), a.Here()
 }
 
 func decode(r store.Record, v any) error {

@@ -36,7 +36,12 @@ type Session struct {
 	Subject oauth.Subject
 	Created time.Time
 	Expires time.Time
+
+	version uint64
 }
+
+// Same is the op that lets a commit through only as long as the session lives.
+func (s Session) Same() store.Op { return store.Same(ledger.KindSession, s.ID, s.version) }
 
 // Sessions keeps the sessions of one issuer.
 type Sessions struct {
@@ -89,7 +94,7 @@ func (s *Sessions) StartUntil(ctx context.Context, w http.ResponseWriter, r *htt
 		return Session{}, err
 	}
 	secret := newSecret()
-	sess := Session{ID: s.id("session", secret), Created: s.now()}
+	sess := Session{ID: s.id("session", secret), Created: s.now(), version: 1}
 	subject.Session = sess.ID
 	if subject.AuthTime.IsZero() && subject.Provider == "" { // a provider's silence is no proof of now
 		subject.AuthTime = sess.Created
@@ -152,7 +157,7 @@ func (s *Sessions) Named(ctx context.Context, id string) (Session, bool, error) 
 		return Session{}, false, nil
 	}
 	v.Subject.Groups, v.Subject.AMR = slices.Clone(v.Subject.Groups), slices.Clone(v.Subject.AMR)
-	return Session{ID: id, Subject: v.Subject, Created: v.Created, Expires: rec.Expires}, true, nil
+	return Session{ID: id, Subject: v.Subject, Created: v.Created, Expires: rec.Expires, version: rec.Version}, true, nil
 }
 
 // End ends the session of the browser and takes its cookies away.
