@@ -135,6 +135,9 @@ func (s *Server) grantOfAssertion(ctx context.Context, a *asked, from *issuer, j
 	if out.person, news, err = s.accountOps(ctx, a, from, &jag.subject); err != nil {
 		return nil, err
 	}
+	if len(news) == 0 { // else what they write fails if the account has changed
+		out.holds = []store.Op{out.person.Same()}
+	}
 	rec := &ledger.Grant{Grant: oauth.Grant{Subject: jag.subject, Client: a.client.client.ID, Resource: res.ID, Scopes: scopes, Details: jag.details,
 		Type: oauth.JWTBearer, Issuer: from.Issuer, Key: jag.key}}
 	if rec, err = s.grantOfStatement(ctx, rec, out.life); err != nil {

@@ -396,6 +396,10 @@ func (a Account) Put() store.Op {
 	return store.Put(r)
 }
 
+// Same is the op that lets a commit through only as long as the account is as it
+// was read.
+func (a Account) Same() store.Op { return store.Same(KindAccount, a.ID, a.Version) }
+
 // Account reads an account.
 func (l *Ledger) Account(ctx context.Context, id string) (Account, error) {
 	r, err := l.Store.Get(ctx, KindAccount, id)
