@@ -44,7 +44,7 @@ func (s *Server) answerFormWith(status int, h func(context.Context, *settings, *
 			s.refuse(w, r, err)
 			return
 		}
-		form, err := url.ParseQuery(string(body))
+		form, err := oauth.ParseForm(string(body))
 		if err != nil {
 			s.refuse(w, r, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a form", Err: err})
 			return
