@@ -43,7 +43,7 @@ func (u Unverified) Verify(keys *Set, algs, types []string) (Verified, error) {
 	if !slices.Contains(algs, p.header.Alg) {
 		return Verified{}, fmt.Errorf("token: alg %.64q is not allowed here", p.header.Alg)
 	}
-	if types != nil && !slices.ContainsFunc(types, func(t string) bool { return mediaType(t) == p.header.Typ }) {
+	if types != nil && !slices.ContainsFunc(types, func(t string) bool { return t == p.header.Typ || mediaType(t) == p.header.Typ }) {
 		return Verified{}, fmt.Errorf("token: typ %.64q is not allowed here", p.header.Typ)
 	}
 	tries, err := candidates(keys, p.header)
