@@ -128,25 +128,28 @@ func readCredentials(h http.Header, req *oauth.TokenRequest) (credentials, error
 // readBasic reads client_secret_basic, both parts form-urlencoded
 // (RFC 6749 section 2.3.1).
 func readBasic(header, bodyID string) (credentials, error) {
-	bad := &oauth.Error{Code: oauth.InvalidClient, Basic: true, Description: "the Authorization header is not HTTP Basic with a client id and a secret"}
 	scheme, rest, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Basic") {
-		return credentials{}, bad
+		return credentials{}, badBasic()
 	}
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
 	if err != nil {
-		return credentials{}, bad
+		return credentials{}, badBasic()
 	}
 	user, pass, found := strings.Cut(string(raw), ":")
 	id, err1 := oauth.UnescapeBasic(user)
 	secret, err2 := oauth.UnescapeBasic(pass)
 	if !found || err1 != nil || err2 != nil || id == "" || secret == "" {
-		return credentials{}, bad
+		return credentials{}, badBasic()
 	}
 	if bodyID != "" && bodyID != id {
 		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_id is not the client that authenticates"}
 	}
 	return credentials{id: id, secret: secret, method: authBasic}, nil
+}
+
+func badBasic() error {
+	return &oauth.Error{Code: oauth.InvalidClient, Basic: true, Description: "the Authorization header is not HTTP Basic with a client id and a secret"}
 }
 
 // unknownClient is the answer to an unknown client and to a wrong secret;

@@ -87,11 +87,7 @@ func checkIDJAG(c jose.Claims, from *issuer, own, client, key string, now time.T
 // required checks aud, client_id, sub and jti (AS-JAG-05, 06, 07).
 func (a *idjag) required(c jose.Claims, own, client string) error {
 	var asks string
-	for _, claim := range [...]struct {
-		name string
-		to   *string
-	}{{"iss", new(string)}, {"sub", new(string)}, {"client_id", &asks}, {"jti", &a.jti}} {
-		name := claim.name
+	for _, name := range [...]string{"iss", "sub", "client_id", "jti"} {
 		text, err := c.Text(name)
 		if err != nil {
 			return reject("claim_type", "%v", err)
@@ -99,7 +95,12 @@ func (a *idjag) required(c jose.Claims, own, client string) error {
 		if text == "" || len(text) > maxText {
 			return reject("claim_missing", "%s is missing or too long", name)
 		}
-		*claim.to = text
+		switch name {
+		case "client_id":
+			asks = text
+		case "jti":
+			a.jti = text
+		}
 	}
 	aud, err := c.Texts("aud")
 	if err != nil {
@@ -273,19 +274,19 @@ func unprintable(r rune) bool { return r < 0x20 || r == 0x7f || r == '\ufffd' }
 // say that it is unverified (AS-JAG-20).
 func (a *idjag) person(c jose.Claims, from *issuer) error {
 	p := &a.subject
-	var email string
-	for _, claim := range [...]struct {
-		name string
-		to   *string
-	}{{"email", &email}, {"name", &p.Name}, {"acr", &p.ACR}} {
-		v, err := c.Text(claim.name)
+	for _, name := range [...]string{"email", "name", "acr"} {
+		v, err := c.Text(name)
 		if err != nil || len(v) > maxText {
-			return reject("claim_type", "%s must be a short string", claim.name)
+			return reject("claim_type", "%s must be a short string", name)
 		}
-		*claim.to = v
-	}
-	if believed(email, from.EmailDomains) && !unverified(c) {
-		p.Email = email
+		switch {
+		case name == "name":
+			p.Name = v
+		case name == "acr":
+			p.ACR = v
+		case believed(v, from.EmailDomains) && !unverified(c):
+			p.Email = v
+		}
 	}
 	var err error
 	if p.Groups, err = c.Texts(from.GroupsClaim); err != nil || len(p.Groups) > maxGroups {
@@ -386,5 +387,6 @@ func (a idjag) entitled(res *resource, client, bound oauth.Scopes) (oauth.Scopes
 // jtiHash is how the audit names an assertion.
 func jtiHash(jti string) string {
 	sum := sha256.Sum256([]byte(jti))
-	return hex.EncodeToString(sum[:8])
+	var room [16]byte
+	return string(hex.AppendEncode(room[:0], sum[:8]))
 }

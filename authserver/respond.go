@@ -39,12 +39,12 @@ func (s *Server) answerForm(h func(context.Context, *settings, *http.Request, ur
 func (s *Server) answerFormWith(status int, h func(context.Context, *settings, *http.Request, url.Values) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		st := s.current()
-		body, err := readBody(w, r, st, "application/x-www-form-urlencoded")
+		body, err := readText(w, r, st, "application/x-www-form-urlencoded")
 		if err != nil {
 			s.refuse(w, r, err)
 			return
 		}
-		form, err := oauth.ParseForm(string(body))
+		form, err := oauth.ParseForm(body)
 		if err != nil {
 			s.refuse(w, r, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a form", Err: err})
 			return
@@ -146,8 +146,17 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v an
 // textAnswer is a value that is not written as JSON.
 type textAnswer struct{ mediaType, body string }
 
-// buffers keeps what answers are put together in, as long as they are small.
+// buffers keeps what answers are put together in, and forms are read into, as
+// long as they are small.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func giveBack(b *bytes.Buffer) {
+	if b.Cap() <= keptBuffer {
+		clear(b.Bytes()) // tokens need not lie about
+		b.Reset()
+		buffers.Put(b)
+	}
+}
 
 const keptBuffer = 16 << 10
 
@@ -157,13 +166,7 @@ const oneBuffer = 2048
 
 func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	b := buffers.Get().(*bytes.Buffer)
-	defer func() {
-		if b.Cap() <= keptBuffer {
-			clear(b.Bytes()) // tokens need not lie about
-			b.Reset()
-			buffers.Put(b)
-		}
-	}()
+	defer giveBack(b)
 	if err := encodeTo(b, v); err != nil {
 		s.log.ErrorContext(r.Context(), "answer cannot be encoded", "path", r.URL.Path, "error", err)
 		w.WriteHeader(http.StatusInternalServerError)
@@ -257,14 +260,28 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 	s.refuse(w, r, errors.New("panic"))
 }
 
+// readText is readBody for a body that is read as a text.
+func readText(w http.ResponseWriter, r *http.Request, st *settings, want string) (string, error) {
+	b := buffers.Get().(*bytes.Buffer)
+	defer giveBack(b)
+	body, err := readInto(b.AvailableBuffer(), w, r, st, want)
+	b.Write(body) // to be cleared, and kept if it had to grow
+	return string(body), err
+}
+
 // readBody reads a body of the media type and at most the configured size.
 func readBody(w http.ResponseWriter, r *http.Request, st *settings, want string) ([]byte, error) {
+	return readInto(nil, w, r, st, want)
+}
+
+// readInto is readBody into room, if that is large enough.
+func readInto(room []byte, w http.ResponseWriter, r *http.Request, st *settings, want string) ([]byte, error) {
 	if ct := r.Header.Get("Content-Type"); ct != want {
 		if got, _, err := mime.ParseMediaType(ct); err != nil || got != want {
 			return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Content-Type must be " + want}
 		}
 	}
-	body, err := readAll(http.MaxBytesReader(w, r.Body, st.bodyLimit), r.ContentLength)
+	body, err := readAll(room, http.MaxBytesReader(w, r.Body, st.bodyLimit), r.ContentLength)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -276,13 +293,13 @@ func readBody(w http.ResponseWriter, r *http.Request, st *settings, want string)
 	return body, nil
 }
 
-// readAll is io.ReadAll with room for what was announced, within reason.
-func readAll(r io.Reader, announced int64) ([]byte, error) {
-	room := bytes.MinRead
+// readAll is io.ReadAll into room, or more: what was announced, within reason.
+func readAll(room []byte, r io.Reader, announced int64) ([]byte, error) {
+	size := bytes.MinRead
 	if announced > 0 {
-		room = int(min(announced, 16<<10)) + 1 // one more, to see the end without growing
+		size = int(min(announced, 16<<10)) + 1 // one more, to see the end without growing
 	}
-	b := make([]byte, 0, room)
+	b := slices.Grow(room[:0], size)
 	for {
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]

@@ -84,6 +84,11 @@ type assertionUse struct {
 	again bool      // such a one is answered again
 }
 
+const (
+	usePrefix = "jag:"
+	useText   = len(usePrefix) + 2*sha256.Size
+)
+
 // useOf is what is remembered of this request: the jti, or where the issuer's
 // policy lets it be used again anywhere, this use of it.
 func (s *Server) useOf(a *asked, from *issuer, jag *idjag, resource string) assertionUse {
@@ -96,7 +101,8 @@ func (s *Server) useOf(a *asked, from *issuer, jag *idjag, resource string) asse
 		name = append(name, u.same...)
 	}
 	hash = sha256.Sum256(name)
-	u.name = "jag:" + hex.EncodeToString(hash[:])
+	var text [useText]byte
+	u.name = string(hex.AppendEncode(append(text[:0], usePrefix...), hash[:]))
 	return u
 }
 

@@ -50,7 +50,8 @@ func eventKey(t time.Time) string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(t.UnixNano()))
 	rand.Read(b[8:])
-	return hex.EncodeToString(b[:])
+	var text [2 * len(b)]byte
+	return string(hex.AppendEncode(text[:0], b[:]))
 }
 
 // AuditSink writes queued events to the store.
