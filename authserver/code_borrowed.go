@@ -65,6 +65,9 @@ func (c *borrowedCode) text(key *macKey) string {
 	return string(base64.RawURLEncoding.AppendEncode(written[:0], b))
 }
 
+// strictBase64 takes each of our texts in the one spelling that we write.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
 // parseBorrowed opens a code; false if it is not one of ours of this form.
 func parseBorrowed(key *macKey, text string) (borrowedCode, bool) {
 	var c borrowedCode
@@ -73,7 +76,7 @@ func parseBorrowed(key *macKey, text string) (borrowedCode, bool) {
 	}
 	var given [maxBorrowed]byte
 	var room [maxBorrowed * 3 / 4]byte
-	b, err := base64.RawURLEncoding.Strict().AppendDecode(room[:0], append(given[:0], text...))
+	b, err := strictBase64.AppendDecode(room[:0], append(given[:0], text...))
 	body := len(b) - sha256.Size
 	if err != nil || body < 1+8 || b[0] != borrowedVersion || !hmac.Equal(b[body:], key.mac(b[:body])) {
 		return c, false

@@ -3,7 +3,6 @@ package authserver
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,7 +178,7 @@ func (s *Server) consentOp(person string, a *asking, scopes oauth.Scopes) store.
 func consentKey(person, client, resource string) string {
 	var room [256]byte
 	sum := sha256.Sum256(jsonobj.AppendTexts(room[:0], person, client, resource))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return textOf(sum[:])
 }
 
 // consentView is what the consent page shows.

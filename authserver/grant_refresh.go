@@ -52,7 +52,7 @@ func parseRefresh(key *macKey, text string) (refreshToken, bool) {
 	if len(text) != base64.RawURLEncoding.EncodedLen(refreshSize) {
 		return t, false
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	b, err := strictBase64.DecodeString(text)
 	if err != nil || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], key.mac(b[:refreshBody])[:16]) {
 		return t, false
 	}
@@ -100,7 +100,7 @@ func (k *macKey) mac(data []byte) []byte {
 }
 
 func hashText(text string) []byte {
-	var room [128]byte
+	var room [512]byte // for nearly all codes
 	sum := sha256.Sum256(append(room[:0], text...))
 	return sum[:]
 }

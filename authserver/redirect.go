@@ -185,7 +185,11 @@ func (v *visit) answerURL(a *asking, params ...string) string {
 	params = append(append(room[:0], params...), "state", a.State, "iss", v.st.cfg.URL)
 	base, own, _ := strings.Cut(a.redirect, "?")
 	var q strings.Builder
-	q.Grow(len(a.redirect) + len(a.State) + len(v.st.cfg.URL) + 128)
+	size := len(a.redirect) + 64 // and a few characters that are escaped
+	for _, p := range params {
+		size += len(p) + 1
+	}
+	q.Grow(size)
 	q.WriteString(base)
 	separator := byte('?')
 	if own != "" {

@@ -246,17 +246,30 @@ func (s *Sessions) secretOf(r *http.Request, name string) (string, bool) {
 	return secret, err == nil && n == secretSize
 }
 
-// blank is what net/http takes off the ends of cookies and their names.
-const blank = " \t\r\n"
+// trimmed is a text without what net/http takes off the ends of cookies and their
+// names.
+func trimmed(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // onlyCookie is the value of the one cookie of that name (RFC 6265 section
 // 5.4), and false if there is none or another of the same name. Every request of
 // a browser is asked twice, so it does without the list of all cookies.
 func onlyCookie(lines []string, name string) (value string, ok bool) {
 	for _, line := range lines {
-		for part := range strings.SplitSeq(line, ";") {
-			n, v, _ := strings.Cut(strings.Trim(part, blank), "=")
-			if strings.Trim(n, blank) != name {
+		for rest, more := line, true; more; {
+			var part string
+			part, rest, more = strings.Cut(rest, ";")
+			n, v, _ := strings.Cut(trimmed(part), "=")
+			if trimmed(n) != name {
 				continue
 			}
 			if ok {

@@ -12,7 +12,9 @@ import (
 // S256 is the code challenge of a verifier (RFC 7636 section 4.2).
 func S256(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	var text [(sha256.Size*8 + 5) / 6]byte
+	base64.RawURLEncoding.Encode(text[:], sum[:])
+	return string(text[:])
 }
 
 // reasonPKCE is the audit's reason for whatever is wrong with PKCE.
