@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +50,7 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 		v.turnDown(nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the authorization request is too long"})
 		return
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := oauth.ParseForm(r.URL.RawQuery)
 	if err != nil {
 		v.turnDown(nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the authorization request is not a form", Err: err})
 		return
