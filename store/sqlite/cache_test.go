@@ -187,3 +187,33 @@ func TestRememberedNamesAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// The log is moved into the file in time, and not as a part of a commit: SQLite
+// never comes to do it itself.
+func TestLogIsMoved(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "auth.db"))
+	if s.cache.index == nil {
+		return // the WAL index is not mapped on this system: SQLite moves it
+	}
+	begun := 0
+	for i, before := 0, uint32(0); i < 60; i++ {
+		ops := make([]store.Op, 100)
+		for j := range ops {
+			ops[j] = store.Create(store.Record{Kind: "test", Key: fmt.Sprint(i, "/", j), Value: make([]byte, pageSize)})
+		}
+		if err := s.Commit(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+		now, ok := s.cache.now()
+		if !ok || now.frames >= 2*logFrames {
+			t.Fatalf("%d pages are in the log", now.frames)
+		}
+		if now.frames < before {
+			begun++
+		}
+		before = now.frames
+	}
+	if begun < 2 {
+		t.Errorf("the log began anew %d times", begun)
+	}
+}

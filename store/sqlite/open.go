@@ -134,7 +134,8 @@ func prepareFile(c *conn, path string) error {
 		}
 	}
 	// FULL before the first write: the migration is to be as durable as the rest.
-	if err := c.script("PRAGMA synchronous=FULL; PRAGMA cache_size=-4000; PRAGMA wal_autocheckpoint=2000; PRAGMA journal_size_limit=16777216"); err != nil {
+	// SQLite's checkpoint is for where ours cannot tell that it is time.
+	if err := c.script(fmt.Sprintf("PRAGMA synchronous=FULL; PRAGMA cache_size=-4000; PRAGMA wal_autocheckpoint=%d; PRAGMA journal_size_limit=16777216", 2*logFrames)); err != nil {
 		return err
 	}
 	if err := migrate(c); err != nil {

@@ -14,6 +14,7 @@ import (
 const (
 	groupCommits = 256              // commits that share a transaction
 	groupBytes   = 8 << 20          // bytes of values in them
+	logFrames    = 2000             // pages in the log that are moved into the file
 	lockTime     = 30 * time.Second // how long another process may hold the lock
 )
 
@@ -169,11 +170,27 @@ func (s *Store) transact() {
 		}
 	}
 	s.writer <- c
+	wrote := err == nil && t.wrote
 	if err == nil {
 		s.watch.tell(t.puts)
 	}
 	s.work.clear()
 	answer(group, results, explain(s.path, err))
+	if wrote {
+		s.checkpoint()
+	}
+}
+
+// checkpoint moves the log into the file when it has become long. SQLite would do
+// it as a part of a commit, whose callers would wait for it, and readers could not
+// tell meanwhile whether what is remembered is what lies there.
+func (s *Store) checkpoint() {
+	if now, ok := s.cache.now(); !ok || now.frames < logFrames {
+		return
+	}
+	c := <-s.writer
+	_ = c.script("PRAGMA wal_checkpoint(PASSIVE)") // as SQLite's own: what fails is tried again after the next commit
+	s.writer <- c
 }
 
 // try does the group's work under the lock, and ends it. If it is not to look
