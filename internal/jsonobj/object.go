@@ -167,19 +167,34 @@ func (o *Object) SomeRaw(name string, v json.RawMessage) error {
 // appendText writes a string. One with anything in it that JSON or a page of
 // HTML gives a meaning, or that is not ASCII, is left to encoding/json.
 func appendText(b []byte, s string) []byte {
-	for i := range len(s) {
-		if !harmless[s[i]] {
-			quoted, _ := json.Marshal(s) // strings always can be
-			return append(b, quoted...)
-		}
+	if !allHarmless(s) {
+		quoted, _ := json.Marshal(s) // strings always can be
+		return append(b, quoted...)
 	}
 	return append(append(append(b, '"'), s...), '"')
 }
 
-// harmless are the bytes that a string is written with as they are.
-var harmless = func() (ok [256]bool) {
+// allHarmless looks at four bytes together, for most texts are long.
+func allHarmless(s string) bool {
+	for ; len(s) >= 4; s = s[4:] {
+		if harmless[s[0]]&harmless[s[1]]&harmless[s[2]]&harmless[s[3]] == 0 {
+			return false
+		}
+	}
+	for i := range len(s) {
+		if harmless[s[i]] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// harmless are the bytes that a string is written with as they are: 1, else 0.
+var harmless = func() (ok [256]byte) {
 	for c := ' '; c <= '~'; c++ {
-		ok[c] = !strings.ContainsRune(`"\<>&`, c)
+		if !strings.ContainsRune(`"\<>&`, c) {
+			ok[c] = 1
+		}
 	}
 	return ok
 }()

@@ -190,8 +190,17 @@ func (f *formReader) absent(name, code string) {
 }
 
 // isASCII reports whether there is nothing in the text but visible ASCII and
-// spaces.
+// spaces. It looks at eight bytes together: with the highest bit of a byte in the
+// sums below it is none of ' ' to '~'. A carry or borrow comes only from such a one.
 func isASCII(s string) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		if (x|(x+ones)|(x-' '*ones))&high != 0 {
+			return false
+		}
+	}
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return false
