@@ -11,10 +11,10 @@ import (
 // (Config.Directories), which decides alone about the groups that it has or had. For
 // gateways in the same process; an error is the store's.
 func (s *Server) Groups(ctx context.Context, who oauth.Subject) ([]string, error) {
-	return s.groupsOf(ctx, s.current(), who)
+	return s.groupsOf(ctx, s.current(), &who)
 }
 
-func (s *Server) groupsOf(ctx context.Context, st *settings, who oauth.Subject) ([]string, error) {
+func (s *Server) groupsOf(ctx context.Context, st *settings, who *oauth.Subject) ([]string, error) {
 	if who.IsClient() || st.directories[who.Provider] == nil {
 		return who.Groups, nil
 	}
@@ -24,6 +24,6 @@ func (s *Server) groupsOf(ctx context.Context, st *settings, who oauth.Subject) 
 // today is the subject with the groups of now.
 func (s *Server) today(ctx context.Context, st *settings, who oauth.Subject) (oauth.Subject, error) {
 	var err error
-	who.Groups, err = s.groupsOf(ctx, st, who)
+	who.Groups, err = s.groupsOf(ctx, st, &who)
 	return who, err
 }

@@ -222,7 +222,7 @@ func (s *Server) scopesNamed(aud *audience, a *asked, g oauth.Grant) error {
 	}
 	bounded := slices.ContainsFunc(aud.rules.Deny, func(r Rule) bool { return len(r.Scopes) > 0 })
 	if !bounded {
-		q := access.Question{Subject: subjectOf(g.Subject, a.client.client.ID), Resource: g.Resource, Now: s.now()}
+		q := access.Question{Subject: subjectOf(&g.Subject, a.client.client.ID), Resource: g.Resource, Now: s.now()}
 		if !aud.rules.Decide(q).Allowed {
 			return nil // refused for another reason, which narrow names
 		}

@@ -74,7 +74,7 @@ func checkLogout(l ledger.Logout, redirects []string) error {
 
 // partyOps notes that the client signs somebody in by a session. A refreshed ID
 // token names the session that the first one named, and is no sign-in.
-func (a *asked) partyOps(g oauth.Grant, now time.Time) []store.Op {
+func (a *asked) partyOps(g *oauth.Grant, now time.Time) []store.Op {
 	l, session := a.client.client.Logout, g.Subject.Session
 	if session == "" || l.Backchannel == "" && l.Frontchannel == "" || a.GrantType == oauth.RefreshToken {
 		return nil

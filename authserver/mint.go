@@ -95,7 +95,7 @@ func (s *Server) mint(ctx context.Context, a *asked, g *granted) (*oauth.TokenRe
 		if res.IDToken, err = s.signID(a, g, now); err != nil {
 			return nil, err
 		}
-		until, party = now.Add(max(g.life, a.st.tokens.IDToken)), a.partyOps(g.grant, now)
+		until, party = now.Add(max(g.life, a.st.tokens.IDToken)), a.partyOps(&g.grant, now)
 	}
 	if a.GrantType == oauth.JWTBearer { // ID-JAG section 4.4.2
 		res.Resource = g.grant.Resource
@@ -145,7 +145,7 @@ func (s *Server) changes(ctx context.Context, a *asked, g *granted, until time.T
 	if a.GrantType == oauth.AuthorizationCode { // read next when it is refreshed, which is not soon
 		ops = append(ops, rec.Put())
 	} else {
-		ops = append(ops, s.ledger.PutGrant(*rec))
+		ops = append(ops, s.ledger.PutGrant(rec))
 	}
 	lasts, err := s.upstreamLasts(ctx, a, rec)
 	return append(append(ops, g.ops...), lasts...), err

@@ -339,21 +339,25 @@ func (s *Server) client(ctx context.Context, st *settings, id string) (*ledger.C
 		return nil, unknownClient()
 	}
 	c, err := s.clientElsewhere(ctx, st, id)
-	switch {
-	case notFound(err):
+	if notFound(err) {
 		return nil, unknownClient()
-	case err != nil:
-		return nil, err
 	}
-	return &c, nil
+	return c, err
 }
 
 // clientElsewhere is client for one that is not of the configuration.
-func (s *Server) clientElsewhere(ctx context.Context, st *settings, id string) (ledger.Client, error) {
+func (s *Server) clientElsewhere(ctx context.Context, st *settings, id string) (*ledger.Client, error) {
+	var c ledger.Client
+	var err error
 	if oauth.IsClientURL(id) {
-		return s.documented(ctx, st, id)
+		c, err = s.documented(ctx, st, id)
+	} else {
+		c, err = s.ledger.KnownClient(ctx, id)
 	}
-	return s.ledger.KnownClient(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &c, nil
 }
 
 // origin is scheme and host of a URL that newSettings has checked.

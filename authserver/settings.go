@@ -383,11 +383,11 @@ func (s *Server) mayReach(ctx context.Context, st *settings, res *resource, subj
 	if err != nil {
 		return access.Answer{}, err
 	}
-	return res.rules.Decide(access.Question{Subject: subjectOf(subj, clientID), Resource: res.ID, Now: s.now()}), nil
+	return res.rules.Decide(access.Question{Subject: subjectOf(&subj, clientID), Resource: res.ID, Now: s.now()}), nil
 }
 
 // subjectOf is a grant's subject as the access rules see it.
-func subjectOf(subj oauth.Subject, clientID string) access.Subject {
+func subjectOf(subj *oauth.Subject, clientID string) access.Subject {
 	if subj.IsClient() {
 		return access.Subject{Client: clientID}
 	}

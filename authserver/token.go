@@ -190,7 +190,7 @@ func (s *Server) narrow(ctx context.Context, a *asked, g *granted) error {
 		}
 	}
 	var err error
-	if subject.Groups, err = s.groupsOf(ctx, a.st, *subject); err != nil {
+	if subject.Groups, err = s.groupsOf(ctx, a.st, subject); err != nil {
 		return err
 	}
 	if g.grant.Scopes, err = g.grant.Scopes.Narrow(a.Scope); err != nil {
@@ -199,7 +199,7 @@ func (s *Server) narrow(ctx context.Context, a *asked, g *granted) error {
 	if g.grant.Details, err = a.narrowDetails(g.grant.Details); err != nil {
 		return err
 	}
-	q := access.Question{Subject: subjectOf(*subject, a.client.client.ID), Resource: g.grant.Resource, Now: s.now()}
+	q := access.Question{Subject: subjectOf(subject, a.client.client.ID), Resource: g.grant.Resource, Now: s.now()}
 	answer := g.rules.Decide(q)
 	if !answer.Allowed {
 		return a.refusedBy(g.rules, answer, false)

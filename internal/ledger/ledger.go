@@ -120,14 +120,14 @@ func (g Grant) New() bool { return g.version == 0 }
 
 // Put is the op that writes the grant: a new one must not exist yet, one that
 // was read must not have changed since.
-func (g Grant) Put() store.Op {
-	r := store.Record{
-		Kind: KindGrant, Key: g.ID, Value: encodeGrant(&g), Version: g.version,
-		Index: []string{"person=" + g.Subject.ID, "client=" + g.Client, "resource=" + g.Resource},
+func (g Grant) Put() store.Op { return g.put() }
+
+func (g *Grant) put() store.Op {
+	r := store.Record{Kind: KindGrant, Key: g.ID, Value: encodeGrant(g), Version: g.version, Index: make([]string, 0, 4)}
+	if !g.Subject.IsClient() {
+		r.Index = append(r.Index, "person="+g.Subject.ID)
 	}
-	if g.Subject.IsClient() {
-		r.Index = r.Index[1:]
-	}
+	r.Index = append(r.Index, "client="+g.Client, "resource="+g.Resource)
 	if g.Issuer != "" {
 		r.Index = append(r.Index, "issuer="+g.Issuer)
 	}
@@ -167,10 +167,10 @@ func (l *Ledger) FindGrant(ctx context.Context, id string) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := new(Grant)
-	*g = p.own()
+	g := *p
+	g.own()
 	g.version = r.Version
-	return g, nil
+	return &g, nil
 }
 
 func (l *Ledger) grantOf(r store.Record) (Grant, error) {
@@ -179,8 +179,9 @@ func (l *Ledger) grantOf(r store.Record) (Grant, error) {
 		return Grant{}, err
 	}
 	g := *p
+	g.own()
 	g.version = r.Version
-	return g.own(), nil
+	return g, nil
 }
 
 // SpendGrant is Grant for whoever reads it to write it over: nobody reads it as it
@@ -193,7 +194,8 @@ func (l *Ledger) SpendGrant(ctx context.Context, id string) (*Grant, error) {
 	}
 	g := new(Grant)
 	if p, ok := l.parsed.take(r).(*Grant); ok {
-		*g = p.own()
+		*g = *p
+		g.own()
 		if p.Code != nil {
 			code := *p.Code
 			g.Code = &code
@@ -209,10 +211,9 @@ func (l *Ledger) SpendGrant(ctx context.Context, id string) (*Grant, error) {
 	return g, nil
 }
 
-// own is the grant with slices of its own, which whoever holds it may change.
-func (g Grant) own() Grant {
+// own gives a copy of a grant slices of its own, which whoever holds it may change.
+func (g *Grant) own() {
 	g.Scopes, g.Subject.Groups, g.Subject.AMR = slices.Clone(g.Scopes), slices.Clone(g.Subject.Groups), slices.Clone(g.Subject.AMR)
-	return g
 }
 
 // Client sources.

@@ -86,37 +86,38 @@ func Parse[T any](l *Ledger, r store.Record) (T, error) {
 }
 
 // PutGrant is g.Put for a grant that will be read again soon.
-func (l *Ledger) PutGrant(g Grant) store.Op {
-	op := g.Put()
-	rest := g.atRest()
-	l.parsed.put(op.Record, &rest)
+func (l *Ledger) PutGrant(g *Grant) store.Op {
+	op := g.put()
+	l.parsed.put(op.Record, g.atRest())
 	return op
 }
 
 // AddGrant is PutGrant for a grant that is new and whose id is random.
 func (l *Ledger) AddGrant(g Grant) store.Op {
-	op := l.PutGrant(g)
+	op := l.PutGrant(&g)
 	op.Do = store.DoAdd
 	return op
 }
 
-// atRest is the grant as it would be read: times without what only this process
-// knows of them.
-func (g Grant) atRest() Grant {
-	for _, t := range []*time.Time{&g.Created, &g.Expires, &g.TokensUntil, &g.Ended, &g.Subject.AuthTime} {
+// atRest is a copy of the grant as it would be read: times without what only this
+// process knows of them.
+func (g *Grant) atRest() *Grant {
+	rest := *g
+	for _, t := range []*time.Time{&rest.Created, &rest.Expires, &rest.TokensUntil, &rest.Ended, &rest.Subject.AuthTime} {
 		*t = wall(*t)
 	}
 	if g.Code != nil {
 		c := *g.Code
 		c.Until = wall(c.Until)
-		g.Code = &c
+		rest.Code = &c
 	}
 	if g.Refresh != nil {
 		r := *g.Refresh
 		r.Rotated, r.IdleUntil = wall(r.Rotated), wall(r.IdleUntil)
-		g.Refresh = &r
+		rest.Refresh = &r
 	}
-	return g.own()
+	rest.own()
+	return &rest
 }
 
 func wall(t time.Time) time.Time { return t.Round(0).UTC() }
