@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -103,6 +104,14 @@ func hashText(text string) []byte {
 	var room [512]byte // for nearly all codes
 	sum := sha256.Sum256(append(room[:0], text...))
 	return sum[:]
+}
+
+// longHash is the SHA-256 of a text that is too long for a stack.
+func longHash(text string) [sha256.Size]byte {
+	b := buffers.Get().(*bytes.Buffer)
+	defer giveBack(b)
+	b.WriteString(text)
+	return sha256.Sum256(b.Bytes())
 }
 
 // firstRefresh gives a grant its refresh token and its longest life.

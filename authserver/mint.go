@@ -113,7 +113,7 @@ func (s *Server) mint(ctx context.Context, a *asked, g *granted) (*oauth.TokenRe
 func (s *Server) keep(ctx context.Context, a *asked, g *granted, until time.Time) error {
 	e := a.seen
 	e.Grant = g.grant.ID
-	e = s.event("token.issue", e)
+	s.fillIn(&e, "token.issue")
 	write := g.write || g.stands && until.Truncate(time.Second).After(g.stored.TokensUntil)
 	if !write && len(g.once) == 0 {
 		if err := s.spendProof(ctx, a); err != nil {
@@ -142,13 +142,10 @@ func (s *Server) changes(ctx context.Context, a *asked, g *granted, until time.T
 	if rec.Refresh == nil && until.After(rec.Expires) {
 		rec.Expires = until
 	}
-	if a.GrantType == oauth.AuthorizationCode { // read next when it is refreshed, which is not soon
-		ops = append(ops, rec.Put())
-	} else {
-		ops = append(ops, s.ledger.PutGrant(rec))
-	}
+	soon := a.GrantType != oauth.AuthorizationCode // that one is read next when it is refreshed
+	put := s.ledger.PutGrant(rec, soon)
 	lasts, err := s.upstreamLasts(ctx, a, rec)
-	return append(append(ops, g.ops...), lasts...), err
+	return append(append(append(ops, put), g.ops...), lasts...), err
 }
 
 func (s *Server) signAccess(a *asked, g *granted, now time.Time) (string, error) {

@@ -93,7 +93,7 @@ const (
 // policy lets it be used again anywhere, this use of it.
 func (s *Server) useOf(a *asked, from *issuer, jag *idjag, resource string) assertionUse {
 	u := assertionUse{until: jag.expires.Add(assertionSkew + afterwards), again: a.client.proven && from.Replay != replayNever}
-	hash := sha256.Sum256([]byte(a.Assertion))
+	hash := longHash(a.Assertion)
 	var room [512]byte
 	u.same = s.derived.assertion.mac(quoted(append(room[:0], hash[:]...), a.client.client.ID, resource))
 	name := quoted(room[:0], from.Issuer, jag.jti)

@@ -84,7 +84,8 @@ const attempts = 100
 
 // token is the token endpoint (RFC 6749 section 3.2).
 func (s *Server) token(ctx context.Context, st *settings, r *http.Request, form url.Values) (any, error) {
-	a := &asked{st: st, seen: audit.Event{Address: address(r)}}
+	a := &asked{st: st}
+	a.seen.Address = address(r)
 	res, err := s.answerToken(ctx, a, r, form)
 	if err != nil {
 		return nil, a.refused(err)
@@ -94,11 +95,10 @@ func (s *Server) token(ctx context.Context, st *settings, r *http.Request, form 
 }
 
 func (s *Server) answerToken(ctx context.Context, a *asked, r *http.Request, form url.Values) (*oauth.TokenResponse, error) {
-	var err error
-	if a.TokenRequest, err = oauth.ParseTokenRequest(form); err != nil {
+	req := &a.TokenRequest
+	if err := req.Read(form); err != nil {
 		return nil, err
 	}
-	req := &a.TokenRequest
 	if !a.st.idp && req.GrantType == oauth.JWTDPoP { // CONFLICT-5
 		req.GrantType, a.keyBound = oauth.JWTBearer, true
 	}
@@ -337,11 +337,15 @@ func (a *asked) refusedBy(rules access.Rules, answer access.Answer, scope bool) 
 	return e
 }
 
-// event fills in what all events of an action that was done have.
+// event is e with what all events of an action that was done have.
 func (s *Server) event(action string, e audit.Event) audit.Event {
+	s.fillIn(&e, action)
+	return e
+}
+
+func (s *Server) fillIn(e *audit.Event, action string) {
 	e.Time, e.Action = s.now(), action
 	if e.Outcome == "" {
 		e.Outcome = "ok"
 	}
-	return e
 }

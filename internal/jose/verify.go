@@ -87,11 +87,14 @@ func candidates(keys *Set, h Header) ([]publicKey, error) {
 
 // verifies checks the signature with one key that fits the algorithm.
 func verifies(k publicKey, p parsed, token string) bool {
-	switch p.header.Alg {
-	case ES256:
-		return verifyES256(k.pub.(*ecdsa.PublicKey), []byte(p.input), p.signature)
-	case EdDSA:
-		return ed25519.Verify(k.pub.(ed25519.PublicKey), []byte(p.input), p.signature)
+	if p.header.Alg == ES256 || p.header.Alg == EdDSA {
+		s := buffers.Get().(*scratch)
+		defer buffers.Put(s)
+		s.token = append(s.token[:0], p.input...)
+		if p.header.Alg == ES256 {
+			return verifyES256(k.pub.(*ecdsa.PublicKey), s.token, p.signature)
+		}
+		return ed25519.Verify(k.pub.(ed25519.PublicKey), s.token, p.signature)
 	}
 	jws, err := gojose.ParseSignedCompact(token, []gojose.SignatureAlgorithm{gojose.SignatureAlgorithm(p.header.Alg)})
 	if err != nil {

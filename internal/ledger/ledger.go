@@ -282,15 +282,15 @@ type Logout struct {
 }
 
 // Public reports whether the client may come without credentials.
-func (c Client) Public() bool { return c.Takes(oauth.AuthNone) }
+func (c *Client) Public() bool { return c.Takes(oauth.AuthNone) }
 
 // OfAdministrator reports whether an administrator made the client. What one
 // that made itself can show proves only that it is the same stranger.
-func (c Client) OfAdministrator() bool { return c.Source == FromFile || c.Source == FromAdmin }
+func (c *Client) OfAdministrator() bool { return c.Source == FromFile || c.Source == FromAdmin }
 
 // Takes reports whether the client may authenticate by the method (none: by
 // its name alone).
-func (c Client) Takes(method string) bool {
+func (c *Client) Takes(method string) bool {
 	switch {
 	case len(c.AuthMethods) > 0:
 		return slices.Contains(c.AuthMethods, method)

@@ -85,16 +85,19 @@ func Parse[T any](l *Ledger, r store.Record) (T, error) {
 	return v, nil
 }
 
-// PutGrant is g.Put for a grant that will be read again soon.
-func (l *Ledger) PutGrant(g *Grant) store.Op {
+// PutGrant is g.Put. soon: the grant will be read again soon, so it is remembered
+// as it is.
+func (l *Ledger) PutGrant(g *Grant, soon bool) store.Op {
 	op := g.put()
-	l.parsed.put(op.Record, g.atRest())
+	if soon {
+		l.parsed.put(op.Record, g.atRest())
+	}
 	return op
 }
 
-// AddGrant is PutGrant for a grant that is new and whose id is random.
+// AddGrant is PutGrant for a grant that is new, whose id is random, and that is read soon.
 func (l *Ledger) AddGrant(g Grant) store.Op {
-	op := l.PutGrant(&g)
+	op := l.PutGrant(&g, true)
 	op.Do = store.DoAdd
 	return op
 }

@@ -61,8 +61,15 @@ const (
 // more than 10 resources or audiences. With an error it returns what could
 // still be read.
 func ParseTokenRequest(form url.Values) (TokenRequest, error) {
+	var r TokenRequest
+	err := r.Read(form)
+	return r, err
+}
+
+// Read is ParseTokenRequest into r, whatever was there.
+func (r *TokenRequest) Read(form url.Values) error {
 	f := formReader{form: form}
-	r := TokenRequest{
+	*r = TokenRequest{
 		GrantType:            f.one("grant_type", maxValue),
 		ClientID:             f.one("client_id", maxValue),
 		ClientSecret:         f.one("client_secret", maxValue),
@@ -84,7 +91,7 @@ func ParseTokenRequest(form url.Values) (TokenRequest, error) {
 		AuthorizationDetails: f.one("authorization_details", maxValue),
 		Scope:                f.scope(),
 	}
-	return r, f.err
+	return f.err
 }
 
 // ParseAuthorizationRequest reads an authorization request by the same rules.
