@@ -82,34 +82,37 @@ const (
 
 // Op is one step of a commit. Make it with Put, Create, Add, Take, Once, Delete, Log or Same.
 type Op struct {
-	Do     Action
+	Do Action
+	// Unread is a hint: what Put, Create or Add writes will not be read soon, so that
+	// a store need not remember it.
+	Unread bool
 	Record Record
 }
 
 // Put writes r over whatever is there. If r.Version is not 0 the record must
 // still be in that version, else the commit fails with ErrConflict.
-func Put(r Record) Op { return Op{DoPut, r} }
+func Put(r Record) Op { return Op{Do: DoPut, Record: r} }
 
 // Create writes r if there is no record with its key; else ErrConflict.
-func Create(r Record) Op { return Op{DoCreate, r} }
+func Create(r Record) Op { return Op{Do: DoCreate, Record: r} }
 
 // Add is Create for a key that the caller drew at random just now, 64 bits at
 // least: a store may leave out what makes it quick to see that there is one, so
 // if there is, the commit fails, with ErrConflict or another error.
-func Add(r Record) Op { return Op{DoAdd, r} }
+func Add(r Record) Op { return Op{Do: DoAdd, Record: r} }
 
 // Take uses the record up: ErrNotFound if it is not there or has expired,
 // ErrTaken if somebody took it before. Its value stays readable until it expires.
-func Take(kind Kind, key string) Op { return Op{DoTake, Record{Kind: kind, Key: key}} }
+func Take(kind Kind, key string) Op { return Op{Do: DoTake, Record: Record{Kind: kind, Key: key}} }
 
 // Once remembers a name until a time: ErrSeen if it is remembered already. The
 // op's Record may be given a Value, which Get returns until then.
 func Once(name string, until time.Time) Op {
-	return Op{DoOnce, Record{Kind: KindOnce, Key: name, Expires: until}}
+	return Op{Do: DoOnce, Record: Record{Kind: KindOnce, Key: name, Expires: until}}
 }
 
 // Delete removes a record, taken or not.
-func Delete(kind Kind, key string) Op { return Op{DoDelete, Record{Kind: kind, Key: key}} }
+func Delete(kind Kind, key string) Op { return Op{Do: DoDelete, Record: Record{Kind: kind, Key: key}} }
 
 // Log writes r into the journal of its kind, which is cheaper than Add: it
 // cannot be read by its key, changed, taken or watched, and has no index names.
@@ -117,13 +120,13 @@ func Delete(kind Kind, key string) Op { return Op{DoDelete, Record{Kind: kind, K
 // now, as for Add, and begins with what orders the journal, as a rule the time.
 // A store may sweep a journal from its beginning only, so that what expired
 // lies on, unlisted, until what stands before it has expired.
-func Log(r Record) Op { return Op{DoLog, r} }
+func Log(r Record) Op { return Op{Do: DoLog, Record: r} }
 
 // Same lets the commit through only if the record is still in the version that the
 // caller read; 0: only if there is none, or it has expired. Else ErrConflict. It
 // writes nothing: what a commit stands on is as it was when the commit is done.
 func Same(kind Kind, key string, version uint64) Op {
-	return Op{DoSame, Record{Kind: kind, Key: key, Version: version}}
+	return Op{Do: DoSame, Record: Record{Kind: kind, Key: key, Version: version}}
 }
 
 // Query asks for a page of records.

@@ -86,9 +86,10 @@ func Parse[T any](l *Ledger, r store.Record) (T, error) {
 }
 
 // PutGrant is g.Put. soon: the grant will be read again soon, so it is remembered
-// as it is.
+// as it is; else the store need not remember it either.
 func (l *Ledger) PutGrant(g *Grant, soon bool) store.Op {
 	op := g.put()
+	op.Unread = !soon
 	if soon {
 		l.parsed.put(op.Record, g.atRest())
 	}

@@ -42,6 +42,7 @@ type remembered struct {
 	names   []string
 	value   []byte
 	full    bool // names and value are known; else only what a write must know
+	unknown bool // it is to be forgotten
 }
 
 func newCache(index *walIndex) *cache {
@@ -163,7 +164,7 @@ func (c *cache) set(r remembered) {
 		c.recent.Remove(e)
 		delete(c.byID, r.id)
 	}
-	if len(r.value) > cacheRecord {
+	if r.unknown || len(r.value) > cacheRecord {
 		return
 	}
 	r.key = strings.Clone(r.key) // it may be a piece of a large request

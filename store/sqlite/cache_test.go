@@ -217,3 +217,57 @@ func TestLogIsMoved(t *testing.T) {
 		t.Errorf("the log began anew %d times", begun)
 	}
 }
+
+// What nobody will read soon is not remembered, and hides nothing: not even that it
+// was looked for before it was there.
+func TestUnreadIsNotRemembered(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "auth.db"))
+	unread := func(op store.Op) store.Op { op.Unread = true; return op }
+	look := func(key, want string) {
+		t.Helper()
+		r, err := s.Get(t.Context(), "test", key)
+		if want == "" && !errors.Is(err, store.ErrNotFound) || want != "" && (err != nil || string(r.Value) != want) {
+			t.Errorf("%s: %q %v, want %q", key, r.Value, err, want)
+		}
+	}
+	for i, write := range []func(store.Record) store.Op{store.Create, store.Add, store.Put} {
+		key := fmt.Sprint(i)
+		look(key, "")
+		if err := s.Commit(t.Context(), unread(write(store.Record{Kind: "test", Key: key, Value: []byte("v")}))); err != nil {
+			t.Fatal(err)
+		}
+		if s.cache.byID[id{"test", key}] != nil {
+			t.Errorf("%s is remembered", key)
+		}
+		look(key, "v")
+		if err := s.Commit(t.Context(), unread(store.Put(store.Record{Kind: "test", Key: key, Value: []byte("w"), Version: 1})), store.Take("test", key)); err != nil {
+			t.Fatal(err)
+		}
+		look(key, "w")
+		if err := s.Commit(t.Context(), unread(store.Put(store.Record{Kind: "test", Key: key, Value: []byte("x")})), store.Delete("test", key)); err != nil {
+			t.Fatal(err)
+		}
+		look(key, "")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				s.Get(ctx, "test", fmt.Sprint("key ", next.Load()))
+			}
+		})
+	}
+	for i := range int64(300) {
+		key := fmt.Sprint("key ", i)
+		if err := s.Commit(t.Context(), unread(store.Add(store.Record{Kind: "test", Key: key, Value: []byte("v")}))); err != nil {
+			t.Fatal(err)
+		}
+		look(key, "v")
+		next.Store(i + 1)
+	}
+	cancel()
+	readers.Wait()
+}

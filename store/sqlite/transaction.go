@@ -34,6 +34,7 @@ type entry struct {
 	value   []byte // known only if written, or remembered
 	written bool   // value, names and expires are new
 	changed bool   // anything is
+	unread  bool   // nobody will read it soon
 }
 
 // transaction collects commits in memory, each checked against the state that
@@ -200,6 +201,8 @@ func (t *transaction) changed() []remembered {
 		case !e.changed || e.kind == store.KindOnce:
 		case !e.exists:
 			all = append(all, remembered{id: e.id, full: true})
+		case e.unread:
+			all = append(all, remembered{id: e.id, unknown: true})
 		default:
 			all = append(all, remembered{id: e.id, row: e.row, exists: e.exists, version: e.version, expires: e.expires, taken: e.taken,
 				names: slices.Clone(e.names), value: slices.Clone(e.value), full: e.written || e.value != nil})
@@ -221,12 +224,14 @@ func (t *transaction) do(e *entry, op *store.Op, now time.Time) error {
 			return store.ErrConflict
 		}
 		e.put(r, live)
+		e.unread = op.Unread
 		t.puts = append(t.puts, e.record())
 	case store.DoCreate, store.DoAdd:
 		if live {
 			return store.ErrConflict
 		}
 		e.put(r, live)
+		e.unread = op.Unread
 		t.puts = append(t.puts, e.record())
 	case store.DoOnce:
 		if live {
