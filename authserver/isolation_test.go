@@ -461,7 +461,7 @@ func (i *isolation) begin() {
 	if _, err := i.as.ledger.End(context.Background(), ledger.Which{All: true}, "revoke"); err != nil {
 		i.t.Error(err)
 	}
-	i.forward(24 * time.Hour)
+	i.forward(31 * 24 * time.Hour) // the longest that a refresh token lives is 30 days
 	i.held, i.used, i.ended = nil, nil, map[string]bool{}
 	if _, err := i.as.ledger.Store.Sweep(context.Background(), 1<<20); err != nil {
 		i.t.Error(err)
