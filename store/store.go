@@ -125,6 +125,7 @@ func Log(r Record) Op { return Op{Do: DoLog, Record: r} }
 // Same lets the commit through only if the record is still in the version that the
 // caller read; 0: only if there is none, or it has expired. Else ErrConflict. It
 // writes nothing: what a commit stands on is as it was when the commit is done.
+// A record that was removed and made again begins with version 1 again.
 func Same(kind Kind, key string, version uint64) Op {
 	return Op{Do: DoSame, Record: Record{Kind: kind, Key: key, Version: version}}
 }
