@@ -116,8 +116,9 @@ func Delete(kind Kind, key string) Op { return Op{Do: DoDelete, Record: Record{K
 
 // Log writes r into the journal of its kind, which is cheaper than Add: it
 // cannot be read by its key, changed, taken or watched, and has no index names.
-// It is listed among the other records of its kind until it expires. Its key was drawn just
-// now, as for Add, and begins with what orders the journal, as a rule the time.
+// It is listed among the other records of its kind, in the order of the commits, until
+// it expires. Its key was drawn just now, as for Add, and begins with what places it
+// among those, as a rule the time. Whether there is one with its key nobody looks.
 // A store may sweep a journal from its beginning only, so that what expired
 // lies on, unlisted, until what stands before it has expired.
 func Log(r Record) Op { return Op{Do: DoLog, Record: r} }

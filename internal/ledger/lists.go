@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 
 	"doorward/internal/audit"
 	"doorward/store"
@@ -30,8 +31,9 @@ func (l *Ledger) Grants(ctx context.Context, w Which, after string) ([]Grant, st
 	return grants, next, nil
 }
 
-// Events is a page of the audit, in the order of the store, and where the next
-// page begins ("" at the end).
+// Events is a page of the audit, in the order of the store and within it by time, and
+// where the next page begins ("" at the end). Events that were queued come some
+// moments after those of their time.
 func (l *Ledger) Events(ctx context.Context, after string) ([]audit.Event, string, error) {
 	recs, next, err := l.Store.List(ctx, store.Query{Kind: KindAudit, After: after, Limit: 1000})
 	if err != nil {
@@ -43,5 +45,6 @@ func (l *Ledger) Events(ctx context.Context, after string) ([]audit.Event, strin
 			return nil, "", err
 		}
 	}
+	slices.SortStableFunc(events, func(a, b audit.Event) int { return a.Time.Compare(b.Time) })
 	return events, next, nil
 }

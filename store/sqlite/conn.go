@@ -47,11 +47,13 @@ const (
 	insertNames
 	removeName
 	blockNames
-	insertLog
-	insertLogs
-	findLog
-	nextJournal
-	cutJournal
+	listBundles
+	lastBundle
+	insertBundle
+	insertBundles
+	firstBundles
+	updateBundle
+	removeBundle
 	usedSince
 	getUsed
 	listUsed
@@ -84,11 +86,8 @@ var statementText = [statements]string{
 	commit:   "COMMIT",
 	rollback: "ROLLBACK",
 
-	get: "SELECT " + columns + " FROM record WHERE kind = ? AND key = ?",
-	// Both parts lie in order: they are merged, not sorted.
-	listKind: "SELECT " + columns + ` FROM record WHERE kind = ?1 AND key > ?2 AND (ends = 0 OR ends > ?3)
-		UNION ALL SELECT key, 1, expires, 0, NULL, value, 0 FROM journal WHERE kind = ?1 AND key > ?2 AND (expires = 0 OR expires > ?3)
-		ORDER BY 1 LIMIT ?4+0`,
+	get:      "SELECT " + columns + " FROM record WHERE kind = ? AND key = ?",
+	listKind: "SELECT " + columns + " FROM record WHERE kind = ?1 AND key > ?2 AND (ends = 0 OR ends > ?3) ORDER BY key LIMIT ?4+0",
 	// CROSS JOIN keeps the order of the loops: the index leads. Whether a record
 	// has the name, and not one with it inside, the reader looks. The plus keeps
 	// the kind from leading to the rows instead of their numbers.
@@ -110,13 +109,14 @@ var statementText = [statements]string{
 
 	blockNames: "SELECT kind, names FROM record WHERE row >= ? AND row < ? AND names IS NOT NULL",
 
-	insertLog:  "INSERT OR FAIL INTO journal (kind, key, expires, value) VALUES (?, ?, ?, ?)",
-	insertLogs: "INSERT OR FAIL INTO journal (kind, key, expires, value) VALUES (?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?)", logsAtOnce-1),
-	findLog:    "SELECT 1 FROM journal WHERE kind = ? AND key = ?",
-
-	nextJournal: "SELECT coalesce(min(kind), '') FROM journal WHERE kind > ?",
-	cutJournal: `DELETE FROM journal WHERE kind = ?1 AND key IN
-		(SELECT key FROM (SELECT key, expires FROM journal WHERE kind = ?1 ORDER BY key LIMIT ?2+0) WHERE expires <> 0 AND expires <= ?3)`,
+	listBundles:   "SELECT seq, key, ends, records FROM journal WHERE kind = ?1 AND seq >= ?2 ORDER BY seq",
+	lastBundle:    "SELECT coalesce(max(seq), 0) FROM journal",
+	insertBundle:  "INSERT INTO journal (seq, kind, ends, records) VALUES (?, ?, ?, ?)",
+	insertBundles: "INSERT INTO journal (seq, kind, ends, records) VALUES (?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?)", bundlesAtOnce-1),
+	firstBundles: `SELECT seq, key, ends, records FROM
+		(SELECT seq, key, ends, records FROM journal WHERE seq > 0 ORDER BY seq LIMIT ?1+0) WHERE ends <> 0 AND ends <= ?2`,
+	updateBundle: "UPDATE journal SET key = NULL, ends = ?2, records = ?3 WHERE seq = ?1",
+	removeBundle: "DELETE FROM journal WHERE seq = ?",
 
 	// With the row itself, which tells whether the table is what it was.
 	usedSince:   "SELECT seq, name, expires FROM used WHERE seq >= ? ORDER BY seq",

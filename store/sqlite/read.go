@@ -15,6 +15,8 @@ import (
 // records does not fill the memory.
 const pageBytes = 8 << 20
 
+var errCursor = errors.New("store/sqlite: the cursor is none that a page returned: start again without it")
+
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, kind store.Kind, key string) (store.Record, error) {
 	if kind == store.KindOnce {
@@ -107,7 +109,7 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]store.Record, string
 	}
 	after, err := base64.RawURLEncoding.DecodeString(q.After)
 	if err != nil || byRow(q) && len(after) != 0 && len(after) != 8 {
-		return nil, "", errors.New("store/sqlite: the cursor is none that a page returned: start again without it")
+		return nil, "", errCursor
 	}
 	c, err := s.reader(ctx)
 	if err != nil {
@@ -156,17 +158,95 @@ func readPage(c *conn, q store.Query, after []byte, now int64) (recs []store.Rec
 	case q.Index == "" && q.Kind == store.KindOnce:
 		err = c.query(listUsed, each, rowOf(after), now, int64(limit)+1)
 	case q.Index == "":
-		err = c.query(listKind, each, string(q.Kind), after, now, int64(limit)+1)
+		return readKind(c, q.Kind, after, limit, now)
 	default:
 		err = c.query(listIndex, each, string(q.Kind), []byte(q.Index), rowOf(after), now)
 	}
-	switch {
-	case !more:
+	if !more {
 		return recs, nil, err
-	case !byRow(q):
-		return recs, []byte(recs[len(recs)-1].Key), err
 	}
 	return recs, binary.BigEndian.AppendUint64(nil, uint64(row)), err
+}
+
+// kindPage is a page of the records of a kind, those of its journal among them.
+type kindPage struct {
+	recs  []store.Record
+	limit int
+	size  int
+	key   string   // the last that is no record of the journal
+	log   logPlace // behind the last that is
+	more  bool     // there are records after it
+}
+
+func (p *kindPage) add(r store.Record) bool {
+	if p.more = len(p.recs) == p.limit || p.size > pageBytes; !p.more {
+		p.recs = append(p.recs, r)
+		p.size += len(r.Value)
+	}
+	return !p.more
+}
+
+// readKind is readPage for all records of a kind. Both parts are in their own order,
+// and are merged by their keys. Where a page ends is the last key of the one and the
+// place in the other.
+func readKind(c *conn, kind store.Kind, after []byte, limit int, now int64) (recs []store.Record, last []byte, err error) {
+	p := kindPage{limit: limit}
+	if len(after) > 0 {
+		ok := false
+		if p.key, p.log, ok = readPlace(after); !ok {
+			return nil, nil, errCursor
+		}
+	}
+	var others []store.Record
+	size := 0
+	err = c.query(listKind, func(columns []driver.Value) bool {
+		full := size > pageBytes
+		others = append(others, recordOf(kind, columns))
+		size += len(others[len(others)-1].Value)
+		return !full
+	}, string(kind), []byte(p.key), now, int64(limit)+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	upTo := func(key string) bool { // those before a key of the journal
+		for len(others) > 0 && (key == "" || others[0].Key < key) {
+			if !p.add(others[0]) {
+				return false
+			}
+			p.key, others = others[0].Key, others[1:]
+		}
+		return true
+	}
+	err = readLogs(c, kind, p.log, now, func(r store.Record, behind logPlace) bool {
+		if !upTo(r.Key) || !p.add(r) {
+			return false
+		}
+		p.log = behind
+		return true
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.more || !upTo("") {
+		last = p.place()
+	}
+	return p.recs, last, nil
+}
+
+// place is where the page ends.
+func (p *kindPage) place() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(p.log.seq))
+	b = binary.BigEndian.AppendUint32(b, uint32(p.log.n))
+	return append(b, p.key...)
+}
+
+// readPlace is the reverse of place.
+func readPlace(b []byte) (key string, log logPlace, ok bool) {
+	if len(b) < 8+4 {
+		return "", log, false
+	}
+	log = logPlace{int64(binary.BigEndian.Uint64(b)), int(binary.BigEndian.Uint32(b[8:]))}
+	return string(b[8+4:]), log, log.seq >= 0
 }
 
 // rowOf is the row at which a page under an index name ended; 0 for the first.

@@ -107,7 +107,7 @@ func (t *transaction) apply(ops []store.Op, now time.Time) error {
 		var err error
 		before := len(undo)
 		if ops[i].Do == store.DoLog {
-			err = t.log(&ops[i].Record)
+			t.logs = append(t.logs, ops[i].Record)
 		} else if ops[i].Do == store.DoSame {
 			err = t.same(&ops[i].Record, now)
 		} else if e, readErr := t.entry(&ops[i], now); readErr != nil {
