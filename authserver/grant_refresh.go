@@ -53,8 +53,9 @@ func parseRefresh(key *macKey, text string) (refreshToken, bool) {
 	if len(text) != base64.RawURLEncoding.EncodedLen(refreshSize) {
 		return t, false
 	}
-	b, err := strictBase64.DecodeString(text)
-	if err != nil || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], key.mac(b[:refreshBody])[:16]) {
+	var room [refreshSize + 2]byte
+	b, ok := decodeText(room[:0], text)
+	if !ok || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], key.mac(b[:refreshBody])[:16]) {
 		return t, false
 	}
 	copy(t.grant[:], b[1:])
