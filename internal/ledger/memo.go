@@ -86,42 +86,39 @@ func Parse[T any](l *Ledger, r store.Record) (T, error) {
 }
 
 // PutGrant is g.Put. soon: the grant will be read again soon, so it is remembered
-// as it is; else the store need not remember it either.
+// as it is, and is not to be written to any more; else the store need not remember
+// it either.
 func (l *Ledger) PutGrant(g *Grant, soon bool) store.Op {
 	op := g.put()
 	op.Unread = !soon
 	if soon {
-		l.parsed.put(op.Record, g.atRest())
+		g.rest()
+		l.parsed.put(op.Record, g)
 	}
 	return op
 }
 
-// AddGrant is PutGrant for a grant that is new, whose id is random, and that is read soon.
+// AddGrant is PutGrant for a grant that is new, whose id is random, and that is read
+// soon. Only its Code and Refresh are not to be written to any more.
 func (l *Ledger) AddGrant(g Grant) store.Op {
+	g.own()
 	op := l.PutGrant(&g, true)
 	op.Do = store.DoAdd
 	return op
 }
 
-// atRest is a copy of the grant as it would be read: times without what only this
+// rest makes the grant what it is when it is read: times without what only this
 // process knows of them.
-func (g *Grant) atRest() *Grant {
-	rest := *g
-	for _, t := range []*time.Time{&rest.Created, &rest.Expires, &rest.TokensUntil, &rest.Ended, &rest.Subject.AuthTime} {
+func (g *Grant) rest() {
+	for _, t := range []*time.Time{&g.Created, &g.Expires, &g.TokensUntil, &g.Ended, &g.Subject.AuthTime} {
 		*t = wall(*t)
 	}
-	if g.Code != nil {
-		c := *g.Code
+	if c := g.Code; c != nil {
 		c.Until = wall(c.Until)
-		rest.Code = &c
 	}
-	if g.Refresh != nil {
-		r := *g.Refresh
+	if r := g.Refresh; r != nil {
 		r.Rotated, r.IdleUntil = wall(r.Rotated), wall(r.IdleUntil)
-		rest.Refresh = &r
 	}
-	rest.own()
-	return &rest
 }
 
 func wall(t time.Time) time.Time { return t.Round(0).UTC() }
