@@ -2,7 +2,6 @@ package authserver
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -52,7 +51,7 @@ func (s *site) grantsOf(person string) []ledger.Grant {
 	}
 	out := make([]ledger.Grant, len(recs))
 	for i, r := range recs {
-		if err := json.Unmarshal(r.Value, &out[i]); err != nil {
+		if out[i], err = s.ledger.Grant(context.Background(), r.Key); err != nil {
 			s.t.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"doorward/internal/audit"
+	"doorward/internal/jsonobj"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 )
@@ -18,7 +19,7 @@ func TestOwnEncodingIsJSON(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	l := &ledger.Ledger{}
 	for range 3000 {
-		var grant ledger.Grant
+		var grant oauth.Grant
 		var event audit.Event
 		var access accessClaims
 		var idjag idjagClaims
@@ -39,7 +40,12 @@ func TestOwnEncodingIsJSON(t *testing.T) {
 				t.Fatalf("%T\n is %s\nnot %s", v, got, want)
 			}
 		}
-		same(grant.Put().Record.Value, grant)
+		o := jsonobj.Begin(nil)
+		err := grant.AppendMembers(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(o.End(), grant)
 		same(l.AuditOp(event).Record.Value, event)
 		same(client.Put().Record.Value, client)
 		for _, v := range []interface {

@@ -30,11 +30,15 @@ func begin() object {
 
 // end finishes the object; err is what went wrong in it.
 func (o *object) end(err error) []byte {
-	b := must(o.End(), err)
+	return keepRoom(o.room, must(o.End(), err))
+}
+
+// keepRoom is a copy of b, which was written in the room, and keeps the room.
+func keepRoom(room *[]byte, b []byte) []byte {
 	value := bytes.Clone(b)
 	if cap(b) <= 8*roomForRecord {
-		*o.room = b[:0]
-		rooms.Put(o.room)
+		*room = b[:0]
+		rooms.Put(room)
 	}
 	return value
 }
@@ -43,37 +47,6 @@ func (o *object) end(err error) []byte {
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	return must(b, err)
-}
-
-// encodeGrant is encode of what every token request writes.
-func encodeGrant(g *Grant) []byte {
-	o := begin()
-	err := g.AppendMembers(&o.Object)
-	if c := g.Code; c != nil {
-		o.Open("code")
-		o.Bytes("hash", c.Hash)
-		o.Time("until", c.Until)
-		o.True("used", c.Used)
-		o.SomeText("redirect_uri", c.RedirectURI)
-		o.SomeText("challenge", c.Challenge)
-		o.SomeText("key", c.Key)
-		o.Close()
-	}
-	if r := g.Refresh; r != nil {
-		o.Open("refresh")
-		o.Bytes("hash", r.Hash)
-		o.SomeBytes("previous", r.Previous)
-		o.Number("generation", int64(r.Generation))
-		o.SomeTime("rotated", r.Rotated)
-		o.Time("idle_until", r.IdleUntil)
-		o.Close()
-	}
-	o.SomeTime("tokens_until", g.TokensUntil)
-	o.SomeTime("ended", g.Ended)
-	o.SomeText("end_reason", g.EndReason)
-	o.SomeBytes("assertion", g.Assertion)
-	o.True("upstream", g.Upstream)
-	return o.end(err)
 }
 
 // encodeClient is encode of what every registration writes.

@@ -6,6 +6,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -192,8 +193,9 @@ func (l *Ledger) SpendGrant(ctx context.Context, id string) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := new(Grant)
+	var g *Grant
 	if p, ok := l.parsed.take(r).(*Grant); ok {
+		g = new(Grant)
 		*g = *p
 		g.own()
 		if p.Code != nil {
@@ -204,7 +206,7 @@ func (l *Ledger) SpendGrant(ctx context.Context, id string) (*Grant, error) {
 			refresh := *p.Refresh
 			g.Refresh = &refresh
 		}
-	} else if err := decode(r, g); err != nil {
+	} else if err := decode(r, &g); err != nil {
 		return nil, err
 	}
 	g.version = r.Version
@@ -487,8 +489,14 @@ func (l *Ledger) HoldPerson(ctx context.Context, id string) (store.Op, error) {
 	return store.Same(KindAccount, id, r.Version), a.Here()
 }
 
-func decode(r store.Record, v any) error {
-	if err := json.Unmarshal(r.Value, v); err != nil {
+func decode(r store.Record, v any) (err error) {
+	switch g, ok := v.(**Grant); {
+	case ok && !bytes.HasPrefix(r.Value, []byte("{")):
+		*g, err = decodeGrant(r.Value)
+	default:
+		err = json.Unmarshal(r.Value, v)
+	}
+	if err != nil {
 		return fmt.Errorf("ledger: %s %s cannot be read: %w", r.Kind, r.Key, err)
 	}
 	return nil
