@@ -6,6 +6,8 @@ import (
 	"maps"
 	"strings"
 	"sync"
+
+	"doorward/internal/churn"
 )
 
 // MaxAttempts is how many refusals of strangers are kept in memory.
@@ -36,7 +38,7 @@ type Attempts struct {
 	mu      sync.Mutex
 	ring    []Event
 	next    int // the oldest, once the ring is full
-	byRef   map[string]int
+	byRef   churn.Map[string, int]
 	dropped int
 	refused map[string]uint64 // by reason
 }
@@ -44,7 +46,7 @@ type Attempts struct {
 // NewAttempts keeps the refusals of authenticated callers in log; nil: in
 // memory too.
 func NewAttempts(log *Log) *Attempts {
-	return &Attempts{log: log, byRef: map[string]int{}, refused: map[string]uint64{}}
+	return &Attempts{log: log, refused: map[string]uint64{}}
 }
 
 // Keep gives a refusal its reference and keeps it. known says that the caller
@@ -64,13 +66,14 @@ func (a *Attempts) Keep(e Event, known bool) (ref string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.ring) < MaxAttempts {
-		a.byRef[e.Ref] = len(a.ring)
+		a.byRef.Set(e.Ref, len(a.ring))
 		a.ring = append(a.ring, e)
 		return e.Ref
 	}
-	delete(a.byRef, a.ring[a.next].Ref)
+	a.byRef.Delete(a.ring[a.next].Ref)
 	a.dropped++
-	a.ring[a.next], a.byRef[e.Ref] = e, a.next
+	a.ring[a.next] = e
+	a.byRef.Set(e.Ref, a.next)
 	a.next = (a.next + 1) % MaxAttempts
 	return e.Ref
 }
@@ -113,7 +116,7 @@ func (a *Attempts) Waiting() int {
 func (a *Attempts) Recent(ref string) (Event, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i, ok := a.byRef[ref]
+	i, ok := a.byRef.Get(ref)
 	if !ok {
 		return Event{}, false
 	}

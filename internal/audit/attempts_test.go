@@ -41,8 +41,8 @@ func TestAttemptsAreBounded(t *testing.T) {
 	if e, ok := a.Recent(last); !ok || e.Detail != fmt.Sprint(MaxAttempts-1) {
 		t.Errorf("the newest: %t %+v", ok, e)
 	}
-	if len(a.byRef) > MaxAttempts || len(a.ring) != MaxAttempts {
-		t.Errorf("%d names, %d places", len(a.byRef), len(a.ring))
+	if a.byRef.Len() > MaxAttempts || len(a.ring) != MaxAttempts {
+		t.Errorf("%d names, %d places", a.byRef.Len(), len(a.ring))
 	}
 	if len(refs) < MaxAttempts {
 		t.Errorf("%d different references only", len(refs))

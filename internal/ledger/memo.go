@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"doorward/internal/churn"
 	"doorward/store"
 )
 
@@ -16,7 +17,7 @@ const memoSize = 1024
 // not parsed again. The store says what the bytes are; nothing here is stale.
 type memo struct {
 	mu   sync.Mutex
-	byID map[memoKey]memoEntry
+	byID churn.Map[memoKey, memoEntry]
 }
 
 type memoKey struct {
@@ -33,7 +34,7 @@ type memoEntry struct {
 func (m *memo) get(r store.Record) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.byID[memoKey{r.Kind, r.Key}]
+	e, ok := m.byID.Get(memoKey{r.Kind, r.Key})
 	if !ok || !bytes.Equal(e.value, r.Value) {
 		return nil
 	}
@@ -46,11 +47,11 @@ func (m *memo) take(r store.Record) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := memoKey{r.Kind, r.Key}
-	e, ok := m.byID[at]
+	e, ok := m.byID.Get(at)
 	if !ok || !bytes.Equal(e.value, r.Value) {
 		return nil
 	}
-	delete(m.byID, at)
+	m.byID.Delete(at)
 	return e.parsed
 }
 
@@ -58,17 +59,14 @@ func (m *memo) take(r store.Record) any {
 func (m *memo) put(r store.Record, parsed any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.byID == nil {
-		m.byID = make(map[memoKey]memoEntry, memoSize)
-	}
 	at := memoKey{r.Kind, strings.Clone(r.Key)} // it may be a piece of a large request
-	if _, ok := m.byID[at]; !ok && len(m.byID) >= memoSize {
-		for some := range m.byID {
-			delete(m.byID, some)
+	if _, ok := m.byID.Get(at); !ok && m.byID.Len() >= memoSize {
+		for some := range m.byID.All() {
+			m.byID.Delete(some)
 			break
 		}
 	}
-	m.byID[at] = memoEntry{r.Value, parsed}
+	m.byID.Set(at, memoEntry{r.Value, parsed})
 }
 
 // Parse reads the JSON of a record of the store, once for the same bytes. What
@@ -128,6 +126,6 @@ func wall(t time.Time) time.Time { return t.Round(0).UTC() }
 func (l *Ledger) SawGrant(id string) bool {
 	l.parsed.mu.Lock()
 	defer l.parsed.mu.Unlock()
-	_, ok := l.parsed.byID[memoKey{KindGrant, id}]
+	_, ok := l.parsed.byID.Get(memoKey{KindGrant, id})
 	return ok
 }

@@ -20,10 +20,10 @@ func TestMemoHoldsNoRequest(t *testing.T) {
 	if _, err := Parse[Account](l, store.Record{Kind: KindAccount, Key: request[:10], Value: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
-	if len(l.parsed.byID) != 1 {
-		t.Fatalf("%d records are remembered", len(l.parsed.byID))
+	if l.parsed.byID.Len() != 1 {
+		t.Fatalf("%d records are remembered", l.parsed.byID.Len())
 	}
-	for at := range l.parsed.byID {
+	for at := range l.parsed.byID.All() {
 		if unsafe.StringData(at.key) == unsafe.StringData(request) {
 			t.Error("the whole request stays in memory with the key")
 		}

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"doorward/internal/churn"
+
 	"golang.org/x/time/rate"
 )
 
@@ -121,7 +123,7 @@ func (s *Set) Has(now time.Time, key string) bool {
 type lru[V any] struct {
 	most  int
 	order *list.List // of entries, the latest first
-	byKey map[string]*list.Element
+	byKey churn.Map[string, *list.Element]
 }
 
 type entry[V any] struct {
@@ -130,14 +132,14 @@ type entry[V any] struct {
 }
 
 func newLRU[V any](most int) lru[V] {
-	return lru[V]{most: most, order: list.New(), byKey: map[string]*list.Element{}}
+	return lru[V]{most: most, order: list.New()}
 }
 
 func (c *lru[V]) get(key string) (v V, ok bool) {
 	if len(key) > maxKey {
 		key = Key(key)
 	}
-	el, ok := c.byKey[key]
+	el, ok := c.byKey.Get(key)
 	if !ok {
 		return v, false
 	}
@@ -147,16 +149,16 @@ func (c *lru[V]) get(key string) (v V, ok bool) {
 
 func (c *lru[V]) put(key string, v V) {
 	key = Key(key)
-	if el, ok := c.byKey[key]; ok {
+	if el, ok := c.byKey.Get(key); ok {
 		el.Value.(*entry[V]).value = v
 		c.order.MoveToFront(el)
 		return
 	}
 	if c.order.Len() >= c.most {
 		last := c.order.Back()
-		delete(c.byKey, c.order.Remove(last).(*entry[V]).key)
+		c.byKey.Delete(c.order.Remove(last).(*entry[V]).key)
 	}
-	c.byKey[key] = c.order.PushFront(&entry[V]{key, v})
+	c.byKey.Set(key, c.order.PushFront(&entry[V]{key, v}))
 }
 
 // Network is what of an address (host:port or host) counts as one caller: an

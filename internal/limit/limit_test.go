@@ -72,10 +72,10 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Fatalf("the busy key was forgotten after %d others", i)
 		}
 	}
-	if n := len(l.buckets.byKey); n != 100 || l.buckets.order.Len() != 100 {
+	if n := l.buckets.byKey.Len(); n != 100 || l.buckets.order.Len() != 100 {
 		t.Errorf("%d keys are kept", n)
 	}
-	if n := len(s.seen.byKey); n != 100 || s.Has(noon, "1") || !s.Has(noon, "9999") {
+	if n := s.seen.byKey.Len(); n != 100 || s.Has(noon, "1") || !s.Has(noon, "9999") {
 		t.Errorf("%d keys are remembered", n)
 	}
 	if s.Has(noon.Add(time.Hour), "9999") {
@@ -135,7 +135,7 @@ func TestKeysAreShort(t *testing.T) {
 			t.Errorf("key %d is not in the set", i)
 		}
 	}
-	for key := range l.buckets.byKey {
+	for key := range l.buckets.byKey.All() {
 		if len(key) > maxKey || unsafe.StringData(key) == unsafe.StringData(request) {
 			t.Errorf("%d bytes are kept, or a piece of the request", len(key))
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"doorward/internal/churn"
 	"doorward/store"
 )
 
@@ -26,7 +27,7 @@ type cache struct {
 	mu      sync.Mutex
 	at      stamp // the state that the entries are of
 	writing bool  // our own commit is under way and will move at
-	byID    map[id]*list.Element
+	byID    churn.Map[id, *list.Element]
 	recent  *list.List // of *remembered; the front was used last
 	bytes   int
 }
@@ -46,7 +47,7 @@ type remembered struct {
 }
 
 func newCache(index *walIndex) *cache {
-	return &cache{index: index, byID: map[id]*list.Element{}, recent: list.New()}
+	return &cache{index: index, recent: list.New()}
 }
 
 // end forgets everything for good, and returns the index that is to be closed.
@@ -76,7 +77,7 @@ func (c *cache) get(at id) (r remembered, known bool, now stamp, ok bool) {
 		}
 		c.forget(now)
 	}
-	if e := c.byID[at]; e != nil {
+	if e, ok := c.byID.Get(at); ok {
 		c.recent.MoveToFront(e)
 		return *e.Value.(*remembered), true, now, true
 	}
@@ -126,7 +127,7 @@ func (c *cache) hold() stamp {
 func (c *cache) held(at id) (remembered, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.byID[at]; c.writing && e != nil {
+	if e, ok := c.byID.Get(at); ok && c.writing {
 		return *e.Value.(*remembered), true
 	}
 	return remembered{}, false
@@ -159,30 +160,30 @@ func (c *cache) release(committed bool, changed []remembered) (after stamp, ok b
 
 // set makes r an entry and lets the oldest go. The caller holds mu.
 func (c *cache) set(r remembered) {
-	if e := c.byID[r.id]; e != nil {
+	if e, ok := c.byID.Get(r.id); ok {
 		c.bytes -= e.Value.(*remembered).size()
 		c.recent.Remove(e)
-		delete(c.byID, r.id)
+		c.byID.Delete(r.id)
 	}
 	if r.unknown || len(r.value) > cacheRecord {
 		return
 	}
 	r.key = strings.Clone(r.key) // it may be a piece of a large request
 	c.bytes += r.size()
-	c.byID[r.id] = c.recent.PushFront(&r)
+	c.byID.Set(r.id, c.recent.PushFront(&r))
 	for c.bytes > cacheBytes {
 		oldest := c.recent.Back()
 		gone := c.recent.Remove(oldest).(*remembered)
 		c.bytes -= gone.size()
-		delete(c.byID, gone.id)
+		c.byID.Delete(gone.id)
 	}
 }
 
 // forget starts anew at a state. The caller holds mu.
 func (c *cache) forget(now stamp) {
 	c.at, c.bytes = now, 0
-	if len(c.byID) > 0 {
-		clear(c.byID)
+	if c.byID.Len() > 0 {
+		c.byID.Clear()
 		c.recent.Init()
 	}
 }

@@ -123,10 +123,10 @@ func TestRememberedIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(s.cache.byID); s.cache.bytes > cacheBytes || n != s.cache.recent.Len() || n < 500 || n > 1000 {
+	if n := s.cache.byID.Len(); s.cache.bytes > cacheBytes || n != s.cache.recent.Len() || n < 500 || n > 1000 {
 		t.Errorf("%d bytes, %d records, %d in order", s.cache.bytes, n, s.cache.recent.Len())
 	}
-	for at := range s.cache.byID {
+	for at := range s.cache.byID.All() {
 		if at.kind == "large" {
 			t.Errorf("%v is remembered", at)
 		}
@@ -174,14 +174,14 @@ func TestRememberedNamesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(s.cache.byID); n > cacheBytes/2000 {
+	if n := s.cache.byID.Len(); n > cacheBytes/2000 {
 		t.Errorf("%d records with names of 2000 bytes are remembered", n)
 	}
 	request := strings.Repeat("k", 1<<20)
 	if _, err := s.Get(t.Context(), "test", request[:40]); !errors.Is(err, store.ErrNotFound) {
 		t.Fatal(err)
 	}
-	for at := range s.cache.byID {
+	for at := range s.cache.byID.All() {
 		if unsafe.StringData(at.key) == unsafe.StringData(request) {
 			t.Error("the whole request stays in memory with the key")
 		}
@@ -236,7 +236,7 @@ func TestUnreadIsNotRemembered(t *testing.T) {
 		if err := s.Commit(t.Context(), unread(write(store.Record{Kind: "test", Key: key, Value: []byte("v")}))); err != nil {
 			t.Fatal(err)
 		}
-		if s.cache.byID[id{"test", key}] != nil {
+		if _, ok := s.cache.byID.Get(id{"test", key}); ok {
 			t.Errorf("%s is remembered", key)
 		}
 		look(key, "v")

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"doorward/internal/churn"
 	"doorward/store"
 )
 
@@ -25,7 +26,7 @@ type used struct {
 	known  bool  // at is known
 	last   int64 // the last row
 	spare  int64 // the same, if it is emptied
-	rows   map[digest]usedRow
+	rows   churn.Map[digest, usedRow]
 	salt   [16]byte // so that nobody can look for two names with one digest
 }
 
@@ -40,7 +41,7 @@ type usedRow struct{ seq, expires int64 }
 const tidyRows = 1000
 
 func newUsed(c *cache) *used {
-	u := &used{cache: c, rows: map[digest]usedRow{}}
+	u := &used{cache: c}
 	rand.Read(u.salt[:]) // never fails
 	return u
 }
@@ -66,7 +67,7 @@ func (u *used) find(name string) (seq int64, ok bool) {
 	if !ok || !u.known || state != u.at {
 		return 0, false
 	}
-	return u.rows[d].seq, true
+	return u.row(d).seq, true
 }
 
 // findBy is find with a connection to bring the index up to date.
@@ -77,7 +78,7 @@ func (u *used) findBy(c *conn, name string, now int64) (seq int64, err error) {
 	if err := u.catchUp(c, now); err != nil {
 		return 0, err
 	}
-	return u.rows[d].seq, nil
+	return u.row(d).seq, nil
 }
 
 // catchUp reads what was written since the index was brought up to date, or all
@@ -107,18 +108,24 @@ func (u *used) catchUp(c *conn, now int64) error {
 		}
 		// The last row is never removed: somebody else's hand has been here.
 		u.last, u.spare = 0, 0
-		clear(u.rows)
+		u.rows.Clear()
 	}
 	u.at, u.known = state, ok
 	u.loaded.Store(true)
 	return nil
 }
 
+// row is where a name lies; the zero one: nowhere. The caller holds mu.
+func (u *used) row(d digest) usedRow {
+	r, _ := u.rows.Get(d)
+	return r
+}
+
 // add makes an entry of a row, unless it is over or there is a later one. The
 // caller holds mu.
 func (u *used) add(d digest, r usedRow, now int64) {
-	if isLive(r.expires, now) && r.seq > u.rows[d].seq {
-		u.rows[d] = r
+	if isLive(r.expires, now) && r.seq > u.row(d).seq {
+		u.rows.Set(d, r)
 	}
 }
 
@@ -152,9 +159,9 @@ func (u *used) tidy(now int64) {
 	for looked, gone := 0, 0; 4*gone >= looked; {
 		looked, gone = 0, 0
 		u.mu.Lock()
-		for d, r := range u.rows {
+		for d, r := range u.rows.All() {
 			if looked++; !isLive(r.expires, now) {
-				delete(u.rows, d)
+				u.rows.Delete(d)
 				gone++
 			}
 			if looked == tidyRows {

@@ -125,7 +125,7 @@ func TestSweptByAnother(t *testing.T) {
 	}
 	b.use(first, "4999", time.Minute, store.ErrSeen)
 	for _, s := range b.stores {
-		if n := len(s.used.rows); n != 5001 {
+		if n := s.used.rows.Len(); n != 5001 {
 			t.Fatalf("%d names in memory", n)
 		}
 	}
@@ -140,7 +140,7 @@ func TestSweptByAnother(t *testing.T) {
 		b.sweep(first)
 	}
 	for _, s := range b.stores {
-		if n := len(s.used.rows); n > 10 {
+		if n := s.used.rows.Len(); n > 10 {
 			t.Errorf("%d names in memory, of two", n)
 		}
 	}
