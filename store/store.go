@@ -86,7 +86,10 @@ type Op struct {
 	// Unread is a hint: what Put, Create or Add writes will not be read soon, so that
 	// a store need not remember it.
 	Unread bool
-	Record Record
+	// Unwatched is a hint: nobody watches for what Put, Create or Add writes, so that a
+	// store need not tell of it.
+	Unwatched bool
+	Record    Record
 }
 
 // Put writes r over whatever is there. If r.Version is not 0 the record must

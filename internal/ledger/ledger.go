@@ -136,10 +136,17 @@ func (g *Grant) put() store.Op {
 	if g.TokensUntil.After(r.Expires) {
 		r.Expires = g.TokensUntil
 	}
-	if g.version == 0 {
-		return store.Create(r)
+	return unwatched(r)
+}
+
+// unwatched writes a record that is new, or as it was read; nobody watches its kind.
+func unwatched(r store.Record) store.Op {
+	op := store.Put(r)
+	if r.Version == 0 {
+		op = store.Create(r)
 	}
-	return store.Put(r)
+	op.Unwatched = true
+	return op
 }
 
 // Add is the op that writes a grant that is new and whose id is random.
@@ -308,10 +315,7 @@ func (c *Client) Takes(method string) bool {
 func (c Client) Put() store.Op {
 	r := store.Record{Kind: KindClient, Key: c.ID, Value: encodeClient(&c), Expires: c.Expires, Version: c.Version,
 		Index: []string{"source=" + c.Source}}
-	if c.Version == 0 {
-		return store.Create(r)
-	}
-	return store.Put(r)
+	return unwatched(r)
 }
 
 // Add is the op that writes a client that is new and whose id is random.

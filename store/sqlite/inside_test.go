@@ -266,3 +266,69 @@ func TestTakenToBeNew(t *testing.T) {
 		})
 	}
 }
+
+// What nobody watches is told to nobody, and other processes need not look for it.
+func TestUnwatched(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "auth.db"))
+	var told []string
+	if err := s.Watch(t.Context(), "test", func(r store.Record) { told = append(told, r.Key) }); err != nil {
+		t.Fatal(err)
+	}
+	changes := func() int64 {
+		c := <-s.writer
+		defer func() { s.writer <- c }()
+		n, err := c.number(lastChange)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := changes()
+	quiet := create("quiet")
+	quiet.Unwatched = true
+	if err := s.Commit(t.Context(), quiet); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) > 0 || changes() != before {
+		t.Errorf("told of %q, %d changes", told, changes()-before)
+	}
+	quiet.Do, quiet.Record.Version = store.DoPut, 1
+	if err := s.Commit(t.Context(), quiet, create("loud")); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(told, []string{"loud"}) || changes() != before+1 {
+		t.Errorf("told of %q, %d changes", told, changes()-before)
+	}
+	if r, err := s.Get(t.Context(), "test", "quiet"); err != nil || r.Version != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A transaction waits for others if the last one was shared by many, and holds no
+// lock meanwhile; one of few does not.
+func TestLinger(t *testing.T) {
+	s := openAt(t, memory)
+	took := func(together, waiting int) time.Duration {
+		s.mu.Lock()
+		s.queue = make([]*request, waiting)
+		s.mu.Unlock()
+		s.together = together
+		least := time.Hour
+		for range 5 {
+			began := time.Now()
+			s.linger()
+			least = min(least, time.Since(began))
+		}
+		s.mu.Lock()
+		s.queue = nil
+		s.mu.Unlock()
+		s.together = 0
+		return least
+	}
+	if got := took(lingerAfter, 1); got < lingerTime {
+		t.Errorf("after many: %v", got)
+	}
+	if got := min(took(lingerAfter-1, 1), took(lingerAfter, lingerEnough)); got >= lingerTime {
+		t.Errorf("after few, or with many: %v", got)
+	}
+}

@@ -224,15 +224,13 @@ func (t *transaction) do(e *entry, op *store.Op, now time.Time) error {
 			return store.ErrConflict
 		}
 		e.put(r, live)
-		e.unread = op.Unread
-		t.puts = append(t.puts, e.record())
+		t.wasPut(e, op)
 	case store.DoCreate, store.DoAdd:
 		if live {
 			return store.ErrConflict
 		}
 		e.put(r, live)
-		e.unread = op.Unread
-		t.puts = append(t.puts, e.record())
+		t.wasPut(e, op)
 	case store.DoOnce:
 		if live {
 			return store.ErrSeen
@@ -252,6 +250,14 @@ func (t *transaction) do(e *entry, op *store.Op, now time.Time) error {
 		e.exists, e.changed = false, true
 	}
 	return nil
+}
+
+// wasPut is what follows from the op's hints.
+func (t *transaction) wasPut(e *entry, op *store.Op) {
+	e.unread = op.Unread
+	if !op.Unwatched {
+		t.puts = append(t.puts, e.record())
+	}
 }
 
 // put writes r. Over a living record the version goes on, and a record that

@@ -16,6 +16,10 @@ const (
 	groupBytes   = 8 << 20          // bytes of values in them
 	logFrames    = 2000             // pages in the log that are moved into the file
 	lockTime     = 30 * time.Second // how long another process may hold the lock
+
+	lingerAfter  = 8                // commits that shared the last transaction, for the next one to wait for others
+	lingerEnough = 64               // commits that need not wait for more
+	lingerTime   = time.Millisecond // how long it waits
 )
 
 // request is a commit, or a step of a sweep, that waits for the writer.
@@ -113,6 +117,21 @@ func (s *Store) waiting() (waiting, closed bool) {
 	return len(s.queue) > 0, s.closed
 }
 
+// linger lets a moment go by before a transaction when the last one was shared by
+// many: as many again come along, and each costs less. The lock is not held
+// meanwhile. Who is alone, or one of few, does not wait.
+func (s *Store) linger() {
+	if s.together < lingerAfter {
+		return
+	}
+	s.mu.Lock()
+	enough := len(s.queue) >= lingerEnough
+	s.mu.Unlock()
+	if !enough {
+		time.Sleep(lingerTime)
+	}
+}
+
 // gather lets whoever is about to commit come along, as long as somebody does:
 // fewer, larger transactions. A commit that was alone the last time does not
 // wait for others: where much else runs, a turn of everybody takes long.
@@ -150,6 +169,7 @@ func (s *Store) claim() []*request {
 // transact writes one transaction. The requests are claimed after the lock is
 // held: nobody who waits for another process's lock is bound to it.
 func (s *Store) transact() {
+	s.linger()
 	c := <-s.writer
 	held, err := s.begin(c, func() bool { waiting, _ := s.waiting(); return !waiting })
 	if !held && err == nil {
