@@ -22,7 +22,7 @@ import (
 // step is the staircase of ARCHITECTURE.md: a package imports only lower steps.
 var step = map[string]int{
 	"internal/jsonobj": -1, "internal/churn": -1,
-	"internal/oauth":   0, "internal/jose": 0, "internal/fetch": 0, "internal/access": 0,
+	"internal/oauth": 0, "internal/jose": 0, "internal/fetch": 0, "internal/access": 0,
 	"internal/audit": 0, "internal/vault": 0, "store": 0, "internal/browse": 0, "internal/stdio": 0,
 	"internal/limit": 0, "internal/peer": 0, "internal/scim": 0,
 	"internal/metrics": 0, "internal/saml": 0,
