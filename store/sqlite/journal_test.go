@@ -189,6 +189,37 @@ func TestBundlesOfLargeRecords(t *testing.T) {
 	}
 }
 
+// Whoever is between two pages while all is swept sees what is logged then.
+func TestBundlesAfterAllWereSwept(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	s, err := OpenConfig(Config{Path: memory, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	log := func(key string) {
+		t.Helper()
+		if err := s.Commit(t.Context(), store.Log(store.Record{Kind: "log", Key: key, Expires: now.Add(time.Minute)})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 10 {
+		log(fmt.Sprint("a", i))
+	}
+	q := store.Query{Kind: "log", Limit: 9}
+	if _, q.After, err = s.List(t.Context(), q); err != nil || q.After == "" {
+		t.Fatal(q.After, err)
+	}
+	now = now.Add(time.Hour)
+	if n, err := s.Sweep(t.Context(), 100); err != nil || n != 10 {
+		t.Fatal(n, err)
+	}
+	log("b")
+	if recs, _, err := s.List(t.Context(), q); err != nil || len(recs) != 1 || recs[0].Key != "b" {
+		t.Errorf("%+v, %v", recs, err)
+	}
+}
+
 // What older schemas logged, one record a row, is listed and swept among the rest,
 // and a program of that schema can log no more.
 func TestOldJournalIsKept(t *testing.T) {
