@@ -97,7 +97,7 @@ func (l *Ledger) PutGrant(g *Grant, soon bool) store.Op {
 }
 
 // AddGrant is PutGrant for a grant that is new, whose id is random, and that is read
-// soon. Only its Code and Refresh are not to be written to any more.
+// soon. What is remembered is a copy.
 func (l *Ledger) AddGrant(g Grant) store.Op {
 	g.own()
 	op := l.PutGrant(&g, true)
@@ -106,16 +106,20 @@ func (l *Ledger) AddGrant(g Grant) store.Op {
 }
 
 // rest makes the grant what it is when it is read: times without what only this
-// process knows of them.
+// process knows of them. Its Code and Refresh may be those that others read, too.
 func (g *Grant) rest() {
 	for _, t := range []*time.Time{&g.Created, &g.Expires, &g.TokensUntil, &g.Ended, &g.Subject.AuthTime} {
 		*t = wall(*t)
 	}
-	if c := g.Code; c != nil {
+	if g.Code != nil {
+		c := *g.Code
 		c.Until = wall(c.Until)
+		g.Code = &c
 	}
-	if r := g.Refresh; r != nil {
+	if g.Refresh != nil {
+		r := *g.Refresh
 		r.Rotated, r.IdleUntil = wall(r.Rotated), wall(r.IdleUntil)
+		g.Refresh = &r
 	}
 }
 

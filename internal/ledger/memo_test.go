@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -66,6 +67,35 @@ func TestSpendGrant(t *testing.T) {
 	}
 	if _, err := l.SpendGrant(t.Context(), "g2"); !errors.Is(err, store.ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// Who writes a grant does not write to what others read of it.
+func TestPutGrantLeavesReadersAlone(t *testing.T) {
+	db, err := sqlite.Open(":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	l := &Ledger{Store: db}
+	now := time.Now()
+	g := Grant{Grant: oauth.Grant{ID: "g1", Client: "desktop", Resource: "https://mcp.example/", Created: now, Expires: now.Add(time.Minute)},
+		Code: &Code{Hash: []byte{1}, Until: now}, Refresh: &Refresh{Hash: []byte{2}, IdleUntil: now}}
+	if err := db.Commit(t.Context(), l.AddGrant(g)); err != nil {
+		t.Fatal(err)
+	}
+	var read [2]*Grant
+	for i := range read {
+		if read[i], err = l.FindGrant(t.Context(), "g1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var both sync.WaitGroup
+	both.Go(func() { l.PutGrant(read[0], true) })
+	both.Go(func() { read[1].Put() })
+	both.Wait()
+	if read[0].Code == read[1].Code || read[0].Refresh == read[1].Refresh || g.Code.Until != now || g.Refresh.IdleUntil != now {
+		t.Error("a grant that was put shares what another reader has")
 	}
 }
 
