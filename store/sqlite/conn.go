@@ -51,7 +51,7 @@ const (
 	lastBundle
 	insertBundle
 	insertBundles
-	firstBundles
+	nextBundles
 	updateBundle
 	removeBundle
 	usedSince
@@ -113,8 +113,8 @@ var statementText = [statements]string{
 	lastBundle:    "SELECT coalesce(max(seq), 0) FROM journal",
 	insertBundle:  "INSERT INTO journal (seq, kind, ends, records) VALUES (?, ?, ?, ?)",
 	insertBundles: "INSERT INTO journal (seq, kind, ends, records) VALUES (?, ?, ?, ?)" + strings.Repeat(", (?, ?, ?, ?)", bundlesAtOnce-1),
-	firstBundles: `SELECT seq, key, ends, records FROM
-		(SELECT seq, key, ends, records FROM journal WHERE seq > 0 ORDER BY seq LIMIT ?1+0) WHERE ends <> 0 AND ends <= ?2`,
+	nextBundles: `SELECT seq, key, ends, CASE WHEN ends <> 0 AND ends <= ?3 THEN records END FROM journal
+		WHERE seq > ?1 ORDER BY seq LIMIT ?2+0`,
 	updateBundle: "UPDATE journal SET key = NULL, ends = ?2, records = ?3 WHERE seq = ?1",
 	removeBundle: "DELETE FROM journal WHERE seq = ?",
 

@@ -175,24 +175,37 @@ func readLogs(c *conn, kind store.Kind, from logPlace, now int64, each func(r st
 	return cmp.Or(failed, err)
 }
 
-// journalSweep removes what expired among the first rows of the journals.
-type journalSweep struct{}
+// journalSweep removes what expired, row by row from a place on. Records end as a
+// rule in the order of their commits, so a sweep begins at the first row; so that
+// nothing lies for ever behind what lives longer, it also goes on where another of
+// these came to last.
+type journalSweep struct{ after *int64 }
 
-func (journalSweep) step(t *transaction, limit int, now int64) (gone int, more bool, err error) {
+func (w journalSweep) step(t *transaction, limit int, now int64) (gone int, more bool, err error) {
 	var over []bundle
-	err = t.c.query(firstBundles, func(row []driver.Value) bool {
-		over = append(over, bundleOf("", row))
+	last, n := int64(0), 0
+	err = t.c.query(nextBundles, func(row []driver.Value) bool {
+		u := bundleOf("", row)
+		if last, n = u.seq, n+1; !isLive(u.ends, now) {
+			over = append(over, u)
+		}
 		return true
-	}, int64(limit), now)
+	}, *w.after, int64(limit), now)
 	for i := range over {
-		if err != nil || gone == limit {
+		if err != nil {
+			return 0, false, err
+		}
+		cut := 0
+		cut, err = t.cutBundle(&over[i], limit-gone, now)
+		if gone += cut; gone == limit { // what is left of it is for the next one
+			last, n = over[i].seq-1, limit
 			break
 		}
-		n := 0
-		n, err = t.cutBundle(&over[i], limit-gone, now)
-		gone += n
 	}
-	return gone, gone > 0, err
+	if *w.after = last; n < limit {
+		*w.after = 0
+	}
+	return gone, gone > 0 && n == limit, err
 }
 
 // cutBundle removes up to limit records that expired from a bundle, and the row

@@ -104,7 +104,7 @@ func TestBundles(t *testing.T) {
 			}
 		}
 		check()
-		over, inJournal := 0, bundleCount(t, s)
+		over, inJournal := 0, bundles(t, s, "log")
 		if inJournal >= len(logged) {
 			t.Fatalf("%d rows for %d records", inJournal, len(logged))
 		}
@@ -138,11 +138,12 @@ func TestBundles(t *testing.T) {
 	}
 }
 
-func bundleCount(t *testing.T, s *Store) int {
+// bundles is how many rows the journal of a kind has.
+func bundles(t *testing.T, s *Store, kind store.Kind) int {
 	t.Helper()
 	c := <-s.writer
 	defer func() { s.writer <- c }()
-	n, err := c.text("SELECT count(*) FROM journal WHERE kind = 'log'")
+	n, err := c.text("SELECT count(*) FROM journal WHERE kind = '" + string(kind) + "'")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +218,37 @@ func TestBundlesAfterAllWereSwept(t *testing.T) {
 	log("b")
 	if recs, _, err := s.List(t.Context(), q); err != nil || len(recs) != 1 || recs[0].Key != "b" {
 		t.Errorf("%+v, %v", recs, err)
+	}
+}
+
+// What expired does not lie for ever behind what lives longer, however much that is.
+func TestBundlesBehindOthers(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	s, err := OpenConfig(Config{Path: memory, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 1000 { // a row each
+		r := store.Record{Kind: "stays", Key: fmt.Sprint(i)}
+		if i%250 == 249 {
+			r.Kind, r.Expires = "log", now.Add(time.Minute)
+		}
+		if err := s.Commit(t.Context(), store.Log(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(time.Hour)
+	gone := 0
+	for range 2 * 1000 / 100 {
+		n, err := s.Sweep(t.Context(), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone += n
+	}
+	if gone != 4 || bundles(t, s, "log") != 0 || bundles(t, s, "stays") != 996 {
+		t.Errorf("%d swept, %d and %d left", gone, bundles(t, s, "log"), bundles(t, s, "stays"))
 	}
 }
 

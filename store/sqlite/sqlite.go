@@ -52,8 +52,9 @@ type Store struct {
 	written chan struct{} // closed when the writer has ended
 
 	cache    *cache
-	work     work // of the writer
-	walk     walk // likewise
+	work     work  // of the writer
+	walk     walk  // likewise
+	logged   int64 // likewise: the row of the journal that a sweep came to last
 	used     *used
 	watch    watchers
 	trimming int // transactions logged since the last cut

@@ -19,7 +19,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 	}
 	defer func() { s.used.tidy(millis(s.now())) }()
 	total := 0
-	for _, part := range []sweeper{&dueSweep{last: duePlace{at: -1}}, journalSweep{}, &usedSweep{walk: &s.walk, left: walkLeast}} {
+	for _, part := range []sweeper{&dueSweep{last: duePlace{at: -1}}, journalSweep{new(int64)}, journalSweep{&s.logged}, &usedSweep{walk: &s.walk, left: walkLeast}} {
 		for more := true; more && total < limit; {
 			gone := 0
 			err := s.submit(ctx, &request{more: func(t *transaction) (err error) {

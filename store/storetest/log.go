@@ -27,7 +27,10 @@ func log(t *testing.T, b *bed) {
 		b.lists(store.Query{Kind: kind, Limit: limit}, "k1", "k2", "k3", "k4", "k5")
 	}
 	b.lists(store.Query{Kind: kind, Index: "a"}, "k2", "k4")
-	b.lists(store.Query{Kind: "test2"}, "k1")
+	b.commit(store.Log(store.Record{Kind: "test2", Key: "k0"}))
+	for limit := range 3 {
+		b.lists(store.Query{Kind: "test2", Limit: limit}, "k1", "k0")
+	}
 	recs, next, err := b.List(t.Context(), store.Query{Kind: kind})
 	if err != nil || next != "" || !slices.IsSortedFunc(recs, func(x, y store.Record) int { return slices.Compare([]byte(x.Key), []byte(y.Key)) }) {
 		t.Fatalf("%+v %q %v", recs, next, err)
