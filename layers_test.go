@@ -26,7 +26,7 @@ var step = map[string]int{
 	"internal/audit": 0, "internal/vault": 0, "store": 0, "internal/browse": 0, "internal/stdio": 0,
 	"internal/limit": 0, "internal/peer": 0, "internal/scim": 0,
 	"internal/metrics": 0, "internal/saml": 0,
-	"internal/keyset": 1, "internal/dpop": 1, "internal/ledger": 1,
+	"internal/anyvalue": 1, "internal/keyset": 1, "internal/dpop": 1, "internal/ledger": 1,
 	"store/sqlite": 1, "store/postgres": 1, "store/redis": 1, "store/storetest": 1,
 	"": 2, "internal/login": 2,
 	"authserver": 3, "internal/gateway": 3, "internal/bridge": 3, "internal/doctor": 3,

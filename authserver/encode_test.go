@@ -3,10 +3,9 @@ package authserver
 import (
 	"encoding/json"
 	"math/rand/v2"
-	"reflect"
 	"testing"
-	"time"
 
+	"doorward/internal/anyvalue"
 	"doorward/internal/audit"
 	"doorward/internal/jsonobj"
 	"doorward/internal/ledger"
@@ -27,9 +26,9 @@ func TestOwnEncodingIsJSON(t *testing.T) {
 		var client ledger.Client
 		var made registered
 		for _, v := range []any{&grant, &event, &access, &idjag, &answer, &client, &made} {
-			fill(r, reflect.ValueOf(v).Elem())
+			anyvalue.Fill(r, v)
 		}
-		event.Time = anyTime(r, false)
+		event.Time = anyvalue.Time(r)
 		same := func(got []byte, v any) {
 			t.Helper()
 			want, err := json.Marshal(v)
@@ -70,59 +69,4 @@ func TestOwnEncodingOfWhatIsNoJSON(t *testing.T) {
 			t.Errorf("%T: %s", v, b)
 		}
 	}
-}
-
-var someTexts = []string{"", "alice", "https://a.example/cb?x=1&y=2", `"quoted\"`, "<script>", "Žluť", "\u202e\u2028", "\x00\x1f\x7f", "\xff\xfe", "🙂"}
-
-// fill puts something into a value, nothing into a third of its members.
-func fill(r *rand.Rand, v reflect.Value) {
-	if !v.CanSet() || r.IntN(3) == 0 {
-		return
-	}
-	switch x := v.Addr().Interface().(type) {
-	case *time.Time:
-		*x = anyTime(r, true)
-		return
-	case *json.RawMessage:
-		*x = json.RawMessage(`{"keys": [{"kty":"EC", "x":"<&>"}]}`)
-		return
-	case *oauth.Details:
-		*x = oauth.Details{json.RawMessage(`{"type":"a", "b":["<"]}`), json.RawMessage(`{"type":"c"}`)}[:1+r.IntN(2)]
-		return
-	}
-	switch v.Kind() {
-	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(r, v.Field(i))
-		}
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		fill(r, v.Elem())
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), r.IntN(4), 4))
-		for i := range v.Len() {
-			fill(r, v.Index(i))
-		}
-	case reflect.String:
-		v.SetString(someTexts[r.IntN(len(someTexts))])
-	case reflect.Bool:
-		v.SetBool(true)
-	case reflect.Int64:
-		v.SetInt(r.Int64N(1 << 40))
-	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
-		v.SetUint(uint64(r.IntN(256)))
-	default:
-		panic("a member of a kind that this does not know: " + v.Type().String())
-	}
-}
-
-func anyTime(r *rand.Rand, zero bool) time.Time {
-	if zero && r.IntN(4) == 0 {
-		return time.Time{}
-	}
-	at := time.Unix(r.Int64N(1<<32), r.Int64N(2)*r.Int64N(1e9))
-	if r.IntN(2) == 0 {
-		return at.UTC()
-	}
-	return at.In(time.FixedZone("", 5400))
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"doorward/internal/oauth"
+
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -63,94 +65,128 @@ const (
 // wire is a value that is being written.
 type wire []byte
 
-func (w *wire) text(n protowire.Number, s string) {
-	if s != "" {
-		*w = protowire.AppendString(protowire.AppendTag(*w, n, protowire.BytesType), s)
-	}
-}
-
-func (w *wire) texts(n protowire.Number, list []string) {
-	for _, s := range list { // an empty one is one, too
-		*w = protowire.AppendString(protowire.AppendTag(*w, n, protowire.BytesType), s)
-	}
-}
-
-func (w *wire) bytes(n protowire.Number, b []byte) {
-	*w = protowire.AppendBytes(protowire.AppendTag(*w, n, protowire.BytesType), b)
+func (w *wire) tag(n protowire.Number, kind protowire.Type) []byte {
+	return protowire.AppendTag(*w, n, kind)
 }
 
 func (w *wire) number(n protowire.Number, v uint64) {
 	if v != 0 {
-		*w = protowire.AppendVarint(protowire.AppendTag(*w, n, protowire.VarintType), v)
+		*w = protowire.AppendVarint(w.tag(n, protowire.VarintType), v)
 	}
 }
-
-func (w *wire) yes(n protowire.Number, v bool) { w.number(n, protowire.EncodeBool(v)) }
 
 func (w *wire) time(n protowire.Number, t time.Time) {
 	if t.IsZero() {
 		return
 	}
 	var room [24]byte
-	m := wire(room[:0])
-	m.number(timeSeconds, uint64(t.Unix()))
-	m.number(timeNanos, uint64(t.Nanosecond()))
-	w.bytes(n, m)
+	m := protowire.AppendVarint(protowire.AppendTag(room[:0], timeSeconds, protowire.VarintType), uint64(t.Unix()))
+	m = protowire.AppendVarint(protowire.AppendTag(m, timeNanos, protowire.VarintType), uint64(t.Nanosecond()))
+	*w = protowire.AppendBytes(w.tag(n, protowire.BytesType), m)
+}
+
+// member is where a field is kept in what it is a field of.
+type member[T any] func(*T) any
+
+// ofGrant, ofRefresh and ofCode are the members by their numbers.
+var ofGrant = [...]member[Grant]{
+	grantID:              func(g *Grant) any { return &g.ID },
+	grantClient:          func(g *Grant) any { return &g.Client },
+	grantResource:        func(g *Grant) any { return &g.Resource },
+	grantScope:           func(g *Grant) any { return (*[]string)(&g.Scopes) },
+	grantType:            func(g *Grant) any { return &g.Type },
+	grantCreated:         func(g *Grant) any { return &g.Created },
+	grantExpires:         func(g *Grant) any { return &g.Expires },
+	grantTokensUntil:     func(g *Grant) any { return &g.TokensUntil },
+	subjectID:            func(g *Grant) any { return &g.Subject.ID },
+	subjectAuthTime:      func(g *Grant) any { return &g.Subject.AuthTime },
+	subjectSession:       func(g *Grant) any { return &g.Subject.Session },
+	grantDetail:          func(g *Grant) any { return &g.Details },
+	grantIssuer:          func(g *Grant) any { return &g.Issuer },
+	grantNonce:           func(g *Grant) any { return &g.Nonce },
+	grantKey:             func(g *Grant) any { return &g.Key },
+	grantEnded:           func(g *Grant) any { return &g.Ended },
+	grantEndReason:       func(g *Grant) any { return &g.EndReason },
+	grantAssertion:       func(g *Grant) any { return &g.Assertion },
+	grantUpstream:        func(g *Grant) any { return &g.Upstream },
+	subjectProvider:      func(g *Grant) any { return &g.Subject.Provider },
+	subjectAccount:       func(g *Grant) any { return &g.Subject.Account },
+	subjectTenant:        func(g *Grant) any { return &g.Subject.Tenant },
+	subjectName:          func(g *Grant) any { return &g.Subject.Name },
+	subjectEmail:         func(g *Grant) any { return &g.Subject.Email },
+	subjectGroup:         func(g *Grant) any { return &g.Subject.Groups },
+	subjectGroupsUnknown: func(g *Grant) any { return &g.Subject.GroupsUnknown },
+	subjectACR:           func(g *Grant) any { return &g.Subject.ACR },
+	subjectAMR:           func(g *Grant) any { return &g.Subject.AMR },
+}
+
+var ofRefresh = [...]member[Refresh]{
+	refreshHash:       func(r *Refresh) any { return &r.Hash },
+	refreshPrevious:   func(r *Refresh) any { return &r.Previous },
+	refreshGeneration: func(r *Refresh) any { return &r.Generation },
+	refreshIdleUntil:  func(r *Refresh) any { return &r.IdleUntil },
+	refreshRotated:    func(r *Refresh) any { return &r.Rotated },
+}
+
+var ofCode = [...]member[Code]{
+	codeHash:        func(c *Code) any { return &c.Hash },
+	codeUntil:       func(c *Code) any { return &c.Until },
+	codeUsed:        func(c *Code) any { return &c.Used },
+	codeRedirectURI: func(c *Code) any { return &c.RedirectURI },
+	codeChallenge:   func(c *Code) any { return &c.Challenge },
+	codeKey:         func(c *Code) any { return &c.Key },
+}
+
+// all writes the members of v.
+func all[T any](w *wire, members []member[T], v *T) {
+	for n, of := range members {
+		if of != nil {
+			w.member(protowire.Number(n), of(v))
+		}
+	}
+}
+
+// member writes a field, if there is something in it.
+func (w *wire) member(n protowire.Number, of any) {
+	switch v := of.(type) {
+	case *string:
+		if *v != "" {
+			*w = protowire.AppendString(w.tag(n, protowire.BytesType), *v)
+		}
+	case *[]string:
+		for _, s := range *v { // an empty one is one, too
+			*w = protowire.AppendString(w.tag(n, protowire.BytesType), s)
+		}
+	case *oauth.Details:
+		for _, d := range *v {
+			*w = protowire.AppendBytes(w.tag(n, protowire.BytesType), d)
+		}
+	case *[]byte:
+		if len(*v) > 0 || n == refreshHash || n == codeHash {
+			*w = protowire.AppendBytes(w.tag(n, protowire.BytesType), *v)
+		}
+	case *time.Time:
+		w.time(n, *v)
+	case *uint32:
+		w.number(n, uint64(*v))
+	case *bool:
+		w.number(n, protowire.EncodeBool(*v))
+	default:
+		panic(fmt.Sprintf("ledger: a grant has a member of type %T", of))
+	}
 }
 
 // encodeGrant is what lies in the store of a grant.
 func encodeGrant(g *Grant) []byte {
 	room := rooms.Get().(*[]byte)
 	w := wire((*room)[:0])
-	w.text(grantID, g.ID)
-	w.text(grantClient, g.Client)
-	w.text(grantResource, g.Resource)
-	w.texts(grantScope, g.Scopes)
-	w.text(grantType, g.Type)
-	w.time(grantCreated, g.Created)
-	w.time(grantExpires, g.Expires)
-	w.time(grantTokensUntil, g.TokensUntil)
-	w.text(subjectID, g.Subject.ID)
-	w.time(subjectAuthTime, g.Subject.AuthTime)
-	w.text(subjectSession, g.Subject.Session)
-	if r := g.Refresh; r != nil {
-		w.bytes(refreshHash, r.Hash)
-		if len(r.Previous) > 0 {
-			w.bytes(refreshPrevious, r.Previous)
-		}
-		w.number(refreshGeneration, uint64(r.Generation))
-		w.time(refreshIdleUntil, r.IdleUntil)
-		w.time(refreshRotated, r.Rotated)
+	all(&w, ofGrant[:], g)
+	if g.Refresh != nil {
+		all(&w, ofRefresh[:], g.Refresh)
 	}
-	if c := g.Code; c != nil {
-		w.bytes(codeHash, c.Hash)
-		w.time(codeUntil, c.Until)
-		w.yes(codeUsed, c.Used)
-		w.text(codeRedirectURI, c.RedirectURI)
-		w.text(codeChallenge, c.Challenge)
-		w.text(codeKey, c.Key)
+	if g.Code != nil {
+		all(&w, ofCode[:], g.Code)
 	}
-	for _, d := range g.Details {
-		w.bytes(grantDetail, d)
-	}
-	w.text(grantIssuer, g.Issuer)
-	w.text(grantNonce, g.Nonce)
-	w.text(grantKey, g.Key)
-	w.time(grantEnded, g.Ended)
-	w.text(grantEndReason, g.EndReason)
-	if len(g.Assertion) > 0 {
-		w.bytes(grantAssertion, g.Assertion)
-	}
-	w.yes(grantUpstream, g.Upstream)
-	w.text(subjectProvider, g.Subject.Provider)
-	w.text(subjectAccount, g.Subject.Account)
-	w.text(subjectTenant, g.Subject.Tenant)
-	w.text(subjectName, g.Subject.Name)
-	w.text(subjectEmail, g.Subject.Email)
-	w.texts(subjectGroup, g.Subject.Groups)
-	w.yes(subjectGroupsUnknown, g.Subject.GroupsUnknown)
-	w.text(subjectACR, g.Subject.ACR)
-	w.texts(subjectAMR, g.Subject.AMR)
 	return keepRoom(room, w)
 }
 
@@ -226,145 +262,57 @@ func (f *field) time() (time.Time, error) {
 	return time.Unix(int64(seconds), int64(nanos)).UTC(), nil
 }
 
-func (g *Grant) refresh() *Refresh {
-	if g.Refresh == nil {
-		g.Refresh = new(Refresh)
-	}
-	return g.Refresh
-}
-
-func (g *Grant) code() *Code {
-	if g.Code == nil {
-		g.Code = new(Code)
-	}
-	return g.Code
-}
-
 // take puts a field into the grant. One whose kind is not that of its number is
 // passed over like one that is not known.
 func (g *Grant) take(f *field) (err error) {
 	switch f.kind {
-	case protowire.VarintType:
-		g.takeNumber(f)
 	case protowire.BytesType:
-		if p := g.text(f.number); p != nil {
-			*p = f.said
-		} else if p := g.time(f.number); p != nil {
-			*p, err = f.time()
-		} else if p := g.list(f.number); p != nil {
-			*p = append(*p, f.said)
-		} else if p := g.bytes(f.number); p != nil {
-			*p = bytes.Clone(f.bytes)
-		} else if f.number == grantDetail {
-			g.Details = append(g.Details, bytes.Clone(f.bytes))
+		switch v := g.member(f.number).(type) {
+		case *string:
+			*v = f.said
+		case *[]string:
+			*v = append(*v, f.said)
+		case *oauth.Details:
+			*v = append(*v, bytes.Clone(f.bytes))
+		case *[]byte:
+			*v = bytes.Clone(f.bytes)
+		case *time.Time:
+			*v, err = f.time()
+		}
+	case protowire.VarintType:
+		switch v := g.member(f.number).(type) {
+		case *uint32:
+			*v = uint32(f.value)
+		case *bool:
+			*v = f.value != 0
 		}
 	}
 	return err
 }
 
-func (g *Grant) takeNumber(f *field) {
-	switch f.number {
-	case refreshGeneration:
-		g.refresh().Generation = uint32(f.value)
-	case codeUsed:
-		g.code().Used = f.value != 0
-	case grantUpstream:
-		g.Upstream = f.value != 0
-	case subjectGroupsUnknown:
-		g.Subject.GroupsUnknown = f.value != 0
+// member is the member with a number; nil: there is none.
+func (g *Grant) member(n protowire.Number) any {
+	if of := numbered(ofGrant[:], n); of != nil {
+		return of(g)
 	}
-}
-
-// text is the member that is a text and has the number; nil: none is. So are those
-// below it.
-func (g *Grant) text(n protowire.Number) *string {
-	switch n {
-	case grantID:
-		return &g.ID
-	case grantClient:
-		return &g.Client
-	case grantResource:
-		return &g.Resource
-	case grantType:
-		return &g.Type
-	case subjectID:
-		return &g.Subject.ID
-	case subjectSession:
-		return &g.Subject.Session
-	case codeRedirectURI:
-		return &g.code().RedirectURI
-	case codeChallenge:
-		return &g.code().Challenge
-	case codeKey:
-		return &g.code().Key
-	case grantIssuer:
-		return &g.Issuer
-	case grantNonce:
-		return &g.Nonce
-	case grantKey:
-		return &g.Key
-	case grantEndReason:
-		return &g.EndReason
-	case subjectProvider:
-		return &g.Subject.Provider
-	case subjectAccount:
-		return &g.Subject.Account
-	case subjectTenant:
-		return &g.Subject.Tenant
-	case subjectName:
-		return &g.Subject.Name
-	case subjectEmail:
-		return &g.Subject.Email
-	case subjectACR:
-		return &g.Subject.ACR
+	if of := numbered(ofRefresh[:], n); of != nil {
+		if g.Refresh == nil {
+			g.Refresh = new(Refresh)
+		}
+		return of(g.Refresh)
+	}
+	if of := numbered(ofCode[:], n); of != nil {
+		if g.Code == nil {
+			g.Code = new(Code)
+		}
+		return of(g.Code)
 	}
 	return nil
 }
 
-func (g *Grant) time(n protowire.Number) *time.Time {
-	switch n {
-	case grantCreated:
-		return &g.Created
-	case grantExpires:
-		return &g.Expires
-	case grantTokensUntil:
-		return &g.TokensUntil
-	case grantEnded:
-		return &g.Ended
-	case subjectAuthTime:
-		return &g.Subject.AuthTime
-	case refreshIdleUntil:
-		return &g.refresh().IdleUntil
-	case refreshRotated:
-		return &g.refresh().Rotated
-	case codeUntil:
-		return &g.code().Until
+func numbered[T any](members []member[T], n protowire.Number) member[T] {
+	if int(n) >= len(members) {
+		return nil
 	}
-	return nil
-}
-
-func (g *Grant) list(n protowire.Number) *[]string {
-	switch n {
-	case grantScope:
-		return (*[]string)(&g.Scopes)
-	case subjectGroup:
-		return &g.Subject.Groups
-	case subjectAMR:
-		return &g.Subject.AMR
-	}
-	return nil
-}
-
-func (g *Grant) bytes(n protowire.Number) *[]byte {
-	switch n {
-	case refreshHash:
-		return &g.refresh().Hash
-	case refreshPrevious:
-		return &g.refresh().Previous
-	case codeHash:
-		return &g.code().Hash
-	case grantAssertion:
-		return &g.Assertion
-	}
-	return nil
+	return members[n]
 }

@@ -139,7 +139,8 @@ func (g *Grant) put() store.Op {
 	return unwatched(r)
 }
 
-// unwatched writes a record that is new, or as it was read; nobody watches its kind.
+// unwatched is the op that writes a record that nobody watches: one that is new must
+// not exist yet, one that was read must not have changed since.
 func unwatched(r store.Record) store.Op {
 	op := store.Put(r)
 	if r.Version == 0 {
@@ -494,10 +495,9 @@ func (l *Ledger) HoldPerson(ctx context.Context, id string) (store.Op, error) {
 }
 
 func decode(r store.Record, v any) (err error) {
-	switch g, ok := v.(**Grant); {
-	case ok && !bytes.HasPrefix(r.Value, []byte("{")):
+	if g, ok := v.(**Grant); ok && !bytes.HasPrefix(r.Value, []byte("{")) {
 		*g, err = decodeGrant(r.Value)
-	default:
+	} else {
 		err = json.Unmarshal(r.Value, v)
 	}
 	if err != nil {

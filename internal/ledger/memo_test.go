@@ -14,6 +14,16 @@ import (
 	"doorward/store/sqlite"
 )
 
+func memory(t *testing.T) *Ledger {
+	t.Helper()
+	db, err := sqlite.Open(":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return &Ledger{Store: db}
+}
+
 // What is remembered of a record is no piece of the request that named it.
 func TestMemoHoldsNoRequest(t *testing.T) {
 	l := &Ledger{}
@@ -34,22 +44,18 @@ func TestMemoHoldsNoRequest(t *testing.T) {
 // What SpendGrant returns is the caller's alone, whether it was remembered as it
 // was written or is read again, and says the same both times.
 func TestSpendGrant(t *testing.T) {
-	db, err := sqlite.Open(":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	l := &Ledger{Store: db}
+	l := memory(t)
 	now := time.Now()
 	g := Grant{Grant: oauth.Grant{ID: "g1", Client: "desktop", Resource: "https://mcp.example/", Scopes: oauth.Scopes{"read", "write"}, Type: oauth.AuthorizationCode,
 		Subject: oauth.Subject{ID: "alice", Groups: []string{"eng"}, AMR: []string{"pwd"}, AuthTime: now}, Created: now, Expires: now.Add(time.Minute)},
 		Code: &Code{Hash: []byte{1, 2}, Until: now.Add(time.Minute), RedirectURI: "http://127.0.0.1/", Challenge: "c"}}
-	if err := db.Commit(t.Context(), l.AddGrant(g)); err != nil {
+	if err := l.Store.Commit(t.Context(), l.AddGrant(g)); err != nil {
 		t.Fatal(err)
 	}
 	g.Scopes[0], g.Subject.AMR[0] = "write", "otp" // whoever added it has it still
 	var got [3]*Grant
 	for i := range got {
+		var err error
 		if got[i], err = l.SpendGrant(t.Context(), "g1"); err != nil {
 			t.Fatal(err)
 		}
@@ -72,20 +78,16 @@ func TestSpendGrant(t *testing.T) {
 
 // Who writes a grant does not write to what others read of it.
 func TestPutGrantLeavesReadersAlone(t *testing.T) {
-	db, err := sqlite.Open(":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	l := &Ledger{Store: db}
+	l := memory(t)
 	now := time.Now()
 	g := Grant{Grant: oauth.Grant{ID: "g1", Client: "desktop", Resource: "https://mcp.example/", Created: now, Expires: now.Add(time.Minute)},
 		Code: &Code{Hash: []byte{1}, Until: now}, Refresh: &Refresh{Hash: []byte{2}, IdleUntil: now}}
-	if err := db.Commit(t.Context(), l.AddGrant(g)); err != nil {
+	if err := l.Store.Commit(t.Context(), l.AddGrant(g)); err != nil {
 		t.Fatal(err)
 	}
 	var read [2]*Grant
 	for i := range read {
+		var err error
 		if read[i], err = l.FindGrant(t.Context(), "g1"); err != nil {
 			t.Fatal(err)
 		}
@@ -101,28 +103,25 @@ func TestPutGrantLeavesReadersAlone(t *testing.T) {
 
 // What is remembered of a client ends with the bytes that it was read from.
 func TestKnownClient(t *testing.T) {
-	db, err := sqlite.Open(":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	l := &Ledger{Store: db}
+	l := memory(t)
 	if _, err := l.KnownClient(t.Context(), "c1"); !errors.Is(err, store.ErrNotFound) {
 		t.Error(err)
 	}
 	c := Client{ID: "c1", Name: "One", RedirectURIs: []string{"https://client.example/"}, GrantTypes: []string{oauth.AuthorizationCode}, Source: FromDynamic}
 	for i, name := range []string{"One", "Two", "Two"} {
 		c.Name = name
-		if err := db.Commit(t.Context(), c.Put()); err != nil {
+		if err := l.Store.Commit(t.Context(), c.Put()); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if c, err = l.KnownClient(t.Context(), "c1"); err != nil || c.Name != name || c.Version != uint64(i+1) || len(c.RedirectURIs) != 1 {
-				t.Fatalf("%+v %v", c, err)
+			known, err := l.KnownClient(t.Context(), "c1")
+			if err != nil || known.Name != name || known.Version != uint64(i+1) || len(known.RedirectURIs) != 1 {
+				t.Fatalf("%+v %v", known, err)
 			}
+			c = known
 		}
 	}
-	if err := db.Commit(t.Context(), store.Delete(KindClient, "c1")); err != nil {
+	if err := l.Store.Commit(t.Context(), store.Delete(KindClient, "c1")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.KnownClient(t.Context(), "c1"); !errors.Is(err, store.ErrNotFound) {
