@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 	"doorward/store"
@@ -65,19 +66,6 @@ func (c *borrowedCode) text(key *macKey) string {
 	return string(base64.RawURLEncoding.AppendEncode(written[:0], b))
 }
 
-var strictBase64 = base64.RawURLEncoding.Strict()
-
-// decodeText appends what a text of ours says to b, in the one spelling that we
-// write: the decoder itself passes over line breaks.
-func decodeText(b []byte, text string) ([]byte, bool) {
-	if strings.IndexByte(text, '\r') >= 0 || strings.IndexByte(text, '\n') >= 0 {
-		return nil, false
-	}
-	var given [maxBorrowed]byte
-	b, err := strictBase64.AppendDecode(b, append(given[:0], text...))
-	return b, err == nil
-}
-
 // parseBorrowed opens a code; false if it is not one of ours of this form.
 func parseBorrowed(key *macKey, text string) (borrowedCode, bool) {
 	var c borrowedCode
@@ -85,9 +73,9 @@ func parseBorrowed(key *macKey, text string) (borrowedCode, bool) {
 		return c, false
 	}
 	var room [maxBorrowed * 3 / 4]byte
-	b, ok := decodeText(room[:0], text)
+	b, err := jose.Segment(room[:0], text)
 	body := len(b) - sha256.Size
-	if !ok || body < 1+8 || b[0] != borrowedVersion || !hmac.Equal(b[body:], key.mac(b[:body])) {
+	if err != nil || body < 1+8 || b[0] != borrowedVersion || !hmac.Equal(b[body:], key.mac(b[:body])) {
 		return c, false
 	}
 	c.until = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))

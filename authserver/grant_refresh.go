@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"doorward/internal/jose"
 	"doorward/internal/ledger"
 	"doorward/internal/oauth"
 )
@@ -53,9 +54,9 @@ func parseRefresh(key *macKey, text string) (refreshToken, bool) {
 	if len(text) != base64.RawURLEncoding.EncodedLen(refreshSize) {
 		return t, false
 	}
-	var room [refreshSize + 2]byte
-	b, ok := decodeText(room[:0], text)
-	if !ok || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], key.mac(b[:refreshBody])[:16]) {
+	var room [refreshSize]byte
+	b, err := jose.Segment(room[:0], text)
+	if err != nil || b[0] != refreshVersion || !hmac.Equal(b[refreshBody:], key.mac(b[:refreshBody])[:16]) {
 		return t, false
 	}
 	copy(t.grant[:], b[1:])

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// No request gets this far with a line break; all the same, codes and refresh tokens are taken in the one spelling that they were given out
-// in. The decoder of the standard library passes over line breaks: a code with one
-// in it would not raise the alarm when the real one comes, and a text of nothing
-// else would be shorter than anybody reads.
+// No request gets this far with a line break; all the same, codes and refresh tokens
+// are taken in the one spelling that they were given out in. The decoder of the
+// standard library passes over line breaks: a code with one in it would not raise the
+// alarm when the real one comes, and a text of nothing else would be shorter than
+// anybody reads.
 func TestLineBreaksInTokens(t *testing.T) {
 	key := newMACKey([]byte("0123456789abcdef0123456789abcdef"))
 	code := (&borrowedCode{grant: "AAAAAAAAAAAAAAAAAAAAAA", session: "s", until: time.UnixMilli(1785229200000), client: "c", redirect: "https://a.example/cb", resource: files}).text(key)
@@ -26,9 +27,8 @@ func TestLineBreaksInTokens(t *testing.T) {
 				t.Fatalf("%q at %d of a code: %+v", br, at, c)
 			}
 		}
-		for n := range len(refresh) / len(br) {
-			broken := refresh[n*len(br):] + strings.Repeat(br, n)
-			if _, ok := parseRefresh(key, broken); ok && n > 0 {
+		for n := 1; n <= len(refresh)/len(br); n++ { // of the same length
+			if _, ok := parseRefresh(key, refresh[n*len(br):]+strings.Repeat(br, n)); ok {
 				t.Fatalf("%q at the end of a refresh token is taken", br)
 			}
 		}

@@ -92,18 +92,22 @@ func readHead(text string) (*head, error) {
 
 var strict = base64.RawURLEncoding.Strict()
 
-// segment decodes unpadded base64url. The decoder of the standard library
-// passes over line breaks, so these are looked for first.
-func segment(s string) ([]byte, error) {
+// Segment appends what unpadded base64url says to b. Each text has one spelling: the
+// decoder of the standard library passes over line breaks, so these are looked for
+// first.
+func Segment(b []byte, s string) ([]byte, error) {
 	if strings.IndexByte(s, '\r') >= 0 || strings.IndexByte(s, '\n') >= 0 {
 		return nil, errors.New("white space in base64url")
 	}
-	b, err := strict.DecodeString(s)
+	var room [1024]byte // a conversion of the text would escape
+	b, err := strict.AppendDecode(b, append(room[:0], s...))
 	if err != nil {
 		return nil, errors.New("no strict base64url without padding (RFC 7515 section 2)")
 	}
 	return b, nil
 }
+
+func segment(s string) ([]byte, error) { return Segment(nil, s) }
 
 func readHeader(m map[string]json.RawMessage) (Header, error) {
 	// We implement no extension, so none may be critical (RFC 7515 section

@@ -118,7 +118,7 @@ func (s *Store) waiting() (waiting, closed bool) {
 }
 
 // linger lets a moment go by before a transaction when the last one was shared by
-// many: as many again come along, and each costs less. The lock is not held
+// many: others come along, and each costs less. The lock is not held
 // meanwhile. Who is alone, or one of few, does not wait.
 func (s *Store) linger() {
 	if s.together < lingerAfter {
