@@ -101,6 +101,15 @@ func load(ops []operation, conns []*conn, each int) ([]time.Duration, error) {
 	return slices.Concat(taken...), firstOf(errs)
 }
 
+// middle is their median.
+func middle(all []float64) float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
 // firstOf is one error of many, which mostly say the same.
 func firstOf(errs []error) error {
 	for _, err := range errs {
@@ -111,15 +120,8 @@ func firstOf(errs []error) error {
 	return nil
 }
 
-// primitives are what floors are checked against, in µs: the least of the
-// rounds so far.
+// primitives are what floors are checked against, in µs, as one round found them.
 type primitives map[string]float64
-
-func (ps primitives) keep(name string, us float64) {
-	if old, ok := ps[name]; !ok || us < old {
-		ps[name] = us
-	}
-}
 
 // requests are the primitives that go over the wire, each as a request of its
 // own, since commits are shared by those who arrive together.
@@ -131,28 +133,29 @@ func requests() map[string]side {
 		}}}
 }
 
-// round measures every primitive once.
-func (ps primitives) round(p *process, t target, connections int, seconds float64) error {
+// measurePrimitives measures every primitive once.
+func measurePrimitives(p *process, t target, connections int, seconds float64) (primitives, error) {
+	ps := primitives{}
 	for name, s := range requests() {
 		f, err := measure(p, s, t, connections, int(10000*seconds))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		ps.keep(name, f.cpu)
+		ps[name] = f.cpu
 	}
 	ps["commit"], ps["commit2"] = ps["hello+commit"]-ps["hello"], ps["hello+commit2"]-ps["hello"]
 	for name, rate := range map[string]int{"sign": 15000, "verify": 8000} {
 		body, err := p.ask(fmt.Sprintf("/primitive?name=%s&n=%d", name, max(64, int(float64(rate)*seconds))))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		ns, err := strconv.ParseFloat(string(body), 64)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		ps.keep(name, ns/1000)
+		ps[name] = ns / 1000
 	}
-	return nil
+	return ps, nil
 }
 
 // of is what so many primitives of a row come to.

@@ -144,6 +144,6 @@ func (r *results) aboutPeers() string {
 	for _, p := range r.peers {
 		all = append(all, fmt.Sprintf("%s (%s): %s", p.name, p.version, p.about))
 	}
-	return "\nThe last columns are other makers' servers, µs of CPU in the same rounds. They keep everything in memory, so no answer of theirs outlives a crash. " +
+	return "\nThe last columns are other makers' servers, µs of CPU in every other of the same rounds. They keep everything in memory, so no answer of theirs outlives a crash. " +
 		"–: they do not have it. " + strings.Join(all, "; ") + ".\n"
 }
