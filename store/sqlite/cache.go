@@ -160,17 +160,24 @@ func (c *cache) release(committed bool, changed []remembered) (after stamp, ok b
 
 // set makes r an entry and lets the oldest go. The caller holds mu.
 func (c *cache) set(r remembered) {
-	if e, ok := c.byID.Get(r.id); ok {
+	e, ok := c.byID.Get(r.id)
+	keep := !r.unknown && len(r.value) <= cacheRecord
+	switch {
+	case ok && keep:
+		old := e.Value.(*remembered)
+		r.key = old.key
+		c.bytes += r.size() - old.size()
+		*old = r
+		c.recent.MoveToFront(e)
+	case ok:
 		c.bytes -= e.Value.(*remembered).size()
 		c.recent.Remove(e)
 		c.byID.Delete(r.id)
+	case keep:
+		r.key = strings.Clone(r.key) // it may be a piece of a large request
+		c.bytes += r.size()
+		c.byID.Set(r.id, c.recent.PushFront(&r))
 	}
-	if r.unknown || len(r.value) > cacheRecord {
-		return
-	}
-	r.key = strings.Clone(r.key) // it may be a piece of a large request
-	c.bytes += r.size()
-	c.byID.Set(r.id, c.recent.PushFront(&r))
 	for c.bytes > cacheBytes {
 		oldest := c.recent.Back()
 		gone := c.recent.Remove(oldest).(*remembered)
