@@ -312,10 +312,10 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 		}()
 	}
 	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() },
-		peer.CertHeader(i.cfg.TLS.ClientCertHeader, i.meters.Served(strictTransport(i.cfg.URL, i), i.owns)))), i.cfg.TLS.isSet())
-	start(socket, s.wrap("admin", i.adminHandler()), false)
+		peer.CertHeader(i.cfg.TLS.ClientCertHeader, i.meters.Served(i.calm(strictTransport(i.cfg.URL, i)), i.owns)))), i.cfg.TLS.isSet())
+	start(socket, s.wrap("admin", i.calm(i.adminHandler())), false)
 	if s.ops != nil {
-		start(s.ops, s.wrap("ops", i.opsHandler()), false)
+		start(s.ops, s.wrap("ops", i.calm(i.opsHandler())), false)
 	}
 	select {
 	case err = <-errs:

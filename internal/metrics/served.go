@@ -104,6 +104,9 @@ func (c *countedAnswer) Write(b []byte) (int, error) {
 	return c.ResponseWriter.Write(b)
 }
 
+// Begun reports whether something of the answer was written.
+func (c *countedAnswer) Begun() bool { return c.status != 0 }
+
 // Flush is http.Flusher, which some handlers look for.
 func (c *countedAnswer) Flush() { _ = http.NewResponseController(c.ResponseWriter).Flush() }
 
