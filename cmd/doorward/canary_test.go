@@ -174,7 +174,7 @@ const aviaryServe = `
 telemetry: {log: debug}
 audit: {file: audit.jsonl}
 providers:
-  corp: {issuer: "%[1]s", sign_in: {client_id: doorward, client_secret: "${PROVIDER}", recheck: 1s}, id_jag: {}}
+  corp: {issuer: "%[1]s", sign_in: {client_id: doorward, client_secret: "${PROVIDER}", recheck: 1s}, id_jag: {}, account: [email], scim: {token: "${SCIM}", attribute: userName}}
 clients:
   registration: {dynamic: token, token: "${REGISTRATION}"}
   registered:
@@ -183,19 +183,20 @@ servers:
   one: {path: /one/mcp, default: true, upstream: "%[2]s/mcp", credential: {header: {X-Key: "${UPSTREAM}"}}, allow: [{who: [everyone, "client:desktop"]}]}
   told: {path: /told/mcp, upstream: "%[2]s/mcp", credential: caller-jwt, allow: [{who: "client:desktop"}]}
   given: {path: /given/mcp, upstream: "%[2]s/mcp", credential: {exchange: {issuer: "%[3]s", token_url: "%[3]s/token", client_id: gate, client_secret: "${EXCHANGE}"}}, allow: [{who: "client:desktop"}]}
+  asked: {path: /asked/mcp, upstream: "%[2]s/mcp", issuers: [{issuer: "%[3]s", introspect: {client_id: gate, client_secret: "${INTROSPECT}"}}], allow: [{who: "issuer:%[3]s"}]}
 `
 
 func newAviary(t *testing.T) *aviary {
 	t.Helper()
 	a := &aviary{wire: &wire{t: t, secrets: map[string]string{}}, arrived: make(chan url.Values, 10), upstream: newUpstream(t)}
 	a.d = newDesk(t)
-	for _, name := range []string{"PASSWORD", "PROVIDER", "CLIENT", "REGISTRATION", "UPSTREAM", "EXCHANGE"} {
+	for _, name := range []string{"PASSWORD", "PROVIDER", "CLIENT", "REGISTRATION", "UPSTREAM", "EXCHANGE", "SCIM", "INTROSPECT"} {
 		a.d.vars[name] = strings.ToLower(name) + "-" + canary + "-of-some-length"
 	}
 	idpListen, listen := free(t), free(t)
 	a.idpURL, a.url, a.idpOps, a.ops = a.front(idpListen), a.front(listen), free(t), free(t)
 	a.idpDir = write(t, map[string]string{"idp.yaml": fmt.Sprintf("url: %s\nlisten: %s\nops: %s", a.idpURL, idpListen, a.idpOps) + fmt.Sprintf(aviaryIdP, a.url)})
-	a.dir = write(t, map[string]string{"serve.yaml": fmt.Sprintf("url: %s\nlisten: %s\nops: %s", a.url, listen, a.ops) + fmt.Sprintf(aviaryServe, a.idpURL, a.upstream.URL, a.exchanger().URL)})
+	a.dir = write(t, map[string]string{"serve.yaml": fmt.Sprintf("url: %s\nlisten: %s\nops: %s", a.url, listen, a.ops) + fmt.Sprintf(aviaryServe, a.idpURL, a.upstream.URL, a.elsewhere().URL)})
 	a.idp = a.d.start("idp", "--config", filepath.Join(a.idpDir, "idp.yaml"))
 	a.serve = a.d.start("serve", "--config", filepath.Join(a.dir, "serve.yaml"))
 	client := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -344,23 +345,67 @@ func (a *aviary) device() {
 	a.form(a.url+"/token", "desktop", secret, 400, "grant_type", oauth.DeviceCode, "device_code", "device-"+canary)
 }
 
-// exchanger gives a token for the first subject token, and says no with all that
-// it was told after that.
-func (a *aviary) exchanger() *httptest.Server {
-	var asked atomic.Int32
+// elsewhere is somebody else's authorization server: it gives a token for the first
+// subject token, and what it knows of the first token that it is asked about; then
+// it says no to either, with all that it was told.
+func (a *aviary) elsewhere() *httptest.Server {
+	var given, asked atomic.Int32
+	mux := http.NewServeMux()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.asked(r)
 		w.Header().Set("Content-Type", "application/json")
-		if asked.Add(1) == 1 {
-			io.WriteString(w, `{"access_token":"exchanged-`+canary+`","token_type":"Bearer"}`)
-			return
-		}
+		mux.ServeHTTP(w, r)
+	}))
+	no := func(w http.ResponseWriter, r *http.Request, token string) {
 		_, secret, _ := r.BasicAuth()
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": r.PostFormValue("subject_token") + " of " + secret})
-	}))
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": r.PostFormValue(token) + " of " + secret})
+	}
+	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
+		if given.Add(1) > 1 {
+			no(w, r, "subject_token")
+			return
+		}
+		io.WriteString(w, `{"access_token":"exchanged-`+canary+`","token_type":"Bearer"}`)
+	})
+	mux.HandleFunc("/.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": srv.URL, "introspection_endpoint": srv.URL + "/introspect", "token_endpoint": srv.URL + "/token",
+			"response_types_supported": []string{"code"}})
+	})
+	mux.HandleFunc("/introspect", func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 {
+			no(w, r, "token")
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"active": true, "iss": srv.URL, "sub": "bob", "aud": a.url + "/asked/mcp", "client_id": "theirs",
+			"scope": "asked", "exp": time.Now().Add(time.Hour).Unix(), "note": r.PostFormValue("token")})
+	})
 	a.t.Cleanup(srv.Close)
 	return srv
+}
+
+// opaque are tokens of the other authorization server, which is asked about each.
+func (a *aviary) opaque() {
+	if r := post(a.t, a.url+"/asked/mcp", "Authorization: Bearer opaque-1-"+canary, initialize); r.status != http.StatusOK {
+		a.t.Errorf("an opaque token: %d %s", r.status, r.body)
+	}
+	if r := post(a.t, a.url+"/asked/mcp", "Authorization: Bearer opaque-2-"+canary, initialize); r.status < 400 {
+		a.t.Errorf("an opaque token that nobody answers for: %d %s", r.status, r.body)
+	}
+}
+
+// provisioning comes with its token, and with a wrong one.
+func (a *aviary) provisioning() {
+	for token, want := range map[string]int{a.d.vars["SCIM"]: http.StatusOK, "wrong-" + canary: http.StatusUnauthorized} {
+		req, err := http.NewRequestWithContext(a.t.Context(), http.MethodGet, a.url+"/scim/corp/Users", nil)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		if r := do(a.t, req); r.status != want {
+			a.t.Errorf("SCIM: %d %s", r.status, r.body)
+		}
+	}
 }
 
 // told are calls at servers that are told who calls, by a statement or by a token
@@ -419,6 +464,8 @@ func TestCanary(t *testing.T) {
 	a.registrations()
 	a.device()
 	a.told()
+	a.opaque()
+	a.provisioning()
 	a.calls(access)
 	for _, s := range []struct {
 		name, file, ops string
