@@ -24,7 +24,7 @@ func Listen() (net.Listener, string, error) {
 }
 
 // ballast is that of the product (cmd/doorward), for the floor as for us.
-var ballast = make([]byte, 4<<20)
+var ballast = make([]byte, 6<<20)
 
 // Serve serves h on l, and on a port of its own /cpu (nanoseconds),
 // /gc, /free (memory back to the system), /debug/pprof/ and what more names. It prints both base URLs and ends with
