@@ -19,6 +19,7 @@ const proxied = `
 url: URL
 listen: LISTEN
 ops: ""
+telemetry: {log: debug}
 mode: proxy
 separate: {issuer: IDP, name: Corp, client_id: gate, client_secret: "${GATE}", auth_method: client_secret_post, scopes: [openid, email, profile, offline_access], email_domains: [example.com]}
 servers:
@@ -29,9 +30,9 @@ clients: {registered: {agent: {secret: "${AGENT}", grant_types: [client_credenti
 
 // mode: proxy end to end: the client's token is ours, the MCP server gets what
 // the separate server issued, a client without a person gets nothing there, and
-// when the person leaves both are over.
+// when the person leaves both are over. No secret of theirs is in a log or a file.
 //
-// covers: AS-PROXY-03, SEC-03, I13, I14
+// covers: AS-PROXY-03, SEC-03, SEC-27, I13, I14
 func TestProxyMode(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, "PASSWORD", "password-of-some-length-1893", "GATE", "gate-canary-1893-of-some-length", "AGENT", agentsSecret)
@@ -67,8 +68,16 @@ func TestProxyMode(t *testing.T) {
 	if a := post(t, p.url+"/mcp", "Authorization: Bearer "+own, initialize); a.status != http.StatusForbidden || !strings.Contains(a.body, "not_vaulted") {
 		t.Errorf("a client for itself: %d %s", a.status, a.body)
 	}
+	seen := &wire{t: t, secrets: map[string]string{token: "token", own: "token of a client", sent: "token of the separate server",
+		d.vars["PASSWORD"]: "password", d.vars["GATE"]: "secret at the separate server", agentsSecret: "secret of a client"}}
+	seen.files("serve", filepath.Join(dir, "serve"))
 	d.must("leave", "separate/alice", "--state", filepath.Join(dir, "serve"))
 	if opens(t, p.url+"/mcp", token) {
 		t.Error("the token outlives the person's leaving")
 	}
+	seen.absent("audit", d.must("audit", "export", "--state", filepath.Join(dir, "serve")))
+	p.stop()
+	seen.absent("stdout", p.out.String())
+	seen.absent("stderr", p.errs.String())
+	seen.files("serve, afterwards", filepath.Join(dir, "serve"))
 }
