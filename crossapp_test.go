@@ -167,6 +167,18 @@ func TestTwoPeopleShareNothing(t *testing.T) {
 	if w.count("idp") != 2 || w.count("as") != 2 {
 		t.Errorf("%d exchanges and %d redemptions for two people", w.count("idp"), w.count("as"))
 	}
+	// Nor do two issuers, when the server moves from one to the other.
+	next, flow := newWorld(t), w.crossApp()
+	flow.Server.Secret = ""
+	w.token = func(url.Values) (int, map[string]any) { return 200, m{"refresh_token": "of the first issuer"} }
+	tr = &doorward.Transport{Flow: flow}
+	must(t, as("alice"), tr, w.url())
+	w.prm["authorization_servers"] = []string{next.as.URL}
+	w.revoke()
+	_, _ = post(as("alice"), tr, w.url()) // which knows no token of the second
+	if next.count("as") != 1 || next.forms["as"][0].Has("refresh_token") || next.forms["as"][0].Get("assertion") == "" {
+		t.Errorf("the second issuer was sent %v", next.forms["as"])
+	}
 }
 
 // What the servers say of themselves is asked once, whoever calls: of the

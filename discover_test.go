@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -208,4 +209,30 @@ func TestLongDocumentIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("error %v", err)
 	}
+	// And no more of it is read than that takes.
+	var long *counted
+	base := roundTripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err == nil && req.URL.Path == prm+"/mcp" {
+			long = &counted{ReadCloser: resp.Body}
+			resp.Body = long
+		}
+		return resp, err
+	})
+	_, err = post(context.Background(), &doorward.Transport{Flow: machine(), Base: base}, s.URL+"/mcp")
+	if err == nil || long == nil || long.n > 1<<20+512 {
+		t.Errorf("error %v after %+v", err, long)
+	}
+}
+
+// counted is a body that counts what is read of it.
+type counted struct {
+	io.ReadCloser
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n += n
+	return n, err
 }

@@ -122,7 +122,7 @@ func TestOther403IsTheCallers(t *testing.T) {
 	}
 }
 
-// covers: C-TOK-02
+// covers: C-TOK-02, C-TOK-04
 func TestTokenStaysWithItsResource(t *testing.T) {
 	var got []string
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -133,7 +133,13 @@ func TestTokenStaysWithItsResource(t *testing.T) {
 	defer other.Close()
 	w := newWorld(t)
 	w.prm["resource"] = w.mcp.URL + "/mcp"
-	tr := &doorward.Transport{Flow: w.crossApp()}
+	beside := "nothing"
+	tr := &doorward.Transport{Flow: w.crossApp(), Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Path == "/mcpother" {
+			beside = req.Header.Get("Authorization")
+		}
+		return http.DefaultTransport.RoundTrip(req)
+	})}
 	must(t, as("alice"), tr, w.url())
 
 	redirect := &redirecting{tr, w.url(), other.URL}
@@ -156,6 +162,9 @@ func TestTokenStaysWithItsResource(t *testing.T) {
 		if strings.HasPrefix(line, "as ") {
 			t.Errorf("%q for a path without authorization", line)
 		}
+	}
+	if beside != "" {
+		t.Errorf("a path that the resource does not cover got %q", beside)
 	}
 }
 
@@ -261,7 +270,7 @@ func TestBodiesAreSentAgain(t *testing.T) {
 	}
 }
 
-// covers: C-CC-01, R01, R02, R06, E04
+// covers: C-CC-01, R01, R02, R05, R06, E04
 func TestClientCredentials(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -357,6 +366,13 @@ func TestSecretIsSentToOneIssuerOnly(t *testing.T) {
 	tr = &doorward.Transport{Flow: &doorward.ClientCredentials{Client: doorward.Credentials{Issuer: w.as.URL, ID: "svc", Secret: "s"}}}
 	if _, err := post(context.Background(), tr, evil.url()); !errors.As(err, &e) || evil.count("as") > 0 {
 		t.Errorf("error %v, %d token requests at the other issuer", err, evil.count("as"))
+	}
+	w.prm["authorization_servers"] = []string{evil.as.URL, w.as.URL}
+	must(t, context.Background(), tr, w.url())
+	flow := evil.crossApp()
+	flow.Server.Issuer = w.as.URL
+	if _, err := (&doorward.Transport{Flow: flow}).Redeem(as("alice"), evil.as.URL, evil.url(), "jag"); !errors.As(err, &e) || evil.count("as") > 0 {
+		t.Errorf("redeemed: error %v, %d token requests at the other issuer", err, evil.count("as"))
 	}
 }
 
@@ -455,6 +471,17 @@ func TestHandlerOfTheSDK(t *testing.T) {
 	if resp.StatusCode != 200 {
 		t.Errorf("status %d", resp.StatusCode)
 	}
+	w.revoke() // a 401 with a token brings another one
+	if req, resp := call(ts, w.url()); resp.StatusCode != 401 || h.Authorize(ctx, req, resp) != nil {
+		t.Errorf("after it was revoked: status %d", resp.StatusCode)
+	}
+	if ts, err = h.TokenSource(ctx); err != nil || ts == nil {
+		t.Fatalf("after it was revoked: %v %v", ts, err)
+	}
+	if _, resp = call(ts, w.url()); resp.StatusCode != 200 {
+		t.Errorf("with the second token: status %d", resp.StatusCode)
+	}
+	resp.Body.Close()
 	// A handler that is shared by two servers must not send one's token to the other.
 	other := newWorld(t)
 	if err := h.Authorize(call2(ctx, call, other.url())); err == nil || other.count("as") > 0 {

@@ -73,6 +73,12 @@ func TestAuthorizationThatMustNotRedirect(t *testing.T) {
 		}
 	}
 	s.browser().get(s.ask("desktop", "")).shows(t, http.StatusOK, "to continue to", "Desktop") // the only one that is registered
+	// Who has signed in goes to a stranger's by a link for an error, and by a consent for a code.
+	b := s.browser()
+	b.signIn(b.get(s.url+"/login"), "alice")
+	const evil = "https://evil.example.net/cb"
+	b.get(s.ask("attacker", evil, "response_type", "token")).shows(t, http.StatusBadRequest, `<a href="`+evil+`?error=unsupported_response_type`)
+	b.get(s.ask("attacker", evil)).shows(t, http.StatusOK, "Allow", "evil.example.net")
 }
 
 // covers: C05

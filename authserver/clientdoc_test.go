@@ -114,6 +114,13 @@ func TestClientByItsDocument(t *testing.T) {
 		t.Errorf("the document was fetched %d times", n)
 	}
 	b.get(s.ask(id, "https://evil.example/cb")).shows(t, http.StatusBadRequest, "redirect_uri")
+	pushed, err := url.Parse(s.ask(id, "http://127.0.0.1:4711/callback"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := post(s.Server, "/par", "", pushed.Query()); r.status != http.StatusCreated {
+		t.Errorf("pushed: %d %s", r.status, r.body)
+	}
 	if doc := (get(s.Server, oauth.WellKnownAS)); doc.status != http.StatusOK || !strings.Contains(doc.body, `"client_id_metadata_document_supported":true`) {
 		t.Errorf("metadata: %s", doc.body)
 	}

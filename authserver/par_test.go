@@ -37,11 +37,11 @@ func (s *site) push(t *testing.T, pairs ...string) string {
 	return s.url + "/authorize?client_id=desktop&request_uri=" + url.QueryEscape(r.text("request_uri"))
 }
 
-// covers: AS-PAR-04, AS-PAR-06
+// covers: AS-PAR-04, AS-PAR-06, C30
 func TestPushedRequest(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browser()
-	target := s.push(t, "scope", "files:read")
+	target := s.push(t, "scope", "files:read", "nonce", "n-42")
 	// What else the query says does not count.
 	p := b.get(target + "&scope=files:write&state=other&redirect_uri=https://evil.example.net/&prompt=none&max_age=x")
 	p.shows(t, 200, "Sign in")
@@ -56,6 +56,9 @@ func TestPushedRequest(t *testing.T) {
 	q := b.submit(p).arrived(t, "https://desktop.example.com/cb?keep=1&code=")
 	if q.Get("state") != "st+te/1" || q.Get("iss") != siteURL {
 		t.Errorf("answer %v", q)
+	}
+	if g := s.grantOf("alice"); g.Nonce != "n-42" {
+		t.Errorf("nonce %q", g.Nonce)
 	}
 	// One pushed request brings one code.
 	b.get(target).shows(t, 400, "answered already")

@@ -179,13 +179,13 @@ func TestRelayedReturnOfOthers(t *testing.T) {
 // A registration that is refused with our address in it is tried as it stands;
 // the answer to that is the client's.
 //
-// covers: I06
+// covers: I06, I08
 func TestRelayedRegistrationWithoutReturn(t *testing.T) {
 	s, e, _ := newRelay(t, nil)
 	asked := `{"redirect_uris":["https://app.example.com/cb"],"client_name":"App"}`
 	e.status, e.body = 400, `{"error":"invalid_redirect_uri"}`
 	if r := postJSON(s.Server, "/register", asked); r.status != 400 || r.body != e.body || len(e.bodies) != 2 || e.bodies[1] != asked ||
-		!strings.Contains(e.bodies[0], siteURL+"/callback/separate") {
+		e.bodies[0] != `{"client_name":"App","redirect_uris":["https://app.example.com/cb","`+siteURL+`/callback/separate"]}` {
 		t.Errorf("%d %s for %s", r.status, r.body, e.bodies)
 	}
 	// One that takes it and forgets our address keeps its own way.

@@ -308,7 +308,10 @@ var variants = map[string]func(as, idp *Config){
 	"no-write":      func(as, _ *Config) { as.Resources[0].Scopes = map[string]string{"files:read": "Read"} },
 	"dpop-required": func(as, idp *Config) { as.DPoP, idp.DPoP = dpopRequired, dpopRequired },
 	"dpop-off":      func(as, idp *Config) { as.DPoP, idp.DPoP = dpopOff, dpopOff },
-	"no-grace":      func(as, _ *Config) { as.Tokens.RefreshGrace = -1 },
+	"web-for-itself": func(as, _ *Config) {
+		as.Clients["web"] = Client{GrantTypes: []string{oauth.ClientCredentials}}
+	},
+	"no-grace": func(as, _ *Config) { as.Tokens.RefreshGrace = -1 },
 	"registered": func(as, _ *Config) {
 		as.Clients["desktop"] = Client{Secret: desktopSecret, Scopes: []string{"files:read"}}
 	},
