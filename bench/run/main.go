@@ -29,7 +29,7 @@ func main() {
 	var o options
 	length := flag.Duration("time", 200*time.Millisecond, "about how long each measurement lasts")
 	flag.IntVar(&o.connections, "connections", 48, "connections at once")
-	flag.IntVar(&o.rounds, "rounds", 30, "interleaved rounds, of which the least counts; the peers are in every other one")
+	flag.IntVar(&o.rounds, "rounds", 30, "interleaved rounds; the peers are in every other one")
 	flag.StringVar(&o.only, "only", "", "only rows whose name has this in it, and nothing else; they are profiled")
 	flag.StringVar(&o.out, "out", "bench/RESULTS.md", "file for the table")
 	flag.StringVar(&o.keep, "keep", "", "directory that profiles are kept in")
