@@ -53,7 +53,7 @@ func run(o options) error {
 		return err
 	}
 	defer b.close()
-	r := results{options: o, began: time.Now(), peers: b.peers}
+	r := results{options: o, began: time.Now(), primitives: primitives{}, peers: b.peers}
 	if strings.Contains(connectRow, o.only) {
 		if r.bridged, err = b.connect(); err != nil {
 			return err
@@ -169,7 +169,6 @@ func (b *bench) rounds(r *results) error {
 		if round == 0 {
 			seconds = min(seconds, 0.2)
 		}
-		floors := make([]float64, len(r.lines))
 		for i := range r.lines {
 			l := &r.lines[i]
 			floor, err := b.measure(l.row, l.row.floor, seconds)
@@ -180,28 +179,19 @@ func (b *bench) rounds(r *results) error {
 			if err != nil {
 				return err
 			}
-			if floors[i] = floor.cpu; round > 0 {
+			if round > 0 {
 				l.floor, l.ours = l.floor.better(floor), l.ours.better(ours)
 				l.ratios = append(l.ratios, ours.cpu/floor.cpu)
 			}
-			if round > 1 && round%2 != 0 { // they cost the most time, and no ratio is taken from them
+			if round > 1 && round%2 != 0 { // they cost the most time, and nothing is decided by them
 				continue
 			}
 			if err := b.roundOfPeers(l, round, seconds); err != nil {
 				return err
 			}
 		}
-		now, err := measurePrimitives(b.processes["floor"], b.targets["floor"], b.o.connections, seconds)
-		if err != nil {
+		if err := r.primitives.round(b.processes["floor"], b.targets["floor"], b.o.connections, seconds); err != nil {
 			return err
-		}
-		if round == 0 {
-			continue
-		}
-		r.primitives = append(r.primitives, now)
-		for i := range r.lines {
-			l := &r.lines[i]
-			l.over = append(l.over, floors[i]/now.of(l.row))
 		}
 	}
 	return nil

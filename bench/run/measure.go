@@ -120,8 +120,15 @@ func firstOf(errs []error) error {
 	return nil
 }
 
-// primitives are what floors are checked against, in µs, as one round found them.
+// primitives are what floors are checked against, in µs: the least of the
+// rounds so far.
 type primitives map[string]float64
+
+func (ps primitives) keep(name string, us float64) {
+	if old, ok := ps[name]; !ok || us < old {
+		ps[name] = us
+	}
+}
 
 // requests are the primitives that go over the wire, each as a request of its
 // own, since commits are shared by those who arrive together.
@@ -133,29 +140,28 @@ func requests() map[string]side {
 		}}}
 }
 
-// measurePrimitives measures every primitive once.
-func measurePrimitives(p *process, t target, connections int, seconds float64) (primitives, error) {
-	ps := primitives{}
+// round measures every primitive once.
+func (ps primitives) round(p *process, t target, connections int, seconds float64) error {
 	for name, s := range requests() {
 		f, err := measure(p, s, t, connections, int(10000*seconds))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ps[name] = f.cpu
+		ps.keep(name, f.cpu)
 	}
 	ps["commit"], ps["commit2"] = ps["hello+commit"]-ps["hello"], ps["hello+commit2"]-ps["hello"]
 	for name, rate := range map[string]int{"sign": 15000, "verify": 8000} {
 		body, err := p.ask(fmt.Sprintf("/primitive?name=%s&n=%d", name, max(64, int(float64(rate)*seconds))))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ns, err := strconv.ParseFloat(string(body), 64)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ps[name] = ns / 1000
+		ps.keep(name, ns/1000)
 	}
-	return ps, nil
+	return nil
 }
 
 // of is what so many primitives of a row come to.

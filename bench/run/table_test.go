@@ -5,23 +5,29 @@ import (
 	"testing"
 )
 
-// A row's ratio is the median of the rounds, whatever the leasts are, and a floor
-// that does more than its primitives voids it.
+// The leasts decide, whatever the median of the rounds is, and a floor that does
+// more than its primitives voids its row.
 func TestVerdicts(t *testing.T) {
-	l := line{row: row{name: "x", goal: 1.3, parts: "form"}, floor: figure{cpu: 10}, ours: figure{cpu: 20},
-		ratios: []float64{9, 1.2, 1.1, 1.25, 0.1}, over: []float64{1.1, 1.2, 9}}
-	r := results{lines: []line{l}, primitives: []primitives{{"form": 1}, {"form": 7}, {"form": 8}}}
-	text := r.markdown()
-	if !strings.Contains(text, "**1.20** | 1.30 | within") || !strings.Contains(text, "form 7.0") || r.void() != nil {
-		t.Error(text, r.void())
-	}
-	r.lines[0].ratios = []float64{1.31, 1.32, 0.1, 1.4}
-	if text := r.markdown(); !strings.Contains(text, "| **over** |") {
-		t.Error(text)
-	}
-	r.lines[0].over = []float64{1.26, 1.0, 1.27}
-	if text := r.markdown(); !strings.Contains(text, "| void |") || r.void() == nil {
-		t.Error(text, r.void())
+	for _, test := range []struct {
+		floor, ours float64
+		want        string
+		void        bool
+	}{
+		{10, 12, "**1.20** (2.50) | 1.30 | within", false},
+		{10, 13.1, "**1.31** (2.50) | 1.30 | **over**", false},
+		{12.5, 12.5, "**1.00** (2.50) | 1.30 | within", false},
+		{12.6, 12.6, "**1.00** (2.50) | 1.30 | void", true},
+	} {
+		l := line{row: row{name: "x", goal: 1.3, parts: "form+sign"}, floor: figure{cpu: test.floor}, ours: figure{cpu: test.ours}, ratios: []float64{9, 2.5, 0.1}}
+		ps := primitives{}
+		for _, us := range []float64{8, 7, 9} { // of which 7 counts
+			ps.keep("form", us)
+		}
+		ps.keep("sign", 3)
+		r := results{lines: []line{l}, primitives: ps}
+		if text := r.markdown(); !strings.Contains(text, test.want) || !strings.Contains(text, "form 7.0") || (r.void() != nil) != test.void {
+			t.Errorf("%v: %v\n%s", test, r.void(), text)
+		}
 	}
 }
 
