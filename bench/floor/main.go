@@ -137,14 +137,20 @@ type scratch struct{ body, token, payload, out []byte }
 
 var scratches = sync.Pool{New: func() any { return &scratch{out: make([]byte, 0, 1024)} }}
 
-// form is r's, read in one piece.
-func (s *scratch) form(r *http.Request) url.Values {
+// read is the body of r in one piece.
+func (s *scratch) read(r *http.Request) ([]byte, error) {
 	n := int(min(max(r.ContentLength, 0), 64<<10))
 	s.body = slices.Grow(s.body[:0], n)[:n]
-	if _, err := io.ReadFull(r.Body, s.body); err != nil {
+	_, err := io.ReadFull(r.Body, s.body)
+	return s.body, err
+}
+
+func (s *scratch) form(r *http.Request) url.Values {
+	body, err := s.read(r)
+	if err != nil {
 		return nil
 	}
-	v, _ := url.ParseQuery(string(s.body))
+	v, _ := url.ParseQuery(string(body))
 	return v
 }
 
@@ -226,7 +232,8 @@ func (f *floor) introspect(w http.ResponseWriter, r *http.Request) {
 
 func (f *floor) register(w http.ResponseWriter, r *http.Request) {
 	var v map[string]any
-	body, err := io.ReadAll(r.Body)
+	s := scratches.Get().(*scratch)
+	body, err := s.read(r)
 	if err == nil {
 		err = json.Unmarshal(body, &v)
 	}
@@ -236,7 +243,8 @@ func (f *floor) register(w http.ResponseWriter, r *http.Request) {
 			err = f.db.commit(body)
 		}
 	}
-	(&scratch{out: body}).write(w, err)
+	s.out = append(s.out[:0], body...)
+	s.write(w, err)
 }
 
 func (f *floor) guard(w http.ResponseWriter, r *http.Request) {
