@@ -295,7 +295,7 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 	errs := make(chan error, 3)
 	var servers []*http.Server
 	start := func(l net.Listener, h http.Handler, secure bool) {
-		srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		srv := &http.Server{Handler: i.calm(h), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 			ErrorLog: slog.NewLogLogger(i.log.Handler(), slog.LevelDebug)}
 		servers = append(servers, srv)
 		go func() {
@@ -313,9 +313,9 @@ func (i *instance) serve(ctx context.Context, s serving) error {
 	}
 	start(s.main, s.wrap(string(i.role), peer.Handler(func() peer.Trusted { return *i.proxy.Load() },
 		peer.CertHeader(i.cfg.TLS.ClientCertHeader, i.meters.Served(i.calm(strictTransport(i.cfg.URL, i)), i.owns)))), i.cfg.TLS.isSet())
-	start(socket, s.wrap("admin", i.calm(i.adminHandler())), false)
+	start(socket, s.wrap("admin", i.adminHandler()), false)
 	if s.ops != nil {
-		start(s.ops, s.wrap("ops", i.calm(i.opsHandler())), false)
+		start(s.ops, s.wrap("ops", i.opsHandler()), false)
 	}
 	select {
 	case err = <-errs:

@@ -7,7 +7,8 @@ import (
 
 // calm answers a panic of a handler like any other fault of the server. What the
 // panic says may be of the request, or of a record, so only where it was is
-// logged; net/http would print it all.
+// logged; net/http would print it all. It stands inside what counts, so that the
+// 500 is counted, and around everything.
 func (i *instance) calm(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {

@@ -22,12 +22,18 @@ func TestPanicSaysNothing(t *testing.T) {
 	var logged bytes.Buffer
 	i := &instance{log: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	var meters metrics.Registry
-	srv := httptest.NewUnstartedServer(meters.Served(i.calm(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	counted := meters.Served(i.calm(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/begun" {
 			io.WriteString(w, strings.Repeat("x", 8<<10))
 		}
 		panic("token " + secret)
-	})), func(string) bool { return true }))
+	})), func(string) bool { return true })
+	srv := httptest.NewUnstartedServer(i.calm(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/before" {
+			panic("token " + secret)
+		}
+		counted.ServeHTTP(w, r)
+	})))
 	srv.Config.ErrorLog = log.New(&logged, "", 0)
 	srv.Start()
 	defer srv.Close()
@@ -40,6 +46,10 @@ func TestPanicSaysNothing(t *testing.T) {
 	resp.Body.Close()
 	if err != nil || resp.StatusCode != http.StatusInternalServerError {
 		t.Errorf("%d %q %v", resp.StatusCode, body, err)
+	}
+	if resp, err := http.Post(srv.URL+"/before", "", nil); err == nil {
+		resp.Body.Close()
+		t.Error("an answer that nobody knows the beginning of")
 	}
 	if resp, err = http.Get(srv.URL + "/begun"); err != nil {
 		t.Fatal(err)
@@ -55,7 +65,7 @@ func TestPanicSaysNothing(t *testing.T) {
 	if !strings.Contains(text.Body.String(), `route="/quiet",status="500"`) {
 		t.Errorf("metrics:\n%s", text.Body)
 	}
-	if got := logged.String(); strings.Count(got, "msg=panic") != 2 || !strings.Contains(got, "panic_test.go") {
+	if got := logged.String(); strings.Count(got, "msg=panic") != 3 || !strings.Contains(got, "panic_test.go") {
 		t.Errorf("the log does not say where:\n%s", got)
 	}
 	for where, said := range map[string]string{"log": logged.String(), "answers": string(body) + string(rest), "metrics": text.Body.String()} {
