@@ -137,6 +137,28 @@ func TestBrowserThatNobodyUses(t *testing.T) {
 	}
 }
 
+// Whoever mistypes the password is told so, wherever somebody would have to be
+// signed in, and nothing is said to be broken.
+func TestWrongPassword(t *testing.T) {
+	s := newStrong(t)
+	r, err := probe.Run(t.Context(), probe.Config{Issuer: s.URL, User: user, Password: "not-" + password, Pace: -1, Only: []string{"AS-CODE", "AS-AUTHZ-08", "AS-UI-03"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, res := range r.Rules {
+		if res.Result == probe.NotTestable {
+			told++
+			if !strings.Contains(res.Saw, "--user and --password were not accepted") {
+				t.Errorf("%s: %s", res.ID, res.Saw)
+			}
+		}
+	}
+	if told < 5 || r.Broken > 0 {
+		t.Errorf("%d rows told, %d broken", told, r.Broken)
+	}
+}
+
 // What nobody offers is not testable, and a dead server has nothing to probe.
 func TestNothingToTry(t *testing.T) {
 	bare := httptest.NewUnstartedServer(nil)

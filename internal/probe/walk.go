@@ -75,6 +75,9 @@ func (l *landing) page(kind string) *page {
 	return &l.pages[i]
 }
 
+// errNotAccepted is why a walk ends at a sign-in page after somebody signed in.
+var errNotAccepted = errors.New("the sign-in page came back: --user and --password were not accepted")
+
 // errNobody is why a walk ends at a sign-in page.
 var errNobody = errors.New("this needs somebody who signs in: give --user and --password (with the system's browser the pages on the way cannot be seen)")
 
@@ -123,6 +126,8 @@ func (s *session) walk(v *visitor, start string, until stop) (*landing, error) {
 		p := s.pageOf(v, a)
 		l.pages = append(l.pages, p)
 		switch {
+		case signedIn > 0 && a.status/100 == 4 && asksAgain(a):
+			return nil, errNotAccepted
 		case a.status != http.StatusOK || p.form == nil || until(&p):
 			l.pages[len(l.pages)-1].after = &answer{}
 			return l, nil
@@ -130,7 +135,7 @@ func (s *session) walk(v *visitor, start string, until stop) (*landing, error) {
 			l.stuck = errNobody
 			return l, nil
 		case p.kind == loginKind && signedIn == 3:
-			return nil, errors.New("the sign-in page came back: --user and --password were not accepted")
+			return nil, errNotAccepted
 		case p.kind == loginKind:
 			signedIn++
 			p.form.Fill(s.c.User, s.c.Password)
@@ -171,6 +176,12 @@ func (s *session) pageOf(v *visitor, a *answer) page {
 		p.kind = loginKind
 	}
 	return p
+}
+
+// asksAgain reports whether a refusal is a page to sign in at.
+func asksAgain(a *answer) bool {
+	form, err := browse.ReadForm(a.url, a.body)
+	return err == nil && form.SignsIn()
 }
 
 // copyOf is a browser with the same cookies for the server.
