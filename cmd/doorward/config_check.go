@@ -101,20 +101,20 @@ func (k *checker) addresses() {
 	case strings.HasSuffix(u, "/"):
 		k.fail(pathOf("url"), "%q must not end in a slash: it is compared letter by letter", k.URL)
 	}
-	k.listener("listen", k.Listen)
+	k.listener("listen", k.Listen, "such as 127.0.0.1:8080")
 	if k.Ops != "" {
-		k.listener("ops", k.Ops)
+		k.listener("ops", k.Ops, `such as 127.0.0.1:8081, or "" to switch it off`)
 		_, port, _ := net.SplitHostPort(k.Ops)
 		k.must(k.Ops != k.Listen || port == "0", pathOf("ops"), "%s is also listen: give it another port, or \"\" to switch it off", k.Ops)
 	}
 }
 
-func (k *checker) listener(key, address string) {
+func (k *checker) listener(key, address, better string) {
 	host, port, err := net.SplitHostPort(address)
 	n, numErr := strconv.ParseUint(port, 10, 16)
 	_, ipErr := netip.ParseAddr(host)
 	known := host == "" || ipErr == nil || hostName.MatchString(host)
-	k.must(err == nil && numErr == nil && strconv.FormatUint(n, 10) == port && known, pathOf(key), "%q must be HOST:PORT, such as 127.0.0.1:8080", address)
+	k.must(err == nil && numErr == nil && strconv.FormatUint(n, 10) == port && known, pathOf(key), "%q must be HOST:PORT, %s", address, better)
 }
 
 var (

@@ -105,6 +105,8 @@ func TestMistakesOfSense(t *testing.T) {
 		{"listen", "listen: 127.0.0.1\n", "c.yaml:1:1: url: http: anybody on the way could read passwords and tokens; use https\n" + `c.yaml:1:9: listen: "127.0.0.1" must be HOST:PORT, such as 127.0.0.1:8080` +
 			"\nc.yaml:1:9: listen: 127.0.0.1 can be reached from elsewhere, and url is a loopback one: listen on 127.0.0.1, or give the public https url" +
 			"\nc.yaml:3:3: warning: servers.s: has no allow rule: nobody gets in"},
+		{"ops", "url: https://mcp.example.com\nops: off\n", `c.yaml:2:6: ops: "off" must be HOST:PORT, such as 127.0.0.1:8081, or "" to switch it off` +
+			"\nc.yaml:4:3: warning: servers.s: has no allow rule: nobody gets in"},
 		{"same port", "ops: 127.0.0.1:8080\n", `c.yaml:1:6: ops: 127.0.0.1:8080 is also listen: give it another port, or "" to switch it off`},
 		{"lifetimes", "tokens: {refresh: {idle: 2h, max: 1h}, access: {default: 0s}}\n", "c.yaml:1:26: tokens.refresh.idle: 2h0m0s without use is longer than max, 1h0m0s in all: it could never be reached\nc.yaml:1:58: tokens.access.default: must be a second or more"},
 		{"total", "clients: {registration: {total: 0}}\n", "c.yaml:1:33: clients.registration.total: must be 1 or more (dynamic: off registers none)"},
